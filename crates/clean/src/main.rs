@@ -1,0 +1,90 @@
+//! `corefn-clean`: stops instances that have been idle for long enough, and tidies up after
+//! starters and builders that died.
+#![forbid(unsafe_code)]
+
+mod round;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use corefn_engine::docker::Docker;
+use corefn_engine::home::settings;
+use corefn_engine::store::Store;
+use tokio::signal::unix::{SignalKind, signal};
+
+use round::Cleaner;
+
+/// Stops functions' instances that have been idle for long enough.
+#[derive(Debug, Parser)]
+#[command(name = "corefn-clean", version)]
+struct Arguments {
+    /// The installation's folder, with host.toml in it [default: $COREFN_HOME, or ./var]
+    #[arg(long, value_name = "DIR")]
+    home: Option<PathBuf>,
+    /// Seconds between two rounds
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
+    every: u64,
+    /// Do one round and end
+    #[arg(long)]
+    once: bool,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("corefn-clean: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    let (_, host) = settings(arguments.home.as_deref())?;
+    let store = Store::new(&host.redis, &host.namespace)?;
+    let docker = Docker::new(&host.docker, &host.namespace);
+    let cleaner = Arc::new(Cleaner::new(store, docker));
+    if arguments.once {
+        cleaner.round(Duration::ZERO).await?;
+        cleaner.settle().await;
+        return Ok(());
+    }
+    let every = Duration::from_secs(arguments.every);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut failing = false;
+    let mut grace = every;
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+        match cleaner.round(grace).await {
+            Ok(()) => {
+                if failing {
+                    eprintln!("corefn-clean: back to work");
+                }
+                failing = false;
+                grace = grace.saturating_sub(every);
+            }
+            Err(error) => {
+                // Told once, not with each round. Whoever is busy gets a round's time to renew
+                // its leases before anything is stopped again.
+                if !failing {
+                    eprintln!("corefn-clean: {error}; nothing is stopped until it is back");
+                }
+                failing = true;
+                grace = every * 2;
+            }
+        }
+    }
+    cleaner.settle().await;
+    Ok(())
+}

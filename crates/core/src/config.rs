@@ -1,0 +1,141 @@
+//! A function's configuration as it is deployed: the manifest's values with defaults filled in,
+//! and what the builder found.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::route::Route;
+
+/// Configuration of one revision. Stored as JSON in an image label and in Redis.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct FunctionConfig {
+    /// Path that must answer below 400 before the instance counts as ready; without one an
+    /// accepted connection does.
+    pub health: Option<String>,
+    /// The function's own environment.
+    pub env: BTreeMap<String, String>,
+    /// What an instance may use.
+    pub limits: Limits,
+    /// How long an instance outlives its last work, in milliseconds; without a value the router's
+    /// `corefn_idle` decides.
+    pub idle_ms: Option<u64>,
+    /// What an instance can reach.
+    pub network: Network,
+    /// Where the function answers besides `/account/name`.
+    pub routes: Vec<Route>,
+    /// The named entry points, if the stack knows them: a request for any other is not found.
+    pub exports: Option<Vec<Export>>,
+    /// `uid[:gid]` that the image asks for; [`crate::names::USER`] without one.
+    pub user: Option<String>,
+}
+
+/// What an instance may use.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Bytes of memory; there is no swap beyond it.
+    pub memory: u64,
+    /// Billionths of a processor.
+    pub nano_cpus: u64,
+    /// Processes and threads.
+    pub pids: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory: 256 << 20,
+            nano_cpus: 1_000_000_000,
+            pids: 64,
+        }
+    }
+}
+
+/// What an instance can reach beside the router. Never another function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum Network {
+    /// Whatever the host's network reaches.
+    #[default]
+    Outbound,
+    /// Nothing.
+    None,
+}
+
+/// A named entry point of a function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Export {
+    /// Its name, the first segment of the path behind the function's prefix.
+    pub name: String,
+    /// What its request's body is: `none`, `text` or `json`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub argument: Option<String>,
+    /// What its response's body is: `none`, `text` or `json`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
+}
+
+impl FunctionConfig {
+    /// How long an instance outlives its last work, `fallback` where the function doesn't say.
+    pub fn idle(&self, fallback: Duration) -> Duration {
+        self.idle_ms.map_or(fallback, Duration::from_millis)
+    }
+
+    /// Whether a request for `rest`, the path behind the prefix, can be answered by some export.
+    /// Every path can where the stack doesn't name its exports.
+    pub fn exports_path(&self, rest: &[u8]) -> bool {
+        let Some(exports) = &self.exports else {
+            return true;
+        };
+        let rest = rest.strip_prefix(b"/").unwrap_or(rest);
+        exports.iter().any(|export| export.name.as_bytes() == rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exports() {
+        let mut config = FunctionConfig::default();
+        assert!(config.exports_path(b"/anything/at/all"));
+        config.exports = Some(vec![Export {
+            name: "SayHello".into(),
+            argument: None,
+            answer: None,
+        }]);
+        assert!(config.exports_path(b"/SayHello"));
+        for other in [
+            &b"/"[..],
+            b"",
+            b"/sayhello",
+            b"/SayHello/",
+            b"/SayHell",
+            b"/SayHello2",
+        ] {
+            assert!(!config.exports_path(other));
+        }
+    }
+
+    #[test]
+    fn json_round_trip() {
+        let config = FunctionConfig {
+            idle_ms: Some(5000),
+            network: Network::None,
+            ..FunctionConfig::default()
+        };
+        let text = serde_json::to_string(&config).unwrap();
+        assert_eq!(
+            serde_json::from_str::<FunctionConfig>(&text).unwrap(),
+            config
+        );
+        assert_eq!(
+            serde_json::from_str::<FunctionConfig>("{}").unwrap(),
+            FunctionConfig::default()
+        );
+    }
+}

@@ -1,0 +1,194 @@
+//! The platform's errors as a client sees them: one table of codes, statuses and titles.
+//!
+//! A client tells them from a function's own by the header [`crate::names::header::ERROR`]. The
+//! body is a problem document (RFC 9457).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What went wrong, as the code in the header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorCode {
+    /// The path isn't spelled the way a function's path must be.
+    BadPath,
+    /// No function has this host and path.
+    UnknownFunction,
+    /// The function has no such export.
+    UnknownExport,
+    /// The function exited before it listened.
+    FunctionExited,
+    /// The function runs, but not on its port, or its health path fails.
+    FunctionNotListening,
+    /// No instance got ready in the time the router allows.
+    StartTimeout,
+    /// As many requests wait for the function as may.
+    QueueFull,
+    /// Docker can't be reached or refused.
+    DockerUnavailable,
+    /// Redis can't be reached and the answer depends on it.
+    RedisUnavailable,
+    /// The image of the revision is not there.
+    ImageMissing,
+    /// The router itself failed.
+    Internal,
+}
+
+impl ErrorCode {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::BadPath,
+        Self::UnknownFunction,
+        Self::UnknownExport,
+        Self::FunctionExited,
+        Self::FunctionNotListening,
+        Self::StartTimeout,
+        Self::QueueFull,
+        Self::DockerUnavailable,
+        Self::RedisUnavailable,
+        Self::ImageMissing,
+        Self::Internal,
+    ];
+
+    /// The code as header and body carry it.
+    pub fn as_str(self) -> &'static str {
+        self.row().0
+    }
+
+    /// The HTTP status.
+    pub fn status(self) -> u16 {
+        self.row().1
+    }
+
+    /// What happened, in one short sentence that is the same each time.
+    pub fn title(self) -> &'static str {
+        self.row().2
+    }
+
+    /// Seconds after which trying again makes sense, where it does: the value of `Retry-After`.
+    pub fn retry_after(self) -> Option<u32> {
+        matches!(
+            self,
+            Self::QueueFull | Self::DockerUnavailable | Self::RedisUnavailable
+        )
+        .then_some(1)
+    }
+
+    fn row(self) -> (&'static str, u16, &'static str) {
+        match self {
+            Self::BadPath => (
+                "bad-path",
+                400,
+                "The path does not spell the function's prefix plainly",
+            ),
+            Self::UnknownFunction => ("unknown-function", 404, "No function is deployed here"),
+            Self::UnknownExport => ("unknown-export", 404, "The function has no such export"),
+            Self::FunctionExited => (
+                "function-exited",
+                502,
+                "The function exited while it started",
+            ),
+            Self::FunctionNotListening => (
+                "function-not-listening",
+                504,
+                "The function started but never got ready",
+            ),
+            Self::StartTimeout => ("start-timeout", 504, "No instance got ready in time"),
+            Self::QueueFull => (
+                "queue-full",
+                503,
+                "Too many requests wait for this function",
+            ),
+            Self::DockerUnavailable => {
+                ("docker-unavailable", 503, "No container can be started now")
+            }
+            Self::RedisUnavailable => (
+                "redis-unavailable",
+                503,
+                "The router can not look the function up now",
+            ),
+            Self::ImageMissing => ("image-missing", 502, "The image of the function is missing"),
+            Self::Internal => ("internal", 500, "The router failed"),
+        }
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a request got no instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{code}: {detail}")]
+pub struct Failure {
+    /// What the client is told.
+    pub code: ErrorCode,
+    /// What the operator is told, in the error log: cause and remedy. A client doesn't see it.
+    pub detail: String,
+}
+
+impl Failure {
+    /// A failure with its detail.
+    pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self {
+            code,
+            detail: detail.into(),
+        }
+    }
+}
+
+/// The problem document of an error: JSON of media type `application/problem+json`.
+pub fn problem(code: ErrorCode, function: Option<&str>) -> String {
+    let mut body = serde_json::json!({
+        "type": format!("urn:corefn:error:{code}"),
+        "title": code.title(),
+        "status": code.status(),
+        "code": code.as_str(),
+    });
+    if let Some(function) = function {
+        body["function"] = function.into();
+    }
+    format!("{body}\n")
+}
+
+/// The same for those who ask for HTML. Function names need no escapes.
+pub fn html(code: ErrorCode, function: Option<&str>) -> String {
+    let (status, title) = (code.status(), code.title());
+    let function = function.map_or_else(String::new, |name| format!("<p>Function: {name}</p>\n"));
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{status} {title}</title></head>\n\
+         <body>\n<h1>{status}</h1>\n<p>{title}.</p>\n{function}<p>Code: {code}</p>\n</body>\n</html>\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_is_its_serialized_form() {
+        for code in ErrorCode::ALL {
+            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+        }
+    }
+
+    #[test]
+    fn unavailable_says_when_to_try_again() {
+        for code in ErrorCode::ALL {
+            assert_eq!(code.status() == 503, code.retry_after().is_some(), "{code}");
+        }
+    }
+
+    #[test]
+    fn problem_document() {
+        let body = problem(ErrorCode::UnknownExport, Some("demo/hello"));
+        let value: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(value["status"], 404);
+        assert_eq!(value["code"], "unknown-export");
+        assert_eq!(value["function"], "demo/hello");
+        assert_eq!(value["type"], "urn:corefn:error:unknown-export");
+    }
+}

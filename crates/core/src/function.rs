@@ -1,0 +1,187 @@
+//! Functions and their revisions.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::FunctionConfig;
+
+/// The longest account or name, in bytes. Docker allows 128 for a whole tag and 255 for a
+/// repository; a DNS label allows 63.
+pub const MAX_SEGMENT: usize = 63;
+
+/// A function's name: `account/name`.
+///
+/// Both segments match `[a-z0-9]([a-z0-9._-]*[a-z0-9])?` without two punctuation marks in a row,
+/// which is what Docker takes in an image's name and what a URL's path carries without escapes.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct FunctionName {
+    text: String,
+    slash: usize,
+}
+
+/// Why a text is no function name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// a function is named account/name: {0:?} has not exactly one slash
+    #[error("a function is named account/name: {0:?} has not exactly one slash")]
+    Segments(String),
+    /// {0:?} is no name: use 1 to 63 of a-z, 0-9 and single . _ - between them
+    #[error("{0:?} is no name: use 1 to 63 of a-z, 0-9 and single . _ - between them")]
+    Segment(String),
+}
+
+impl FunctionName {
+    /// Joins an account and a name.
+    ///
+    /// # Errors
+    /// [`NameError::Segment`] when either is no valid segment.
+    pub fn new(account: &str, name: &str) -> Result<Self, NameError> {
+        check_segment(account)?;
+        check_segment(name)?;
+        Ok(Self {
+            text: format!("{account}/{name}"),
+            slash: account.len(),
+        })
+    }
+
+    /// Who owns the function.
+    pub fn account(&self) -> &str {
+        &self.text[..self.slash]
+    }
+
+    /// The function's name within its account.
+    pub fn name(&self) -> &str {
+        &self.text[self.slash + 1..]
+    }
+
+    /// `account/name`.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+/// Checks one segment of a name.
+///
+/// # Errors
+/// [`NameError::Segment`] when it is empty, too long, or has other characters than
+/// [`FunctionName`] allows.
+pub fn check_segment(segment: &str) -> Result<(), NameError> {
+    let bytes = segment.as_bytes();
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let fits = !bytes.is_empty()
+        && bytes.len() <= MAX_SEGMENT
+        && bytes.iter().all(|&b| plain(b) || b"._-".contains(&b))
+        && plain(bytes[0])
+        && plain(bytes[bytes.len() - 1])
+        && bytes.windows(2).all(|two| plain(two[0]) || plain(two[1]));
+    if fits {
+        Ok(())
+    } else {
+        Err(NameError::Segment(segment.to_owned()))
+    }
+}
+
+impl FromStr for FunctionName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        match text.split_once('/') {
+            Some((account, name)) if !name.contains('/') => Self::new(account, name),
+            _ => Err(NameError::Segments(text.to_owned())),
+        }
+    }
+}
+
+impl TryFrom<String> for FunctionName {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
+    }
+}
+
+impl From<FunctionName> for String {
+    fn from(name: FunctionName) -> Self {
+        name.text
+    }
+}
+
+impl fmt::Display for FunctionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for FunctionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// A revision's identifier: `YYYYMMDDTHHMMSS-<first 7 of the commit>`, which sorts by time and is
+/// a valid image tag. The builder makes it; everyone else only compares it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RevisionId(pub String);
+
+impl fmt::Display for RevisionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What is deployed of a function: one revision, immutable.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// Which function.
+    pub function: FunctionName,
+    /// Which revision of it.
+    pub revision: RevisionId,
+    /// The image to start, by tag or digest.
+    pub image: String,
+    /// How to start and serve it.
+    pub config: FunctionConfig,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for good in ["alice/hello", "a/b", "demo/hello-2", "a.b/c_d", "0/9"] {
+            let name: FunctionName = good.parse().unwrap();
+            assert_eq!(name.to_string(), good);
+        }
+        let long = "x".repeat(64);
+        for bad in [
+            "",
+            "/",
+            "a",
+            "a/",
+            "/b",
+            "a/b/c",
+            "A/b",
+            "a/B",
+            "-a/b",
+            "a/b-",
+            "a/b..c",
+            "a/b c",
+            "a/é",
+            "../b",
+            "a/%2f",
+            &format!("a/{long}"),
+        ] {
+            assert!(bad.parse::<FunctionName>().is_err(), "{bad:?} was taken");
+        }
+    }
+
+    #[test]
+    fn parts() {
+        let name: FunctionName = "alice/hello".parse().unwrap();
+        assert_eq!((name.account(), name.name()), ("alice", "hello"));
+    }
+}

@@ -1,0 +1,96 @@
+//! The installation's settings: `host.toml` in its home.
+
+use serde::Deserialize;
+
+use crate::function::check_segment;
+use crate::names;
+
+/// Settings of an installation, read by the builder, the cleaner and the command line. The router
+/// has directives of the same names.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Host {
+    /// Prefix of images, networks, containers and Redis keys.
+    #[serde(default = "default_namespace")]
+    pub namespace: String,
+    /// Redis: `redis://host:port/db` or `unix:///path?db=0`.
+    pub redis: String,
+    /// Docker: `unix:///path` or `tcp://host:port`.
+    #[serde(default = "default_docker")]
+    pub docker: String,
+    /// Where functions answer, without a slash at the end; only for what is printed.
+    pub url: String,
+    /// The folder of stacks.
+    pub stacks: String,
+    /// The folder of repositories.
+    pub projects: String,
+    /// A file of certificates that builds trust beside their own, where the host's network needs
+    /// them.
+    #[serde(default)]
+    pub ca_bundle: Option<String>,
+    /// The image that builders start from.
+    #[serde(default = "default_base_image")]
+    pub base_image: String,
+}
+
+/// {file}: {why}
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{file}: {why}")]
+pub struct HostError {
+    file: String,
+    why: String,
+}
+
+impl Host {
+    /// Reads the settings from the text of `file`, which is named in errors.
+    ///
+    /// # Errors
+    /// [`HostError`] with line and cause when the text is no TOML, a key is unknown or missing, or
+    /// a value is of the wrong type.
+    pub fn parse(file: &str, text: &str) -> Result<Self, HostError> {
+        let wrong = |why: String| HostError {
+            file: file.to_owned(),
+            why,
+        };
+        let host: Self = toml::from_str(text).map_err(|e| wrong(e.to_string()))?;
+        check_segment(&host.namespace).map_err(|e| wrong(format!("namespace: {e}")))?;
+        Ok(host)
+    }
+}
+
+fn default_namespace() -> String {
+    names::DEFAULT_NAMESPACE.to_owned()
+}
+
+fn default_docker() -> String {
+    "unix:///var/run/docker.sock".to_owned()
+}
+
+fn default_base_image() -> String {
+    "debian:bookworm-slim".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings() {
+        let least = "redis = 'unix:///r'\nurl = 'http://h'\nstacks = '/s'\nprojects = '/p'\n";
+        let host = Host::parse("host.toml", least).unwrap();
+        assert_eq!(host.namespace, "corefn");
+        assert_eq!(host.base_image, "debian:bookworm-slim");
+        for (bad, says) in [
+            ("", "redis"),
+            (&format!("{least}colour = 1"), "colour"),
+            (&format!("{least}namespace = 'No good'"), "namespace"),
+            (&format!("{least}docker = 5"), "string"),
+        ] {
+            let error = Host::parse("host.toml", bad).unwrap_err().to_string();
+            assert!(
+                error.starts_with("host.toml: ") && error.contains(says),
+                "{error}"
+            );
+        }
+    }
+}

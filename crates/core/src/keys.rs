@@ -1,0 +1,112 @@
+//! Every Redis key, in one place.
+//!
+//! All keys start with the installation's namespace, `corefn` by default, and a colon. The image
+//! store is the truth about deployments; [`Keys::functions`] and everything below it can be
+//! rebuilt from image and container labels.
+//!
+//! | key | type | holds | TTL | written by | read by |
+//! |---|---|---|---|---|---|
+//! | `epoch` | string | random text; its absence says that Redis was emptied | none | whoever rebuilds | router, cleaner |
+//! | `functions` | hash | function name → JSON of [`Deployment`](crate::function::Deployment) | none | builder, `corefn rm`, rebuild | router, CLI |
+//! | `routes` | hash | route → function name | none | builder, `corefn rm`, rebuild | builder (to refuse a claimed one), CLI |
+//! | `instances` | hash | instance → JSON of [`Instance`](crate::instance::Instance), ready and draining ones | none | starter, cleaner | router, cleaner, CLI |
+//! | `ready:<function>` | set | instances that may get work | none | starter, cleaner | router |
+//! | `lease:<instance>` | string | `1`: somebody may send work | idle time | router | cleaner, CLI |
+//! | `start:<function>` | string | token of the one starter | [`START_LOCK_TTL`], renewed | router | router, cleaner |
+//! | `rebuild` | string | token of the one who rebuilds | [`START_LOCK_TTL`] | router, cleaner | router, cleaner |
+//! | `address-cursor` | string | how many container addresses were ever given out | none | router, builder | router, builder |
+//! | `events` | channel | JSON of [`Event`](crate::event::Event) | – | all | router |
+//!
+//! An instance that is in `instances` but not in `ready:<function>` is draining: it gets no more
+//! work, and the cleaner stops it.
+
+use std::time::Duration;
+
+use crate::function::FunctionName;
+use crate::instance::InstanceId;
+
+/// How long a starter's lock outlives its last renewal. It must be longer than a starter may be
+/// held up (a slow disk, a stopped process) and bounds how long others wait for a dead one.
+pub const START_LOCK_TTL: Duration = Duration::from_secs(10);
+
+/// How often a starter renews its lock.
+pub const START_LOCK_RENEWAL: Duration = Duration::from_secs(3);
+
+/// Spells the keys of one installation.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    namespace: String,
+}
+
+impl Keys {
+    /// Keys under `namespace`.
+    pub fn new(namespace: &str) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+        }
+    }
+
+    /// The installation's namespace.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Absent when Redis was emptied.
+    pub fn epoch(&self) -> String {
+        self.key("epoch")
+    }
+
+    /// Deployments by function.
+    pub fn functions(&self) -> String {
+        self.key("functions")
+    }
+
+    /// Functions by route.
+    pub fn routes(&self) -> String {
+        self.key("routes")
+    }
+
+    /// Instances by identifier.
+    pub fn instances(&self) -> String {
+        self.key("instances")
+    }
+
+    /// A function's instances that may get work.
+    pub fn ready(&self, function: &FunctionName) -> String {
+        self.key(&format!("ready:{function}"))
+    }
+
+    /// An instance's lease.
+    pub fn lease(&self, instance: InstanceId) -> String {
+        format!("{}{instance}", self.lease_prefix())
+    }
+
+    /// What the keys of leases start with, for scripts that make them.
+    pub fn lease_prefix(&self) -> String {
+        self.key("lease:")
+    }
+
+    /// The lock of a function's starter.
+    pub fn start_lock(&self, function: &FunctionName) -> String {
+        self.key(&format!("start:{function}"))
+    }
+
+    /// The lock of whoever rebuilds an emptied Redis.
+    pub fn rebuild_lock(&self) -> String {
+        self.key("rebuild")
+    }
+
+    /// Counts the container addresses given out.
+    pub fn address_cursor(&self) -> String {
+        self.key("address-cursor")
+    }
+
+    /// The channel of events.
+    pub fn events(&self) -> String {
+        self.key("events")
+    }
+
+    fn key(&self, rest: &str) -> String {
+        format!("{}:{rest}", self.namespace)
+    }
+}

@@ -1,0 +1,22 @@
+//! What CoreFn decides, without doing any of it: names, routes, the manifest, leases and the
+//! platform's errors.
+//!
+//! Nothing here does IO or reads a clock: time and state are arguments. Everything the outside
+//! sees by name (Redis keys, labels, directives, headers, environment) is spelled here once.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod address;
+pub mod config;
+pub mod error;
+pub mod event;
+pub mod function;
+pub mod host;
+pub mod instance;
+pub mod keys;
+pub mod lease;
+pub mod manifest;
+pub mod names;
+pub mod quantity;
+pub mod route;
+pub mod table;

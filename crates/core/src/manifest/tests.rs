@@ -1,0 +1,322 @@
+use super::*;
+use crate::config::Network;
+use proptest::prelude::*;
+
+/// Reads a manifest that must be wrong, and compares its problems, one `line:column what` each;
+/// `what` need only be contained.
+fn check(text: &str, wanted: &[&str]) {
+    let error = Manifest::parse(text).expect_err(text);
+    let shown = error.to_string();
+    assert_eq!(error.problems().len(), wanted.len(), "{text}\n{shown}");
+    for (line, want) in shown.lines().zip(wanted) {
+        let (at, what) = want.split_once(' ').unwrap();
+        assert!(
+            line.starts_with(&format!("{FILE}:{at}: ")),
+            "{line}\nwanted {want}"
+        );
+        assert!(line.contains(what), "{line}\nwanted {want}");
+    }
+}
+
+#[test]
+fn everything() {
+    let manifest = Manifest::parse(
+        r#"
+        [function]
+        name = "hello"
+        stack = "rust"
+        routes = ["api.example.com/v1", "/short/"]
+        health = "/healthz?deep=1"
+        env = { GREETING = "hi", _x1 = "" }
+        limits = { memory = "128M", cpus = 0.5, pids = 0x20 }
+        scale = { idle = "500s" }
+        network = "none"
+        "#,
+    )
+    .unwrap();
+    assert_eq!(
+        manifest.stack().map(|(stack, at)| (stack, at.line)),
+        Some(("rust", 4))
+    );
+    let config = manifest.config(Found {
+        user: Some("7:7".into()),
+        exports: None,
+    });
+    assert_eq!(config.health.as_deref(), Some("/healthz?deep=1"));
+    assert_eq!(config.env["GREETING"], "hi");
+    assert_eq!(config.limits.memory, 128 << 20);
+    assert_eq!(config.limits.nano_cpus, 500_000_000);
+    assert_eq!(config.limits.pids, 32);
+    assert_eq!(config.idle_ms, Some(500_000));
+    assert_eq!(config.network, Network::None);
+    assert_eq!(
+        config
+            .routes
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
+        ["api.example.com/v1", "/short"]
+    );
+    assert_eq!(config.user.as_deref(), Some("7:7"));
+}
+
+#[test]
+fn nothing_is_needed() {
+    for text in [
+        "",
+        "# nothing",
+        "[function]",
+        "function = {}",
+        "[[function]]\n",
+    ] {
+        let manifest = Manifest::parse(text).unwrap();
+        assert_eq!(manifest.config(Found::default()), FunctionConfig::default());
+        assert_eq!(manifest.stack(), None);
+    }
+    let one = Manifest::parse("[[function]]\nlimits.cpus = 2\n").unwrap();
+    assert_eq!(one.config(Found::default()).limits.nano_cpus, 2_000_000_000);
+}
+
+#[test]
+fn names() {
+    let none = Manifest::parse("").unwrap();
+    let hello = Manifest::parse("[function]\nname = \"hello\"").unwrap();
+    assert_eq!(
+        none.function("demo", Some("hello")).unwrap().as_str(),
+        "demo/hello"
+    );
+    assert_eq!(
+        hello.function("demo", Some("hello")).unwrap().as_str(),
+        "demo/hello"
+    );
+    assert_eq!(hello.function("demo", None).unwrap().as_str(), "demo/hello");
+    for (result, says) in [
+        (
+            none.function("demo", None),
+            "corefn.toml: the repository demo",
+        ),
+        (
+            hello.function("demo", Some("other")),
+            "corefn.toml:2:8: name is \"hello\"",
+        ),
+        (none.function("demo", Some("No")), "\"No\" is no name"),
+    ] {
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+}
+
+#[test]
+fn unknown_keys() {
+    check("[functions]", &["1:2 did you mean \"function\"?"]);
+    check("[colour]", &["1:2 write one of function"]);
+    check("[function]\nroute = []", &["2:1 did you mean \"routes\"?"]);
+    check(
+        "[function]\nsecrets = []",
+        &["2:1 [function] has no key \"secrets\": write one of env, health"],
+    );
+    check(
+        "[function]\nlimits = { Memroy = \"1G\" }",
+        &["2:12 did you mean \"memory\"?"],
+    );
+    check(
+        "[function.scale]\nidel = \"1m\"",
+        &["2:1 [scale] has no key \"idel\": did you mean \"idle\"?"],
+    );
+    check("[function.scale]\nmax = 2", &["2:1 write one of idle"]);
+}
+
+#[test]
+fn wrong_types() {
+    check(
+        "function = 5",
+        &["1:12 function is an integer, not a table: write [function]"],
+    );
+    check(
+        "[function]\nname = 5",
+        &["2:8 name is an integer, not a string: write name = \"hello\""],
+    );
+    check(
+        "[function]\nroutes = \"/a\"",
+        &["2:10 routes is a string, not an array of strings"],
+    );
+    check(
+        "[function]\nroutes = [true]",
+        &["2:11 routes is a boolean, not a string"],
+    );
+    check(
+        "[function]\nenv = []",
+        &["2:7 env is an array, not a table"],
+    );
+    check(
+        "[function]\nenv = { A = 1 }",
+        &["2:13 A is an integer, not a string: write A = \"…\", in quotes"],
+    );
+    check(
+        "[function]\nlimits.memory = 1024",
+        &["2:17 memory is an integer, not a string: write memory = \"128M\""],
+    );
+    check(
+        "[function]\nlimits.cpus = \"1\"",
+        &["2:15 cpus is a string, not a number"],
+    );
+    check(
+        "[function]\nlimits.pids = 1.5",
+        &["2:15 pids is a float, not an integer"],
+    );
+    check(
+        "[function]\nscale = \"60s\"",
+        &["2:9 scale is a string, not a table: write scale = { idle = \"60s\" }"],
+    );
+    check(
+        "[function]\nscale.idle = 1979-05-27",
+        &["2:14 idle is a date, not a string"],
+    );
+}
+
+#[test]
+fn wrong_values() {
+    check("[function]\nname = \"A b\"", &["2:8 \"A b\" is no name"]);
+    check("[function]\nstack = \"\"", &["2:9 \"\" is no stack"]);
+    check(
+        "[function]\nhealth = \"up\"",
+        &["2:10 it starts with a slash"],
+    );
+    check("[function]\nhealth = \"/a b\"", &["2:10 as %XX"]);
+    check("[function]\nhealth = \"/é\"", &["2:10 as %XX"]);
+    check(
+        "[function]\nnetwork = \"out\"",
+        &["2:11 did you mean \"outbound\"?"],
+    );
+    check(
+        "[function]\nnetwork = \"x\"",
+        &["2:11 write one of none, outbound"],
+    );
+    check("[function]\nroutes = [\"/a\", \"/a/\"]", &["2:17 twice"]);
+    check("[function]\nroutes = [\"H/..\"]", &["2:11 is no route"]);
+    check(
+        "[function]\nenv = { PORT = \"1\" }",
+        &["2:9 PORT is set by the platform"],
+    );
+    let reserved = names::env::HOME;
+    check(
+        &format!("[function]\nenv = {{ {reserved} = \"1\" }}"),
+        &[&format!("2:9 {reserved} is set by the platform")],
+    );
+    check(
+        "[function]\nenv = { 1A = \"1\" }",
+        &["2:9 \"1A\" is no variable's name"],
+    );
+    check(
+        "[function]\nenv = { \"\" = \"1\" }",
+        &["2:9 \"\" is no variable's name"],
+    );
+    check("[function]\nenv = { A = \"\\u0000\" }", &["2:13 NUL"]);
+}
+
+#[test]
+fn ranges() {
+    for (key, good, bad) in [
+        (
+            "limits.memory",
+            ["\"6M\"", "\"8388607G\""],
+            ["\"6143K\"", "\"8589934592G\"", "\"1T\""],
+        ),
+        ("limits.cpus", ["0.01", "8192"], ["0.009", "nan", "-1"]),
+        (
+            "limits.pids",
+            ["1", "4_194_304"],
+            ["0", "4194305", "99999999999999999999"],
+        ),
+        (
+            "scale.idle",
+            ["\"2s\"", "\"8760h\""],
+            ["\"1999ms\"", "\"8761h\"", "\"soon\""],
+        ),
+    ] {
+        for value in good {
+            let text = format!("[function]\n{key} = {value}");
+            assert!(Manifest::parse(&text).is_ok(), "{text} was refused");
+        }
+        for value in bad {
+            let column = key.len() + 4;
+            check(
+                &format!("[function]\n{key} = {value}"),
+                &[&format!("2:{column} {}", &key[key.len() - 4..])],
+            );
+        }
+    }
+}
+
+#[test]
+fn all_at_once_in_the_order_of_the_text() {
+    check(
+        "[function]\nscale.idle = \"x\"\nname = 1\n# é\nenv = { 'é' = 1, B = 2 }\ncolour = 1\n",
+        &[
+            "2:14 no duration",
+            "3:8 name",
+            "5:9 no variable",
+            "5:15 integer",
+            "5:22 integer",
+            "6:1 \"colour\"",
+        ],
+    );
+}
+
+#[test]
+fn several_functions() {
+    check(
+        "[[function]]\nname = \"a\"\n[[function]]\nname = \"b\"\n",
+        &["3:1 this version deploys one function a repository"],
+    );
+}
+
+#[test]
+fn no_toml() {
+    let error = Manifest::parse("[function]\nname = \nroutes = [\n").unwrap_err();
+    assert!(error.to_string().starts_with("corefn.toml:2:"), "{error}");
+    let twice = Manifest::parse("[function]\nname = 'a'\nname = 'b'").unwrap_err();
+    assert!(
+        twice.to_string().starts_with("corefn.toml:3:1: "),
+        "{twice}"
+    );
+}
+
+/// Texts that are nearly manifests: they get further into the reader than random ones.
+fn nearly() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        Just("[function]\n".to_owned()),
+        Just("[[function]]\n".to_owned()),
+        Just("limits".to_owned()),
+        Just("env".to_owned()),
+        Just("scale.idle".to_owned()),
+        Just("routes".to_owned()),
+        Just("health".to_owned()),
+        Just(" = ".to_owned()),
+        Just("{".to_owned()),
+        Just("}".to_owned()),
+        Just("[".to_owned()),
+        Just("]".to_owned()),
+        Just("\n".to_owned()),
+        Just("\"".to_owned()),
+        Just("1e999".to_owned()),
+        Just("é\u{0}".to_owned()),
+        Just("0x7fffffffffffffffff".to_owned()),
+        "[a-z0-9.,\"']{0,5}",
+    ];
+    proptest::collection::vec(piece, 0..30).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_or_refused(text in any::<String>()) {
+        let _ = Manifest::parse(&text);
+    }
+
+    #[test]
+    fn nearly_manifests_are_read_or_refused(text in nearly()) {
+        if let Err(error) = Manifest::parse(&text) {
+            prop_assert!(!error.problems().is_empty());
+        }
+    }
+}

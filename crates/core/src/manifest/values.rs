@@ -1,0 +1,205 @@
+//! The values of the manifest's keys: their types, ranges and forms.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::reader::{Entry, Reader, advice};
+use crate::config::Network;
+use crate::lease::MIN_IDLE;
+use crate::names;
+use crate::quantity::{parse_duration, parse_size};
+use crate::route::Route;
+
+pub(super) const NAME: &str = r#"name = "hello""#;
+pub(super) const STACK: &str = r#"stack = "rust""#;
+const HEALTH: &str = r#"health = "/healthz""#;
+const MEMORY: &str = r#"memory = "128M""#;
+const IDLE: &str = r#"idle = "60s""#;
+const ROUTES: &str = r#"routes = ["api.example.com/v1"]"#;
+const ENV: &str = r#"env = { GREETING = "hi" }"#;
+const NETWORK: &str = r#"network = "none""#;
+const NETWORKS: &[&str] = &["none", "outbound"];
+
+/// The least memory Docker gives a container.
+const MIN_MEMORY: u64 = 6 << 20;
+/// The most memory Docker can be asked for: its API has a signed number of 64 bits.
+const MAX_MEMORY: u64 = i64::MAX as u64;
+/// The least share of a processor Docker gives a container.
+const MIN_CPUS: f64 = 0.01;
+/// More processors than any machine that Docker runs on has.
+const MAX_CPUS: f64 = 8192.0;
+/// The most processes 64-bit Linux can number (`PID_MAX_LIMIT`).
+const MAX_PIDS: i64 = 1 << 22;
+/// The longest idle time, a year. It keeps sums of times far from overflow.
+const MAX_IDLE: Duration = Duration::from_secs(365 * 24 * 3600);
+
+pub(super) fn routes(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Vec<Route> {
+    let mut routes = Vec::new();
+    let DeValue::Array(values) = entry.value.get_ref() else {
+        reader.wrong_type(entry, "an array of strings", ROUTES);
+        return routes;
+    };
+    for value in values {
+        let one = Entry { value, ..*entry };
+        let Some(text) = reader.text(&one, ROUTES) else {
+            continue;
+        };
+        let route = text.parse::<Route>().map_err(|e| e.to_string());
+        let Some(route) = reader.check(&one, route) else {
+            continue;
+        };
+        if routes.contains(&route) {
+            reader.problem(value.span(), format!("routes has {text:?} twice: keep one"));
+        } else {
+            routes.push(route);
+        }
+    }
+    routes
+}
+
+pub(super) fn health(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<String> {
+    let text = reader.text(entry, HEALTH)?;
+    // What a request's target may hold by RFC 3986: pchar, "/" and "?".
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@/?".contains(&b);
+    let checked = if !text.starts_with('/') {
+        Err(format!(
+            "{text:?} is no path: it starts with a slash, such as \"/healthz\""
+        ))
+    } else if !text.bytes().all(fits) {
+        Err(format!(
+            "{text:?} is no path: it is letters, digits and -._~%!$&'()*+,;=:@/? only, so write \
+             anything else as %XX"
+        ))
+    } else {
+        Ok(text.to_owned())
+    };
+    reader.check(entry, checked)
+}
+
+pub(super) fn env(reader: &mut Reader<'_>, entry: &Entry<'_>) -> BTreeMap<String, String> {
+    let mut variables = BTreeMap::new();
+    let Some(table) = reader.table(entry, ENV) else {
+        return variables;
+    };
+    for (key, value) in table {
+        let name = key.get_ref().as_ref();
+        if let Err(why) = check_variable(name) {
+            reader.problem(key.span(), format!("env: {why}"));
+        }
+        let one = Entry { key: name, value };
+        let Some(text) = reader.text(&one, &format!("{name} = \"…\", in quotes")) else {
+            continue;
+        };
+        if text.contains('\0') {
+            reader.problem(
+                value.span(),
+                format!("env: the value of {name} holds a NUL character, which no variable can"),
+            );
+            continue;
+        }
+        variables.insert(name.to_owned(), text.to_owned());
+    }
+    variables
+}
+
+fn check_variable(name: &str) -> Result<(), String> {
+    let mut bytes = name.bytes();
+    let first = |b: u8| b.is_ascii_alphabetic() || b == b'_';
+    let fits = bytes.next().is_some_and(first) && bytes.all(|b| first(b) || b.is_ascii_digit());
+    if !fits {
+        return Err(format!(
+            "{name:?} is no variable's name: use A-Z, a-z, 0-9 and _, and no digit at the start"
+        ));
+    }
+    if name == names::env::PORT || name.starts_with(names::env::RESERVED_PREFIX) {
+        return Err(format!(
+            "{name} is set by the platform ({} and {}* are): use another name",
+            names::env::PORT,
+            names::env::RESERVED_PREFIX
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn network(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Network {
+    let checked = match reader.text(entry, NETWORK) {
+        None => None,
+        Some("none") => Some(Network::None),
+        Some("outbound") => Some(Network::Outbound),
+        Some(other) => {
+            let why = format!("there is no network {other:?}: {}", advice(other, NETWORKS));
+            reader.check(entry, Err(why))
+        }
+    };
+    checked.unwrap_or_default()
+}
+
+pub(super) fn memory(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<u64> {
+    let text = reader.text(entry, MEMORY)?;
+    let checked = match parse_size(text) {
+        Err(error) => Err(error.to_string()),
+        Ok(size) if size < MIN_MEMORY => Err(format!(
+            "{text:?} is too little: Docker gives a container 6M at the least"
+        )),
+        Ok(size) if size > MAX_MEMORY => {
+            Err(format!("{text:?} is more than Docker can be asked for"))
+        }
+        Ok(size) => Ok(size),
+    };
+    reader.check(entry, checked)
+}
+
+pub(super) fn cpus(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<u64> {
+    let number = match entry.value.get_ref() {
+        DeValue::Float(float) => float.as_str().parse::<f64>().ok(),
+        DeValue::Integer(_) => integer(entry).map(|whole| whole as f64),
+        _ => {
+            reader.wrong_type(entry, "a number", "cpus = 0.5");
+            return None;
+        }
+    };
+    let checked = number
+        .filter(|number| (MIN_CPUS..=MAX_CPUS).contains(number))
+        .map(|number| (number * 1e9).round() as u64)
+        .ok_or_else(|| {
+            format!("write a number of processors from {MIN_CPUS} to {MAX_CPUS}, such as 0.5")
+        });
+    reader.check(entry, checked)
+}
+
+pub(super) fn pids(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<u32> {
+    if !entry.value.get_ref().is_integer() {
+        reader.wrong_type(entry, "an integer", "pids = 64");
+        return None;
+    }
+    let checked = integer(entry)
+        .filter(|number| (1..=MAX_PIDS).contains(number))
+        .and_then(|number| u32::try_from(number).ok())
+        .ok_or_else(|| format!("write a number of processes from 1 to {MAX_PIDS}, such as 64"));
+    reader.check(entry, checked)
+}
+
+pub(super) fn idle(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<u64> {
+    let text = reader.text(entry, IDLE)?;
+    let checked = match parse_duration(text) {
+        Err(error) => Err(error.to_string()),
+        Ok(idle) if idle < MIN_IDLE => Err(format!(
+            "{text:?} is too short: {}s is the least",
+            MIN_IDLE.as_secs()
+        )),
+        Ok(idle) if idle > MAX_IDLE => Err(format!(
+            "{text:?} is too long: {}h, a year, is the most",
+            MAX_IDLE.as_secs() / 3600
+        )),
+        Ok(idle) => Ok(idle.as_millis() as u64),
+    };
+    reader.check(entry, checked)
+}
+
+/// An integer in any of TOML's bases, if it fits 64 bits.
+fn integer(entry: &Entry<'_>) -> Option<i64> {
+    let integer = entry.value.get_ref().as_integer()?;
+    i64::from_str_radix(integer.as_str(), integer.radix()).ok()
+}

@@ -1,0 +1,148 @@
+//! Every name the outside sees and that is no Redis key (those are in [`crate::keys`]).
+//!
+//! A test of this crate fails when one of these families of names is spelled in a literal
+//! anywhere else in the sources.
+
+/// The namespace of an installation that sets none: the prefix of its images, networks,
+/// containers and Redis keys.
+pub const DEFAULT_NAMESPACE: &str = "corefn";
+
+/// Labels of images and containers. The image store is the truth about what is deployed, so these
+/// carry everything an empty Redis is rebuilt from.
+pub mod label {
+    /// The installation that owns the image, container, network or volume.
+    pub const NAMESPACE: &str = "corefn.namespace";
+    /// The function's name, `account/name`.
+    pub const FUNCTION: &str = "corefn.function";
+    /// The revision, as [`crate::function::RevisionId`] writes it.
+    pub const REVISION: &str = "corefn.revision";
+    /// The function's configuration: JSON of [`crate::config::FunctionConfig`].
+    pub const CONFIG: &str = "corefn.config";
+    /// The commit a revision was built from, 40 hex digits.
+    pub const COMMIT: &str = "corefn.commit";
+    /// The instance's identifier. Only containers that may serve requests carry it.
+    pub const INSTANCE: &str = "corefn.instance";
+    /// The instance's address, `ip:port`.
+    pub const ADDRESS: &str = "corefn.address";
+    /// What a container that is no instance is for: [`ROLE_BUILD`] or [`ROLE_TRIAL`].
+    pub const ROLE: &str = "corefn.role";
+    /// The stack an image of a builder belongs to.
+    pub const STACK: &str = "corefn.stack";
+    /// [`ROLE`] of a container that compiles a push.
+    pub const ROLE_BUILD: &str = "build";
+    /// [`ROLE`] of a container in which a new revision shows that it starts.
+    pub const ROLE_TRIAL: &str = "trial";
+}
+
+/// Environment variables.
+pub mod env {
+    /// The TCP port a function must listen on, on all of its addresses.
+    pub const PORT: &str = "PORT";
+    /// The function's name, `account/name`; the builder gives it to a build as well.
+    pub const FUNCTION: &str = "COREFN_FUNCTION";
+    /// The last segment of the function's name, given to a build.
+    pub const NAME: &str = "COREFN_NAME";
+    /// The revision that runs.
+    pub const REVISION: &str = "COREFN_REVISION";
+    /// The instance's identifier.
+    pub const INSTANCE: &str = "COREFN_INSTANCE";
+    /// The state directory of an installation; the programs find `host.toml` in it.
+    pub const HOME: &str = "COREFN_HOME";
+    /// Names a function can't set for itself.
+    pub const RESERVED_PREFIX: &str = "COREFN_";
+}
+
+/// Response headers of the platform.
+pub mod header {
+    /// Carried by every error of the platform, never by a function's answer: the error's code.
+    pub const ERROR: &str = "X-CoreFn-Error";
+}
+
+/// nginx directives.
+pub mod directive {
+    use std::ffi::CStr;
+    /// `http`: where Redis is.
+    pub const REDIS: &CStr = c"corefn_redis";
+    /// `http`: where Docker is.
+    pub const DOCKER: &CStr = c"corefn_docker";
+    /// `http`: the installation's namespace.
+    pub const NAMESPACE: &CStr = c"corefn_namespace";
+    /// `http`: the memory that all workers share.
+    pub const ZONE: &CStr = c"corefn_zone";
+    /// `http`, `server`, `location`: whether requests here are for functions.
+    pub const COREFN: &CStr = c"corefn";
+    /// `http`, `server`, `location`: how long a request may wait for an instance.
+    pub const START_TIMEOUT: &CStr = c"corefn_start_timeout";
+    /// `http`, `server`, `location`: how many requests may wait for one function.
+    pub const QUEUE: &CStr = c"corefn_queue";
+    /// `http`, `server`, `location`: the idle time of functions that set none.
+    pub const IDLE: &CStr = c"corefn_idle";
+    /// `upstream`: peers are the instances of the request's function.
+    pub const INSTANCES: &CStr = c"corefn_instances";
+}
+
+/// nginx variables, without the dollar sign.
+pub mod variable {
+    use std::ffi::CStr;
+    /// The function, `account/name`.
+    pub const FUNCTION: &CStr = c"corefn_function";
+    /// The revision of the instance.
+    pub const REVISION: &CStr = c"corefn_revision";
+    /// The instance.
+    pub const INSTANCE: &CStr = c"corefn_instance";
+    /// `warm` or `cold`.
+    pub const START: &CStr = c"corefn_start";
+    /// Seconds with milliseconds that the request waited for an instance.
+    pub const WAIT: &CStr = c"corefn_wait";
+    /// The path and query for the function: the client's, less the prefix.
+    pub const URI: &CStr = c"corefn_uri";
+    /// The prefix that was taken off, `/account/name`.
+    pub const PREFIX: &CStr = c"corefn_prefix";
+    /// The value of `Connection` for the function: `upgrade` or empty.
+    pub const CONNECTION: &CStr = c"corefn_connection";
+}
+
+/// The TCP port a function listens on.
+pub const PORT: u16 = 8080;
+
+/// The user and group a function runs as unless its image names another that isn't root: `nobody`
+/// and `nogroup` of Debian, which need no entry in the image's passwd file.
+pub const USER: &str = "65534:65534";
+
+/// The tag of the image that is deployed, beside one tag a revision.
+pub const CURRENT_TAG: &str = "current";
+
+/// The file in a repository that configures its function.
+pub const MANIFEST: &str = "corefn.toml";
+
+/// The file in a home that configures the installation.
+pub const HOST_FILE: &str = "host.toml";
+
+/// An image's repository name: `<namespace>/<account>/<name>`.
+pub fn image(namespace: &str, function: &crate::function::FunctionName) -> String {
+    format!("{namespace}/{function}")
+}
+
+/// A container's name: `<namespace>-<account>-<name>-<instance>`.
+pub fn container(
+    namespace: &str,
+    function: &crate::function::FunctionName,
+    instance: crate::instance::InstanceId,
+) -> String {
+    format!(
+        "{namespace}-{}-{}-{instance}",
+        function.account(),
+        function.name()
+    )
+}
+
+/// The Docker network of functions that may reach out (`true`) or may not.
+pub fn network(namespace: &str, outbound: bool) -> String {
+    let kind = if outbound { "outbound" } else { "none" };
+    format!("{namespace}-{kind}")
+}
+
+/// The volume that keeps an account's build cache.
+pub fn cache_volume(namespace: &str, account: &str) -> String {
+    format!("{namespace}-cache-{account}")
+}

@@ -1,0 +1,249 @@
+//! What one router knows: functions by route, and instances by function.
+//!
+//! It belongs to one thread. A slot of type `S` stands for what the workers of a host share about
+//! an instance; the table only keeps it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::function::{Deployment, FunctionName};
+use crate::instance::{Instance, InstanceId};
+use crate::route::{Route, RouteTable};
+
+/// An instance that a router may send work to, or has sent work to.
+#[derive(Debug)]
+pub struct Peer<S> {
+    /// The instance.
+    pub instance: Instance,
+    /// What the workers share about it.
+    pub slot: S,
+}
+
+/// A function as it is deployed, with its instances.
+#[derive(Debug)]
+pub struct Function<S> {
+    /// The deployment.
+    pub deployment: Arc<Deployment>,
+    peers: RefCell<Vec<Rc<Peer<S>>>>,
+}
+
+impl<S> Function<S> {
+    /// The least loaded of the instances that `usable` lets pass. The load is asked for only where
+    /// there is a choice.
+    pub fn pick(
+        &self,
+        usable: impl Fn(&S) -> bool,
+        load: impl Fn(&S) -> u32,
+    ) -> Option<Rc<Peer<S>>> {
+        let peers = self.peers.borrow();
+        let mut candidates = peers.iter().filter(|peer| usable(&peer.slot));
+        let first = candidates.next()?;
+        let Some(second) = candidates.next() else {
+            return Some(first.clone());
+        };
+        [first, second]
+            .into_iter()
+            .chain(candidates)
+            .min_by_key(|peer| load(&peer.slot))
+            .cloned()
+    }
+}
+
+/// Functions by route, and instances by function.
+#[derive(Debug)]
+pub struct Table<S> {
+    routes: RouteTable<Rc<Function<S>>>,
+    functions: HashMap<FunctionName, Rc<Function<S>>>,
+    peers: HashMap<InstanceId, Rc<Peer<S>>>,
+}
+
+impl<S> Default for Table<S> {
+    fn default() -> Self {
+        Self {
+            routes: RouteTable::default(),
+            functions: HashMap::new(),
+            peers: HashMap::new(),
+        }
+    }
+}
+
+impl<S> Table<S> {
+    /// The function of a lower-case host and a normalized path, and the length of the prefix.
+    pub fn find(&self, host: &[u8], path: &[u8]) -> Option<(&Rc<Function<S>>, usize)> {
+        self.routes.find(host, path)
+    }
+
+    /// A function has this deployment now.
+    pub fn deployed(&mut self, deployment: Deployment) {
+        self.removed(&deployment.function);
+        let peers = self
+            .peers
+            .values()
+            .filter(|peer| serves(&peer.instance, &deployment))
+            .cloned()
+            .collect();
+        let name = deployment.function.clone();
+        let function = Rc::new(Function {
+            deployment: Arc::new(deployment),
+            peers: RefCell::new(peers),
+        });
+        self.routes.insert(&Route::of(&name), function.clone());
+        for route in &function.deployment.config.routes {
+            self.routes.insert(route, function.clone());
+        }
+        self.functions.insert(name, function);
+    }
+
+    /// A function is no more. Its instances stay known until they are gone.
+    pub fn removed(&mut self, name: &FunctionName) {
+        if let Some(function) = self.functions.remove(name) {
+            self.routes.remove(&Route::of(name));
+            for route in &function.deployment.config.routes {
+                self.routes.remove(route);
+            }
+        }
+    }
+
+    /// An instance may get work; `slot` makes what the workers share, if it isn't known yet. If
+    /// that can't be made, the instance stays unknown.
+    pub fn ready(
+        &mut self,
+        instance: Instance,
+        slot: impl FnOnce(&Instance) -> Option<S>,
+    ) -> Option<&Rc<Peer<S>>> {
+        let id = instance.id;
+        if !self.peers.contains_key(&id) {
+            let slot = slot(&instance)?;
+            let peer = Rc::new(Peer { instance, slot });
+            if let Some(function) = self.functions.get(&peer.instance.function)
+                && serves(&peer.instance, &function.deployment)
+            {
+                function.peers.borrow_mut().push(peer.clone());
+            }
+            self.peers.insert(id, peer);
+        }
+        self.peers.get(&id)
+    }
+
+    /// An instance may not get work any more.
+    pub fn gone(&mut self, id: InstanceId) {
+        if let Some(peer) = self.peers.remove(&id)
+            && let Some(function) = self.functions.get(&peer.instance.function)
+        {
+            function
+                .peers
+                .borrow_mut()
+                .retain(|peer| peer.instance.id != id);
+        }
+    }
+
+    /// Exactly these are deployed and run. What is known of instances that stay is kept.
+    pub fn snapshot(&mut self, deployments: Vec<Deployment>, instances: &[InstanceId]) {
+        let gone: Vec<InstanceId> = self
+            .peers
+            .keys()
+            .filter(|id| !instances.contains(id))
+            .copied()
+            .collect();
+        for id in gone {
+            self.gone(id);
+        }
+        self.routes = RouteTable::default();
+        self.functions.clear();
+        for deployment in deployments {
+            self.deployed(deployment);
+        }
+    }
+}
+
+fn serves(instance: &Instance, deployment: &Deployment) -> bool {
+    instance.function == deployment.function && instance.revision == deployment.revision
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::FunctionConfig;
+    use crate::function::RevisionId;
+
+    fn deployment(function: &str, revision: &str, routes: &[&str]) -> Deployment {
+        Deployment {
+            function: function.parse().unwrap(),
+            revision: RevisionId(revision.to_owned()),
+            image: String::new(),
+            config: FunctionConfig {
+                routes: routes.iter().map(|route| route.parse().unwrap()).collect(),
+                ..FunctionConfig::default()
+            },
+        }
+    }
+
+    fn instance(id: u64, function: &str, revision: &str) -> Instance {
+        Instance {
+            id: InstanceId::from_random(id),
+            function: function.parse().unwrap(),
+            revision: RevisionId(revision.to_owned()),
+            container: id.to_string(),
+            address: ([10, 0, 0, 2], 8080).into(),
+        }
+    }
+
+    fn pick(table: &Table<u32>, path: &str) -> Option<u64> {
+        let (function, _) = table.find(b"", path.as_bytes())?;
+        Some(function.pick(|_| true, |load| *load)?.instance.id.get())
+    }
+
+    #[test]
+    fn least_loaded_of_the_current_revision() {
+        let mut table = Table::default();
+        table.ready(instance(1, "a/f", "r1"), |_| Some(5));
+        table.deployed(deployment("a/f", "r1", &[]));
+        table.ready(instance(2, "a/f", "r1"), |_| Some(3));
+        table.ready(instance(3, "a/f", "r1"), |_| Some(4));
+        assert_eq!(pick(&table, "/a/f"), Some(2));
+        table.deployed(deployment("a/f", "r2", &[]));
+        assert_eq!(pick(&table, "/a/f"), None);
+        table.ready(instance(4, "a/f", "r2"), |_| Some(9));
+        assert_eq!(pick(&table, "/a/f"), Some(4));
+        table.gone(InstanceId::from_random(4));
+        assert_eq!(pick(&table, "/a/f"), None);
+    }
+
+    #[test]
+    fn unusable_instances_are_passed_over() {
+        let mut table = Table::default();
+        table.deployed(deployment("a/f", "r1", &[]));
+        table.ready(instance(1, "a/f", "r1"), |_| Some(0));
+        let (function, _) = table.find(b"", b"/a/f").unwrap();
+        assert!(function.pick(|_| false, |load| *load).is_none());
+    }
+
+    #[test]
+    fn routes_follow_the_deployment() {
+        let mut table: Table<u32> = Table::default();
+        table.deployed(deployment("a/f", "r1", &["h/x"]));
+        assert!(table.find(b"h", b"/x").is_some());
+        table.deployed(deployment("a/f", "r2", &["h/y"]));
+        assert!(table.find(b"h", b"/x").is_none() && table.find(b"h", b"/y").is_some());
+        table.removed(&"a/f".parse().unwrap());
+        assert!(table.find(b"h", b"/y").is_none() && table.find(b"", b"/a/f").is_none());
+    }
+
+    #[test]
+    fn a_snapshot_replaces_all_but_the_slots() {
+        let mut table = Table::default();
+        table.deployed(deployment("a/f", "r1", &[]));
+        table.deployed(deployment("a/g", "r1", &[]));
+        table.ready(instance(1, "a/f", "r1"), |_| Some(1));
+        table.ready(instance(2, "a/f", "r1"), |_| Some(0));
+        table.snapshot(
+            vec![deployment("a/f", "r1", &[])],
+            &[InstanceId::from_random(1)],
+        );
+        assert!(table.find(b"", b"/a/g").is_none());
+        assert_eq!(pick(&table, "/a/f"), Some(1));
+        table.ready(instance(1, "a/f", "r1"), |_| panic!("it is known"));
+    }
+}

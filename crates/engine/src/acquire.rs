@@ -1,0 +1,206 @@
+//! How a router gets an instance for a function when it holds none: lease any that is ready, else
+//! start one, exactly one across all workers and hosts.
+//!
+//! Whoever gets the starter's lock starts; everyone else waits for the news of it. The lock
+//! outlives a dead starter by its TTL only, so waiting ends in any case.
+
+use std::time::Duration;
+
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use corefn_core::error::{ErrorCode, Failure};
+use corefn_core::event::Event;
+use corefn_core::function::Deployment;
+use corefn_core::instance::Instance;
+use corefn_core::keys::{START_LOCK_RENEWAL, START_LOCK_TTL};
+
+/// How often one who waits looks again, in case the news of an instance got lost.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Where leases and the starter's lock are kept: Redis.
+pub trait Ledger {
+    /// Leases any ready instance of the deployment for `idle`.
+    fn lease_any(
+        &self,
+        deployment: &Deployment,
+        idle: Duration,
+    ) -> impl Future<Output = Result<Option<Instance>, Failure>> + Send;
+    /// Takes the starter's lock, or renews it.
+    fn lock(
+        &self,
+        deployment: &Deployment,
+        token: &str,
+    ) -> impl Future<Output = Result<bool, Failure>> + Send;
+    /// Registers the instance if the token still holds the lock, and gives the lock back.
+    fn register(
+        &self,
+        instance: &Instance,
+        token: &str,
+        idle: Duration,
+    ) -> impl Future<Output = Result<bool, Failure>> + Send;
+    /// Gives the lock back and tells everyone of the failure.
+    fn give_up(
+        &self,
+        deployment: &Deployment,
+        token: &str,
+        failure: &Failure,
+    ) -> impl Future<Output = ()> + Send;
+}
+
+/// What starts instances: Docker.
+pub trait Launcher {
+    /// Starts an instance and waits until it is ready; leaves nothing behind on failure.
+    fn launch(
+        &self,
+        deployment: &Deployment,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<Instance, Failure>> + Send;
+    /// Removes an instance that nobody knows of.
+    fn discard(&self, instance: &Instance) -> impl Future<Output = ()> + Send;
+}
+
+/// How an instance was come by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// It was there.
+    Warm,
+    /// It was started.
+    Cold,
+}
+
+/// Gets a leased instance of `deployment` within `timeout`.
+///
+/// `news` must have been subscribed to before the call, so that nothing that happens during it is
+/// missed. `token` is the starter's: unique to this call.
+///
+/// # Errors
+/// [`Failure`] of the start, whoever made it, or [`ErrorCode::StartTimeout`].
+pub async fn acquire(
+    ledger: &impl Ledger,
+    launcher: &impl Launcher,
+    news: &mut Receiver<Event>,
+    deployment: &Deployment,
+    token: &str,
+    idle: Duration,
+    timeout: Duration,
+) -> Result<(Instance, Start), Failure> {
+    let deadline = Instant::now() + timeout;
+    let mut start = Start::Warm;
+    loop {
+        if let Some(instance) = ledger.lease_any(deployment, idle).await? {
+            return Ok((instance, start));
+        }
+        if ledger.lock(deployment, token).await? {
+            // Between the look and the lock another starter may have finished.
+            if let Some(instance) = ledger.lease_any(deployment, idle).await? {
+                let unneeded = Failure::new(ErrorCode::Internal, "an instance got ready meanwhile");
+                ledger.give_up(deployment, token, &unneeded).await;
+                return Ok((instance, start));
+            }
+            let instance = launch(ledger, launcher, deployment, token, idle, deadline).await?;
+            return Ok((instance, Start::Cold));
+        }
+        start = Start::Cold;
+        wait_for_news(news, deployment, deadline).await?;
+        if Instant::now() >= deadline {
+            return Err(too_late(deployment, timeout));
+        }
+    }
+}
+
+/// Starts an instance under the lock, and renews the lock meanwhile.
+async fn launch(
+    ledger: &impl Ledger,
+    launcher: &impl Launcher,
+    deployment: &Deployment,
+    token: &str,
+    idle: Duration,
+    deadline: Instant,
+) -> Result<Instance, Failure> {
+    let patience = deadline.saturating_duration_since(Instant::now());
+    let keep = async {
+        loop {
+            tokio::time::sleep(START_LOCK_RENEWAL).await;
+            // A renewal that fails shows when the instance is registered.
+            let _ = ledger.lock(deployment, token).await;
+        }
+    };
+    let launched = tokio::select! {
+        launched = launcher.launch(deployment, patience) => launched,
+        () = keep => unreachable!("the renewal never ends"),
+    };
+    let failure = match launched {
+        Ok(instance) => match ledger.register(&instance, token, idle).await {
+            Ok(true) => return Ok(instance),
+            Ok(false) => {
+                launcher.discard(&instance).await;
+                Failure::new(
+                    ErrorCode::Internal,
+                    format!(
+                        "the start of {} was held up for {START_LOCK_TTL:?}; another has taken over",
+                        deployment.function
+                    ),
+                )
+            }
+            Err(failure) => {
+                launcher.discard(&instance).await;
+                failure
+            }
+        },
+        Err(failure) => failure,
+    };
+    ledger.give_up(deployment, token, &failure).await;
+    Err(failure)
+}
+
+/// Waits until there may be something new: an instance, a removal, or the time to look again.
+async fn wait_for_news(
+    news: &mut Receiver<Event>,
+    deployment: &Deployment,
+    deadline: Instant,
+) -> Result<(), Failure> {
+    let until = deadline.min(Instant::now() + LOOK_AGAIN);
+    loop {
+        let event = match timeout_at(until, news.recv()).await {
+            Err(_) | Ok(Err(RecvError::Lagged(_))) => return Ok(()),
+            Ok(Err(RecvError::Closed)) => {
+                sleep_until(until).await;
+                return Ok(());
+            }
+            Ok(Ok(event)) => event,
+        };
+        match event {
+            Event::Ready { instance, .. } if instance.function == deployment.function => {
+                return Ok(());
+            }
+            Event::Failed { function, failure }
+                if function == deployment.function && failure.code != ErrorCode::Internal =>
+            {
+                return Err(failure);
+            }
+            Event::Removed { function } if function == deployment.function => {
+                return Err(Failure::new(
+                    ErrorCode::UnknownFunction,
+                    format!("{function} was removed while a request waited for it"),
+                ));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn too_late(deployment: &Deployment, timeout: Duration) -> Failure {
+    Failure::new(
+        ErrorCode::StartTimeout,
+        format!(
+            "no instance of {} got ready within {timeout:?}",
+            deployment.function
+        ),
+    )
+}
+
+#[cfg(test)]
+#[path = "acquire_tests.rs"]
+mod tests;

@@ -1,0 +1,267 @@
+//! The race for one start, with everything in memory.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::broadcast::{self, Sender};
+
+use corefn_core::config::FunctionConfig;
+use corefn_core::function::RevisionId;
+use corefn_core::instance::InstanceId;
+
+use super::*;
+
+/// Redis and Docker for one host, in memory.
+struct World {
+    state: Mutex<State>,
+    news: Sender<Event>,
+    launches: AtomicU32,
+    discarded: AtomicU32,
+}
+
+#[derive(Default)]
+struct State {
+    ready: Vec<Instance>,
+    locks: HashMap<String, (String, Instant)>,
+    fails: Option<Failure>,
+    /// Whose lock vanishes during a launch.
+    robbed: bool,
+}
+
+impl World {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::default(),
+            news: broadcast::channel(64).0,
+            launches: AtomicU32::new(0),
+            discarded: AtomicU32::new(0),
+        })
+    }
+
+    async fn acquire(
+        self: Arc<Self>,
+        token: u32,
+        timeout: Duration,
+    ) -> Result<(Instance, Start), Failure> {
+        let mut news = self.news.subscribe();
+        let idle = Duration::from_secs(60);
+        acquire(
+            &*self,
+            &*self,
+            &mut news,
+            &deployment("r1"),
+            &token.to_string(),
+            idle,
+            timeout,
+        )
+        .await
+    }
+}
+
+impl Ledger for World {
+    async fn lease_any(
+        &self,
+        deployment: &Deployment,
+        _: Duration,
+    ) -> Result<Option<Instance>, Failure> {
+        let state = self.state.lock().unwrap();
+        Ok(state
+            .ready
+            .iter()
+            .find(|i| i.revision == deployment.revision)
+            .cloned())
+    }
+
+    async fn lock(&self, deployment: &Deployment, token: &str) -> Result<bool, Failure> {
+        let mut state = self.state.lock().unwrap();
+        let name = deployment.function.to_string();
+        let now = Instant::now();
+        if state
+            .locks
+            .get(&name)
+            .is_some_and(|(holder, until)| holder != token && *until > now)
+        {
+            return Ok(false);
+        }
+        state
+            .locks
+            .insert(name, (token.to_owned(), now + START_LOCK_TTL));
+        Ok(true)
+    }
+
+    async fn register(
+        &self,
+        instance: &Instance,
+        token: &str,
+        _: Duration,
+    ) -> Result<bool, Failure> {
+        let mut state = self.state.lock().unwrap();
+        let held = state
+            .locks
+            .get(instance.function.as_str())
+            .is_some_and(|(holder, _)| holder == token);
+        if !held || state.robbed {
+            return Ok(false);
+        }
+        state.locks.remove(instance.function.as_str());
+        state.ready.push(instance.clone());
+        let _ = self.news.send(Event::Ready {
+            instance: instance.clone(),
+            lease_ms: 60_000,
+        });
+        Ok(true)
+    }
+
+    async fn give_up(&self, deployment: &Deployment, token: &str, failure: &Failure) {
+        let mut state = self.state.lock().unwrap();
+        let name = deployment.function.as_str();
+        if state
+            .locks
+            .get(name)
+            .is_some_and(|(holder, _)| holder == token)
+        {
+            state.locks.remove(name);
+        }
+        let _ = self.news.send(Event::Failed {
+            function: deployment.function.clone(),
+            failure: failure.clone(),
+        });
+    }
+}
+
+impl Launcher for World {
+    async fn launch(&self, deployment: &Deployment, _: Duration) -> Result<Instance, Failure> {
+        let number = self.launches.fetch_add(1, Ordering::SeqCst) + 1;
+        tokio::time::sleep(Duration::from_secs(15)).await;
+        if let Some(failure) = self.state.lock().unwrap().fails.clone() {
+            return Err(failure);
+        }
+        Ok(Instance {
+            id: InstanceId::from_random(number.into()),
+            function: deployment.function.clone(),
+            revision: deployment.revision.clone(),
+            container: number.to_string(),
+            address: ([10, 0, 0, 2], 8080).into(),
+        })
+    }
+
+    async fn discard(&self, _: &Instance) {
+        self.discarded.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn deployment(revision: &str) -> Deployment {
+    Deployment {
+        function: "demo/hello".parse().unwrap(),
+        revision: RevisionId(revision.to_owned()),
+        image: String::new(),
+        config: FunctionConfig::default(),
+    }
+}
+
+async fn all(
+    world: &Arc<World>,
+    count: u32,
+    timeout: Duration,
+) -> Vec<Result<(Instance, Start), Failure>> {
+    let tasks: Vec<_> = (0..count)
+        .map(|n| tokio::spawn(world.clone().acquire(n, timeout)))
+        .collect();
+    let mut results = Vec::new();
+    for task in tasks {
+        results.push(task.await.unwrap());
+    }
+    results
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_wait_for_one_start() {
+    let world = World::new();
+    let results = all(&world, 50, Duration::from_secs(30)).await;
+    assert_eq!(world.launches.load(Ordering::SeqCst), 1);
+    assert!(
+        results
+            .iter()
+            .all(|r| r.as_ref().is_ok_and(|(_, start)| *start == Start::Cold))
+    );
+    let (_, start) = world.acquire(99, Duration::from_secs(30)).await.unwrap();
+    assert_eq!(start, Start::Warm);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_fails_all_at_once() {
+    let world = World::new();
+    let failure = Failure::new(ErrorCode::FunctionExited, "code 1");
+    world.state.lock().unwrap().fails = Some(failure.clone());
+    let begin = Instant::now();
+    let results = all(&world, 20, Duration::from_secs(30)).await;
+    assert!(results.into_iter().all(|r| r == Err(failure.clone())));
+    assert_eq!(world.launches.load(Ordering::SeqCst), 1);
+    assert!(begin.elapsed() < Duration::from_secs(16));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_starter_is_replaced() {
+    let world = World::new();
+    let dead = tokio::spawn(world.clone().acquire(1, Duration::from_secs(60)));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    dead.abort();
+    let begin = Instant::now();
+    let (_, start) = world
+        .clone()
+        .acquire(2, Duration::from_secs(60))
+        .await
+        .unwrap();
+    assert_eq!(start, Start::Cold);
+    assert_eq!(world.launches.load(Ordering::SeqCst), 2);
+    assert!(begin.elapsed() < START_LOCK_TTL + Duration::from_secs(16));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_lost_the_lock_discards_what_it_started() {
+    let world = World::new();
+    world.state.lock().unwrap().robbed = true;
+    let error = world
+        .clone()
+        .acquire(1, Duration::from_secs(60))
+        .await
+        .unwrap_err();
+    assert_eq!(error.code, ErrorCode::Internal);
+    assert_eq!(world.discarded.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_ends() {
+    let world = World::new();
+    let starter = tokio::spawn(world.clone().acquire(1, Duration::from_secs(60)));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let error = world
+        .clone()
+        .acquire(2, Duration::from_secs(5))
+        .await
+        .unwrap_err();
+    assert_eq!(error.code, ErrorCode::StartTimeout);
+    assert!(starter.await.unwrap().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_revision_does_not_count() {
+    let world = World::new();
+    let (instance, _) = world
+        .clone()
+        .acquire(1, Duration::from_secs(60))
+        .await
+        .unwrap();
+    let old = Instance {
+        revision: RevisionId("r0".to_owned()),
+        ..instance
+    };
+    world.state.lock().unwrap().ready = vec![old];
+    world
+        .clone()
+        .acquire(2, Duration::from_secs(60))
+        .await
+        .unwrap();
+    assert_eq!(world.launches.load(Ordering::SeqCst), 2);
+}

@@ -1,0 +1,168 @@
+//! Docker, as far as CoreFn needs it.
+
+mod containers;
+mod create;
+mod events;
+mod images;
+mod network;
+
+use std::time::Duration;
+
+use bollard::errors::Error as Cause;
+use bollard::{API_DEFAULT_VERSION, Docker as Client};
+use tokio::sync::OnceCell;
+
+pub use containers::Container;
+pub use create::{Placement, Purpose};
+pub use events::Died;
+pub use images::Image;
+
+/// How long one call to Docker may take before it counts as failed. Starting a container on a
+/// loaded disk takes seconds; a minute without an answer means that Docker hangs.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A Docker engine and the namespace that is ours on it.
+///
+/// Nothing is connected before the first call, and each call opens a connection of its own, so an
+/// engine that is restarted needs no care.
+#[derive(Debug)]
+pub struct Docker {
+    url: String,
+    namespace: String,
+    client: OnceCell<Client>,
+    subnets: network::Subnets,
+}
+
+/// What Docker could not do.
+#[derive(Debug, thiserror::Error)]
+pub enum DockerError {
+    /// The engine doesn't answer.
+    #[error("Docker at {url} can't be reached ({cause}): start it, or correct the docker setting")]
+    Unreachable {
+        /// Where it should be.
+        url: String,
+        /// What the connection met.
+        cause: Cause,
+    },
+    /// The engine answered with an error.
+    #[error("Docker could not {what}: {cause}")]
+    Refused {
+        /// What was asked, as an infinitive.
+        what: String,
+        /// Its answer.
+        cause: Cause,
+    },
+    /// No subnet is free.
+    #[error(
+        "no subnet is free for the network {0}: remove networks that are not needed, or create it by hand"
+    )]
+    NoSubnet(String),
+}
+
+impl Docker {
+    /// Names an engine; `url` is `unix:///path`, `tcp://host:port` or `http://host:port`. Does no IO.
+    pub fn new(url: &str, namespace: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            namespace: namespace.to_owned(),
+            client: OnceCell::new(),
+            subnets: network::Subnets::default(),
+        }
+    }
+
+    /// Checks that a URL names an engine. Does no IO.
+    ///
+    /// # Errors
+    /// A text that says what to write.
+    pub fn check_url(url: &str) -> Result<(), String> {
+        let named = ["unix:///", "tcp://", "http://"].iter().any(|scheme| {
+            url.strip_prefix(scheme)
+                .is_some_and(|rest| !rest.is_empty())
+        });
+        if named {
+            Ok(())
+        } else {
+            Err(format!(
+                "{url:?} names no Docker: write unix:///path or tcp://host:port"
+            ))
+        }
+    }
+
+    /// The namespace.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The client, connected once to settle the version of the protocol: the engine's own where it
+    /// is older than the client's.
+    ///
+    /// # Errors
+    /// [`DockerError::Unreachable`] until the engine has answered once.
+    pub async fn client(&self) -> Result<&Client, DockerError> {
+        self.client
+            .get_or_try_init(|| async {
+                let seconds = CALL_TIMEOUT.as_secs();
+                let client = match self.url.strip_prefix("unix://") {
+                    Some(path) => Client::connect_with_unix(path, seconds, API_DEFAULT_VERSION),
+                    None => Client::connect_with_http(&self.url, seconds, API_DEFAULT_VERSION),
+                };
+                let client = client.map_err(|cause| self.unreachable(cause))?;
+                client
+                    .negotiate_version()
+                    .await
+                    .map_err(|cause| self.unreachable(cause))
+            })
+            .await
+    }
+
+    fn unreachable(&self, cause: Cause) -> DockerError {
+        DockerError::Unreachable {
+            url: self.url.clone(),
+            cause,
+        }
+    }
+
+    /// Sorts an error of the client: no answer, or an answer that says no.
+    pub fn failed(&self, what: impl Into<String>, cause: Cause) -> DockerError {
+        match cause {
+            Cause::HyperResponseError { .. }
+            | Cause::HyperLegacyError { .. }
+            | Cause::IOError { .. }
+            | Cause::SocketNotFoundError(_)
+            | Cause::RequestTimeoutError => self.unreachable(cause),
+            cause => DockerError::Refused {
+                what: what.into(),
+                cause,
+            },
+        }
+    }
+}
+
+impl DockerError {
+    /// The HTTP status of the engine's answer, if it gave one.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Refused {
+                cause: Cause::DockerResponseServerError { status_code, .. },
+                ..
+            } => Some(*status_code),
+            _ => None,
+        }
+    }
+
+    /// Whether what was asked for isn't there.
+    pub fn is_absent(&self) -> bool {
+        self.status() == Some(404)
+    }
+
+    /// Whether a container could not be started because another has its address.
+    pub fn is_address_in_use(&self) -> bool {
+        match self {
+            Self::Refused {
+                cause: Cause::DockerResponseServerError { message, .. },
+                ..
+            } => message.contains("Address already in use"),
+            _ => false,
+        }
+    }
+}

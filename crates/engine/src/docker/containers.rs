@@ -1,0 +1,168 @@
+//! Looking at containers, and ending them.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bollard::container::LogOutput;
+use bollard::errors::Error as Cause;
+use bollard::models::ContainerSummaryStateEnum;
+use bollard::query_parameters::{
+    InspectContainerOptions, ListContainersOptionsBuilder, LogsOptionsBuilder,
+    RemoveContainerOptionsBuilder, StopContainerOptionsBuilder, WaitContainerOptions,
+};
+use futures_util::StreamExt;
+
+use corefn_core::names::label;
+
+use super::{Docker, DockerError};
+
+/// A container of the namespace.
+#[derive(Debug, Clone)]
+pub struct Container {
+    /// Docker's identifier.
+    pub id: String,
+    /// Its name, without the slash.
+    pub name: String,
+    /// Its labels.
+    pub labels: HashMap<String, String>,
+    /// Whether its process runs; a paused one's does.
+    pub running: bool,
+    /// When it was created: seconds since 1970.
+    pub created: i64,
+}
+
+impl Docker {
+    /// All containers of the namespace, running or not.
+    ///
+    /// # Errors
+    /// [`DockerError`] when Docker can't say.
+    pub async fn containers(&self) -> Result<Vec<Container>, DockerError> {
+        let ours = format!("{}={}", label::NAMESPACE, self.namespace());
+        let options = ListContainersOptionsBuilder::default()
+            .all(true)
+            .filters(&HashMap::from([("label", vec![ours])]))
+            .build();
+        let client = self.client().await?;
+        let list = client
+            .list_containers(Some(options))
+            .await
+            .map_err(|cause| self.failed("list containers", cause))?;
+        Ok(list
+            .into_iter()
+            .filter_map(|summary| {
+                let name = summary.names.unwrap_or_default().into_iter().next();
+                Some(Container {
+                    id: summary.id?,
+                    name: name.unwrap_or_default().trim_start_matches('/').to_owned(),
+                    labels: summary.labels.unwrap_or_default(),
+                    running: matches!(
+                        summary.state,
+                        Some(
+                            ContainerSummaryStateEnum::RUNNING | ContainerSummaryStateEnum::PAUSED
+                        )
+                    ),
+                    created: summary.created.unwrap_or_default(),
+                })
+            })
+            .collect())
+    }
+
+    /// Whether a container is there and its process runs.
+    ///
+    /// # Errors
+    /// [`DockerError`] when Docker can't say.
+    pub async fn is_running(&self, container: &str) -> Result<bool, DockerError> {
+        let client = self.client().await?;
+        let found = client
+            .inspect_container(container, None::<InspectContainerOptions>)
+            .await
+            .map_err(|cause| self.failed("look at the container", cause));
+        match found {
+            Ok(found) => Ok(found.state.and_then(|state| state.running).unwrap_or(false)),
+            Err(error) if error.is_absent() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits until a container's process has ended and returns its exit code.
+    ///
+    /// # Errors
+    /// [`DockerError`] when Docker can't say.
+    pub async fn exit_code(&self, container: &str) -> Result<i64, DockerError> {
+        let client = self.client().await?;
+        let mut waiting =
+            std::pin::pin!(client.wait_container(container, None::<WaitContainerOptions>));
+        match waiting.next().await {
+            Some(Ok(response)) => Ok(response.status_code),
+            Some(Err(Cause::DockerContainerWaitError { code, .. })) => Ok(code),
+            Some(Err(cause)) => Err(self.failed("wait for the container", cause)),
+            None => Ok(0),
+        }
+    }
+
+    /// The last lines a container wrote, at most `lines`; empty when Docker can't say.
+    pub async fn last_output(&self, container: &str, lines: usize) -> String {
+        let options = LogsOptionsBuilder::default()
+            .stdout(true)
+            .stderr(true)
+            .tail(&lines.to_string())
+            .build();
+        let Ok(client) = self.client().await else {
+            return String::new();
+        };
+        let chunks: Vec<_> = client
+            .logs(container, Some(options))
+            .filter_map(|chunk| async move { chunk.ok().map(LogOutput::into_bytes) })
+            .collect()
+            .await;
+        String::from_utf8_lossy(&chunks.concat())
+            .trim_end()
+            .to_owned()
+    }
+
+    /// Ends and removes a container: SIGTERM, SIGKILL after `grace`, removal. One that isn't there
+    /// is no error.
+    ///
+    /// # Errors
+    /// [`DockerError`] when Docker can't do it.
+    pub async fn stop(&self, container: &str, grace: Duration) -> Result<(), DockerError> {
+        let options = StopContainerOptionsBuilder::default()
+            .t(i32::try_from(grace.as_secs()).unwrap_or(i32::MAX))
+            .build();
+        let client = self.client().await?;
+        match client.stop_container(container, Some(options)).await {
+            Ok(()) => {}
+            Err(cause) => {
+                let error = self.failed("stop the container", cause);
+                match error.status() {
+                    Some(304 | 404) => {}
+                    _ => return Err(error),
+                }
+            }
+        }
+        self.remove(container).await
+    }
+
+    /// Removes a container at once, whatever it does. One that isn't there, or is being removed,
+    /// is no error.
+    ///
+    /// # Errors
+    /// [`DockerError`] when Docker can't do it.
+    pub async fn remove(&self, container: &str) -> Result<(), DockerError> {
+        let options = RemoveContainerOptionsBuilder::default()
+            .force(true)
+            .v(true)
+            .build();
+        let client = self.client().await?;
+        match client.remove_container(container, Some(options)).await {
+            Ok(()) => Ok(()),
+            Err(cause) => {
+                let error = self.failed("remove the container", cause);
+                match error.status() {
+                    Some(404 | 409) => Ok(()),
+                    _ => Err(error),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! A function's container: what it is made of and what it may.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use bollard::models::{
+    ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HostConfig, HostConfigLogConfig,
+    NetworkingConfig,
+};
+use bollard::query_parameters::{CreateContainerOptions, StartContainerOptions};
+
+use corefn_core::config::Network;
+use corefn_core::function::Deployment;
+use corefn_core::instance::InstanceId;
+use corefn_core::names::{self, env, label};
+
+use super::{Docker, DockerError};
+
+/// The writable part of a function's file system: `/tmp`, in memory.
+const TMP_OPTIONS: &str = "rw,noexec,nosuid,nodev,size=16m";
+
+/// The most of a function's output that is kept.
+const LOG_SIZE: &str = "4m";
+
+/// What a container is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To serve requests.
+    Serve,
+    /// To show that its revision starts.
+    Trial,
+}
+
+/// Where a container gets placed.
+#[derive(Debug, Clone, Copy)]
+pub struct Placement {
+    /// The instance it becomes.
+    pub id: InstanceId,
+    /// Its address on the function's network.
+    pub ip: Ipv4Addr,
+}
+
+impl Placement {
+    /// Where the function listens.
+    pub fn address(self) -> SocketAddr {
+        (self.ip, names::PORT).into()
+    }
+}
+
+impl Docker {
+    /// Creates the container of an instance, without starting it, and returns its identifier.
+    ///
+    /// # Errors
+    /// [`DockerError`]; an absent image is [`DockerError::is_absent`], an address that another
+    /// container has shows only when the container is started.
+    pub async fn create(
+        &self,
+        deployment: &Deployment,
+        placement: Placement,
+        purpose: Purpose,
+    ) -> Result<String, DockerError> {
+        let body = create_body(self.namespace(), deployment, placement, purpose);
+        let options = CreateContainerOptions {
+            name: Some(names::container(
+                self.namespace(),
+                &deployment.function,
+                placement.id,
+            )),
+            ..CreateContainerOptions::default()
+        };
+        let client = self.client().await?;
+        let created = client
+            .create_container(Some(options), body)
+            .await
+            .map_err(|cause| {
+                self.failed(format!("create a container of {}", deployment.image), cause)
+            })?;
+        Ok(created.id)
+    }
+
+    /// Starts a container that was created.
+    ///
+    /// # Errors
+    /// [`DockerError`]; Docker gives an address in use as status 403 or 500.
+    pub async fn start(&self, container: &str) -> Result<(), DockerError> {
+        let client = self.client().await?;
+        client
+            .start_container(container, None::<StartContainerOptions>)
+            .await
+            .map_err(|cause| self.failed("start the container", cause))
+    }
+}
+
+/// The body of Docker's `POST /containers/create` (Engine API 1.41 and later).
+fn create_body(
+    namespace: &str,
+    deployment: &Deployment,
+    placement: Placement,
+    purpose: Purpose,
+) -> ContainerCreateBody {
+    let config = &deployment.config;
+    let mut environment: Vec<String> = config
+        .env
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    environment.extend([
+        format!("{}={}", env::PORT, names::PORT),
+        format!("{}={}", env::FUNCTION, deployment.function),
+        format!("{}={}", env::REVISION, deployment.revision),
+        format!("{}={}", env::INSTANCE, placement.id),
+    ]);
+    let network = names::network(namespace, config.network == Network::Outbound);
+    let endpoint = EndpointSettings {
+        ipam_config: Some(EndpointIpamConfig {
+            ipv4_address: Some(placement.ip.to_string()),
+            ..EndpointIpamConfig::default()
+        }),
+        ..EndpointSettings::default()
+    };
+    let memory = i64::try_from(config.limits.memory).unwrap_or(i64::MAX);
+    let log = HashMap::from([
+        ("max-size".to_owned(), LOG_SIZE.to_owned()),
+        ("max-file".to_owned(), "1".to_owned()),
+    ]);
+    ContainerCreateBody {
+        image: Some(deployment.image.clone()),
+        user: Some(
+            config
+                .user
+                .clone()
+                .unwrap_or_else(|| names::USER.to_owned()),
+        ),
+        env: Some(environment),
+        labels: Some(labels(namespace, deployment, placement, purpose)),
+        host_config: Some(HostConfig {
+            network_mode: Some(network.clone()),
+            memory: Some(memory),
+            memory_swap: Some(memory),
+            nano_cpus: Some(i64::try_from(config.limits.nano_cpus).unwrap_or(i64::MAX)),
+            pids_limit: Some(i64::from(config.limits.pids)),
+            readonly_rootfs: Some(true),
+            tmpfs: Some(HashMap::from([("/tmp".to_owned(), TMP_OPTIONS.to_owned())])),
+            cap_drop: Some(vec!["ALL".to_owned()]),
+            security_opt: Some(vec!["no-new-privileges".to_owned()]),
+            log_config: Some(HostConfigLogConfig {
+                typ: Some("json-file".to_owned()),
+                config: Some(log),
+            }),
+            ..HostConfig::default()
+        }),
+        networking_config: Some(NetworkingConfig {
+            endpoints_config: Some(HashMap::from([(network, endpoint)])),
+        }),
+        ..ContainerCreateBody::default()
+    }
+}
+
+fn labels(
+    namespace: &str,
+    deployment: &Deployment,
+    placement: Placement,
+    purpose: Purpose,
+) -> HashMap<String, String> {
+    let mut labels = HashMap::from([
+        (label::NAMESPACE.to_owned(), namespace.to_owned()),
+        (label::FUNCTION.to_owned(), deployment.function.to_string()),
+        (label::REVISION.to_owned(), deployment.revision.to_string()),
+        (label::ADDRESS.to_owned(), placement.address().to_string()),
+    ]);
+    match purpose {
+        Purpose::Serve => labels.insert(label::INSTANCE.to_owned(), placement.id.to_string()),
+        Purpose::Trial => labels.insert(label::ROLE.to_owned(), label::ROLE_TRIAL.to_owned()),
+    };
+    labels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use corefn_core::config::FunctionConfig;
+    use corefn_core::function::RevisionId;
+
+    fn body(purpose: Purpose) -> ContainerCreateBody {
+        let deployment = Deployment {
+            function: "demo/hello".parse().unwrap(),
+            revision: RevisionId("r1".into()),
+            image: "corefn/demo/hello:r1".into(),
+            config: FunctionConfig {
+                env: [("GREETING".to_owned(), "hi".to_owned())].into(),
+                ..FunctionConfig::default()
+            },
+        };
+        let placement = Placement {
+            id: InstanceId::from_random(7),
+            ip: Ipv4Addr::new(10, 200, 0, 9),
+        };
+        create_body("corefn", &deployment, placement, purpose)
+    }
+
+    #[test]
+    fn locked_down_by_default() {
+        let body = body(Purpose::Serve);
+        assert_eq!(body.user.as_deref(), Some("65534:65534"));
+        let host = body.host_config.unwrap();
+        assert_eq!(host.readonly_rootfs, Some(true));
+        assert_eq!(host.cap_drop.unwrap(), ["ALL"]);
+        assert_eq!(host.security_opt.unwrap(), ["no-new-privileges"]);
+        assert_eq!(host.memory, host.memory_swap);
+        assert!(host.memory.unwrap() > 0 && host.pids_limit.unwrap() > 0);
+        assert!(host.binds.is_none() && host.port_bindings.is_none());
+    }
+
+    #[test]
+    fn knows_itself() {
+        let env = body(Purpose::Serve).env.unwrap();
+        for want in [
+            "GREETING=hi",
+            "PORT=8080",
+            "COREFN_FUNCTION=demo/hello",
+            "COREFN_REVISION=r1",
+            "COREFN_INSTANCE=0000000000000007",
+        ] {
+            assert!(env.iter().any(|have| have == want), "{want}");
+        }
+    }
+
+    #[test]
+    fn only_what_serves_is_an_instance() {
+        let serves = body(Purpose::Serve).labels.unwrap();
+        assert_eq!(serves[label::INSTANCE], "0000000000000007");
+        assert_eq!(serves[label::ADDRESS], "10.200.0.9:8080");
+        let trial = body(Purpose::Trial).labels.unwrap();
+        assert!(!trial.contains_key(label::INSTANCE));
+        assert_eq!(trial[label::ROLE], "trial");
+    }
+}

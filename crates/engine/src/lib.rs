@@ -1,0 +1,16 @@
+//! Redis and Docker for CoreFn: starts, leases, events and the runtime thread.
+//!
+//! The router's module, the builder, the cleaner and the command line all stand on this crate; it
+//! knows nothing of nginx.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod acquire;
+pub mod clock;
+pub mod docker;
+pub mod home;
+pub mod ready;
+pub mod rebuild;
+pub mod runtime;
+pub mod start;
+pub mod store;

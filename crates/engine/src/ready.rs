@@ -1,0 +1,129 @@
+//! When an instance is ready: its port accepts a connection, and its health path answers where
+//! one is set.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+/// A connection that isn't accepted or refused by now met no one: the next attempt may.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// How long a health path may take.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Probes come a millisecond apart at first, and further apart the longer it takes.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// Waits until the instance at `address` is ready; never ends if it never is.
+pub async fn ready(address: SocketAddr, health: Option<&str>) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let ready = match health {
+            None => connect(address).await.is_some(),
+            Some(path) => timeout(HEALTH_TIMEOUT, is_healthy(address, path))
+                .await
+                .unwrap_or(false),
+        };
+        if ready {
+            return;
+        }
+        sleep(pause).await;
+        pause = pause.mul_f32(1.2).min(LONGEST_PAUSE);
+    }
+}
+
+async fn connect(address: SocketAddr) -> Option<TcpStream> {
+    timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
+        .await
+        .ok()?
+        .ok()
+}
+
+/// Whether a GET of the path answers with a status below 400.
+async fn is_healthy(address: SocketAddr, path: &str) -> bool {
+    health_status(address, path)
+        .await
+        .is_some_and(|status| status.as_u16() < 400)
+}
+
+async fn health_status(address: SocketAddr, path: &str) -> Option<StatusCode> {
+    let stream = TokioIo::new(connect(address).await?);
+    let (mut sender, connection) = http1::handshake(stream).await.ok()?;
+    let request = Request::get(path)
+        .header(hyper::header::HOST, address.to_string())
+        .body(Empty::<bytes::Bytes>::new())
+        .ok()?;
+    // The connection ends when the sender and the answer's body are gone.
+    let exchange = async move {
+        sender
+            .send_request(request)
+            .await
+            .map(|answer| answer.status())
+    };
+    let (status, _) = tokio::join!(exchange, connection);
+    status.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    /// A server that answers each connection with the next status, and the last one for ever.
+    async fn server(statuses: &'static [u16]) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut statuses = statuses.iter().copied();
+            let mut status = 500;
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                status = statuses.next().unwrap_or(status);
+                let mut request = [0; 1024];
+                let _ = stream.read(&mut request).await;
+                let answer = format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\n\r\n");
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn accepted_connection_is_enough() {
+        let address = server(&[500]).await;
+        timeout(Duration::from_secs(5), ready(address, None))
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn health_path_must_succeed() {
+        let address = server(&[503, 404, 204]).await;
+        timeout(Duration::from_secs(5), ready(address, Some("/healthz")))
+            .await
+            .unwrap();
+        let failing = server(&[500]).await;
+        let waiting = timeout(Duration::from_millis(300), ready(failing, Some("/healthz"))).await;
+        assert!(waiting.is_err());
+    }
+
+    #[tokio::test]
+    async fn nobody_listens() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        assert!(
+            timeout(Duration::from_millis(300), ready(address, None))
+                .await
+                .is_err()
+        );
+    }
+}

@@ -1,0 +1,67 @@
+//! Filling an emptied Redis from Docker: functions and routes from image labels, instances from
+//! container labels.
+
+use std::time::Duration;
+
+use corefn_core::instance::Instance;
+use corefn_core::names::label;
+
+use crate::docker::{Container, Docker, DockerError};
+use crate::store::{Store, StoreError};
+
+/// Why the index could not be rebuilt.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    /// Docker could not say what there is.
+    #[error(transparent)]
+    Docker(#[from] DockerError),
+    /// Redis could not take it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Fills Redis if it has no index. Returns whether it did.
+///
+/// Of several who find it empty, one rebuilds; the others return false at once. Running instances
+/// are leased for `idle`, so that what is busy has the time to renew.
+///
+/// # Errors
+/// [`RebuildError`]; the next call tries again.
+pub async fn rebuild(
+    store: &Store,
+    docker: &Docker,
+    token: &str,
+    idle: Duration,
+) -> Result<bool, RebuildError> {
+    if store.has_index().await? || !store.lock_rebuild(token).await? {
+        return Ok(false);
+    }
+    for image in docker.images().await? {
+        if image.current {
+            match store.deploy(&image.deployment).await {
+                // Of two that claim one route, the first stays.
+                Ok(()) | Err(StoreError::Claimed { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    for container in docker.containers().await? {
+        if let Some(instance) = instance(&container).filter(|_| container.running) {
+            store.register(&instance, None, idle).await?;
+        }
+    }
+    store.set_index(token).await?;
+    Ok(true)
+}
+
+/// The instance that a container's labels describe.
+pub fn instance(container: &Container) -> Option<Instance> {
+    let label = |name| container.labels.get(name);
+    Some(Instance {
+        id: label(label::INSTANCE)?.parse().ok()?,
+        function: label(label::FUNCTION)?.parse().ok()?,
+        revision: corefn_core::function::RevisionId(label(label::REVISION)?.clone()),
+        container: container.id.clone(),
+        address: label(label::ADDRESS)?.parse().ok()?,
+    })
+}

@@ -1,0 +1,192 @@
+//! Starting a container and seeing it get ready.
+
+use std::time::{Duration, Instant};
+
+use corefn_core::error::{ErrorCode, Failure};
+use corefn_core::function::Deployment;
+use corefn_core::instance::{Instance, InstanceId};
+use corefn_core::names;
+
+use crate::docker::{Docker, DockerError, Placement, Purpose};
+use crate::ready::ready;
+
+/// How many addresses are tried. An address in turn is taken only if somebody else uses our
+/// subnet, or the count of turns was lost.
+const ADDRESS_ATTEMPTS: u64 = 5;
+
+/// How many lines of a failed function's output are told.
+const OUTPUT_LINES: usize = 20;
+
+/// Starts an instance of a deployment and waits until it is ready.
+///
+/// `turn` chooses the container's address ([`corefn_core::address`]). On failure no container is
+/// left.
+///
+/// # Errors
+/// [`Failure`] with the cause, the function's last output and the remedy.
+pub async fn start(
+    docker: &Docker,
+    deployment: &Deployment,
+    turn: u64,
+    timeout: Duration,
+) -> Result<Instance, Failure> {
+    start_for(docker, deployment, turn, timeout, Purpose::Serve).await
+}
+
+/// Starts a deployment, waits until it is ready, and removes it again. Returns how long it took.
+///
+/// # Errors
+/// [`Failure`], as of [`start`].
+pub async fn trial(
+    docker: &Docker,
+    turn: u64,
+    deployment: &Deployment,
+    timeout: Duration,
+) -> Result<Duration, Failure> {
+    let begin = Instant::now();
+    let instance = start_for(docker, deployment, turn, timeout, Purpose::Trial).await?;
+    let took = begin.elapsed();
+    docker
+        .remove(&instance.container)
+        .await
+        .map_err(|error| docker_failure(deployment, &error))?;
+    Ok(took)
+}
+
+/// A random identifier.
+///
+/// # Errors
+/// [`ErrorCode::Internal`] when the system has no random bits.
+pub fn random_id() -> Result<InstanceId, Failure> {
+    getrandom::u64()
+        .map(InstanceId::from_random)
+        .map_err(|error| Failure::new(ErrorCode::Internal, format!("no random bits: {error}")))
+}
+
+async fn start_for(
+    docker: &Docker,
+    deployment: &Deployment,
+    turn: u64,
+    timeout: Duration,
+    purpose: Purpose,
+) -> Result<Instance, Failure> {
+    let begin = Instant::now();
+    let id = random_id()?;
+    let (container, placement) = run(docker, deployment, id, turn, purpose)
+        .await
+        .map_err(|error| docker_failure(deployment, &error))?;
+    let patience = timeout.saturating_sub(begin.elapsed());
+    let address = placement.address();
+    let failure = tokio::select! {
+        biased;
+        () = ready(address, deployment.config.health.as_deref()) => {
+            return Ok(Instance {
+                id,
+                function: deployment.function.clone(),
+                revision: deployment.revision.clone(),
+                container,
+                address,
+            });
+        }
+        code = docker.exit_code(&container) => exited(docker, deployment, &container, code).await,
+        () = tokio::time::sleep(patience) => not_listening(docker, deployment, &container, timeout).await,
+    };
+    // The failure is what matters; a container that can't be removed now is the cleaner's.
+    let _ = docker.remove(&container).await;
+    Err(failure)
+}
+
+/// Creates and starts the container; with the next address if one is taken.
+async fn run(
+    docker: &Docker,
+    deployment: &Deployment,
+    id: InstanceId,
+    turn: u64,
+    purpose: Purpose,
+) -> Result<(String, Placement), DockerError> {
+    let subnet = docker.subnet(deployment.config.network).await?;
+    let mut attempt = 0;
+    loop {
+        let ip = subnet.address(turn + attempt);
+        let placement = Placement { id, ip };
+        let container = docker.create(deployment, placement, purpose).await?;
+        let error = match docker.start(&container).await {
+            Ok(()) => return Ok((container, placement)),
+            Err(error) => error,
+        };
+        let _ = docker.remove(&container).await;
+        attempt += 1;
+        if !error.is_address_in_use() || attempt == ADDRESS_ATTEMPTS {
+            return Err(error);
+        }
+    }
+}
+
+fn docker_failure(deployment: &Deployment, error: &DockerError) -> Failure {
+    let code = if error.is_absent() {
+        ErrorCode::ImageMissing
+    } else {
+        ErrorCode::DockerUnavailable
+    };
+    let detail = match code {
+        ErrorCode::ImageMissing => format!(
+            "the image {} is not there ({error}): push the repository again",
+            deployment.image
+        ),
+        _ => error.to_string(),
+    };
+    Failure::new(code, detail)
+}
+
+async fn exited(
+    docker: &Docker,
+    deployment: &Deployment,
+    container: &str,
+    code: Result<i64, DockerError>,
+) -> Failure {
+    match code {
+        Ok(code) => Failure::new(
+            ErrorCode::FunctionExited,
+            format!(
+                "{} exited with code {code} before it listened on port {}{}",
+                deployment.function,
+                names::PORT,
+                output(docker, container).await
+            ),
+        ),
+        Err(error) => docker_failure(deployment, &error),
+    }
+}
+
+async fn not_listening(
+    docker: &Docker,
+    deployment: &Deployment,
+    container: &str,
+    timeout: Duration,
+) -> Failure {
+    let missing = match &deployment.config.health {
+        Some(path) => format!(
+            "its health path {path} did not succeed on port {}",
+            names::PORT
+        ),
+        None => format!("nothing accepted a connection on port {}", names::PORT),
+    };
+    Failure::new(
+        ErrorCode::FunctionNotListening,
+        format!(
+            "{} runs, but {missing} within {timeout:?}: listen on 0.0.0.0 and the port in $PORT{}",
+            deployment.function,
+            output(docker, container).await
+        ),
+    )
+}
+
+/// What the function said last, as the end of a sentence.
+async fn output(docker: &Docker, container: &str) -> String {
+    let text = docker.last_output(container, OUTPUT_LINES).await;
+    if text.is_empty() {
+        "; it wrote nothing".to_owned()
+    } else {
+        format!("; its last output:\n{text}")
+    }
+}

@@ -1,0 +1,272 @@
+//! What the module knows of a request.
+//!
+//! A context lives in the request's pool and is dropped with it, however the request ends; that
+//! is when the instance's count goes down. Internal redirects wipe nginx's pointer to it, so it is
+//! found by the pool's cleanups too.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::c_void;
+use std::ptr::{self, NonNull};
+use std::rc::Rc;
+use std::time::Duration;
+
+use ngx::ffi::{
+    NGX_OK, ngx_add_timer, ngx_connection_t, ngx_del_timer, ngx_event_t, ngx_handle_read_event,
+    ngx_http_block_reading, ngx_http_core_run_phases, ngx_http_request_empty_handler,
+    ngx_http_request_t, ngx_http_run_posted_requests, ngx_http_test_reading, ngx_int_t, ngx_msec_t,
+    ngx_palloc, ngx_pool_cleanup_add, ngx_pool_cleanup_t,
+};
+use ngx::http::HttpModule;
+
+use corefn_core::error::ErrorCode;
+use corefn_core::table::{Function, Peer};
+use corefn_engine::acquire::Start;
+
+use crate::peer::Seat;
+use crate::raw::now;
+use crate::waiting::Ticket;
+use crate::{CorefnModule, guard};
+
+/// How much longer than the runtime thread a request waits: the thread knows why it failed.
+const TIMER_SLACK: Duration = Duration::from_millis(500);
+
+/// Where a request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Nothing is decided, or must be decided anew.
+    Open,
+    /// It waits and is suspended.
+    Waiting,
+    /// It has an instance.
+    Granted,
+    /// It gets an error.
+    Failed(ErrorCode),
+}
+
+/// What the module knows of a request.
+pub struct Context {
+    request: NonNull<ngx_http_request_t>,
+    /// Where it is.
+    pub state: Cell<State>,
+    /// The function it is for.
+    pub function: RefCell<Option<Rc<Function<Seat>>>>,
+    /// How many bytes of the path led to the function.
+    pub prefix: Cell<usize>,
+    /// How the instance was come by.
+    pub start: Cell<Start>,
+    /// How often it has waited for an instance.
+    pub attempts: Cell<u32>,
+    waited: Cell<u64>,
+    grant: RefCell<Option<Grant>>,
+    ticket: RefCell<Option<Ticket>>,
+    since: Cell<u64>,
+    timer: RefCell<ngx_event_t>,
+}
+
+/// Work that is under way at an instance.
+struct Grant(Rc<Peer<Seat>>);
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        self.0.slot.slot.end(now());
+    }
+}
+
+impl Context {
+    /// The request's context, made if there is none. One that an internal redirect has wiped is
+    /// open again.
+    pub fn of(r: &mut ngx_http_request_t) -> Option<&'static Self> {
+        if let Some(context) = Self::current(r) {
+            return Some(context);
+        }
+        let context = match Self::wiped(r) {
+            Some(context) => {
+                context.reset();
+                context
+            }
+            None => Self::create(r)?,
+        };
+        let index = CorefnModule::module().ctx_index;
+        // SAFETY: nginx allocated a pointer for each module.
+        unsafe { *r.ctx.add(index) = ptr::from_ref(context).cast_mut().cast() };
+        Some(context)
+    }
+
+    /// The request's context if there is one, wiped or not, as it is.
+    pub fn find(r: &ngx_http_request_t) -> Option<&'static Self> {
+        Self::current(r).or_else(|| Self::wiped(r))
+    }
+
+    fn current(r: &ngx_http_request_t) -> Option<&'static Self> {
+        let index = CorefnModule::module().ctx_index;
+        // SAFETY: nginx allocated a pointer for each module; ours is null or a context that lives
+        // as long as the request.
+        unsafe { (*r.ctx.add(index)).cast::<Self>().as_ref() }
+    }
+
+    /// A subrequest has its own context in the pool of the main request.
+    fn wiped(r: &ngx_http_request_t) -> Option<&'static Self> {
+        // SAFETY: the pool's cleanups are a list that ends with null; one with our handler has a
+        // context as data.
+        unsafe {
+            let mut cleanup = (*r.pool).cleanup;
+            while let Some(this) = cleanup.as_ref() {
+                if is_ours(this) {
+                    let context = &*this.data.cast::<Self>();
+                    if ptr::eq(context.request.as_ptr(), r) {
+                        return Some(context);
+                    }
+                }
+                cleanup = this.next;
+            }
+        }
+        None
+    }
+
+    fn create(r: &mut ngx_http_request_t) -> Option<&'static Self> {
+        let context = Self {
+            request: NonNull::from(&mut *r),
+            state: Cell::new(State::Open),
+            function: RefCell::default(),
+            prefix: Cell::new(0),
+            start: Cell::new(Start::Warm),
+            attempts: Cell::new(0),
+            waited: Cell::new(0),
+            grant: RefCell::default(),
+            ticket: RefCell::default(),
+            since: Cell::new(0),
+            // SAFETY: all zeros are an event that is not set.
+            timer: RefCell::new(unsafe { std::mem::zeroed() }),
+        };
+        // SAFETY: a valid pool, whose allocations are aligned for anything; results are checked.
+        unsafe {
+            let place = ngx_palloc(r.pool, size_of::<Self>()).cast::<Self>();
+            let cleanup = ngx_pool_cleanup_add(r.pool, 0).as_mut()?;
+            if place.is_null() {
+                return None;
+            }
+            place.write(context);
+            cleanup.handler = Some(drop_context);
+            cleanup.data = place.cast();
+            Some(&*place)
+        }
+    }
+
+    fn reset(&self) {
+        self.grant.take();
+        self.ticket.take();
+        self.stop_timer();
+        self.function.take();
+        self.attempts.set(0);
+        self.state.set(State::Open);
+    }
+
+    /// The instance the request goes to.
+    pub fn peer(&self) -> Option<Rc<Peer<Seat>>> {
+        self.grant.borrow().as_ref().map(|grant| grant.0.clone())
+    }
+
+    /// Gives the request an instance: from now on it counts as work there.
+    pub fn grant(&self, peer: Rc<Peer<Seat>>) {
+        peer.slot.slot.begin();
+        self.grant.replace(Some(Grant(peer)));
+        self.state.set(State::Granted);
+    }
+
+    /// How many milliseconds the request waited for an instance, in all.
+    pub fn waited(&self) -> u64 {
+        self.waited.get()
+    }
+
+    /// Suspends the request until [`Context::resume`]: its phases are not run meanwhile. Whether
+    /// the client goes away is watched for, and the body may keep arriving.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Internal`] when nginx can't watch the connection.
+    pub fn suspend(
+        &self,
+        r: &mut ngx_http_request_t,
+        ticket: Ticket,
+        timeout: Duration,
+    ) -> Result<(), ErrorCode> {
+        // SAFETY: a request has a connection with a read event.
+        let watched = unsafe { ngx_handle_read_event((*r.connection).read, 0) };
+        if watched != NGX_OK as ngx_int_t {
+            return Err(ErrorCode::Internal);
+        }
+        r.read_event_handler = Some(ngx_http_test_reading);
+        r.write_event_handler = Some(ngx_http_request_empty_handler);
+        self.ticket.replace(Some(ticket));
+        self.since.set(now());
+        self.state.set(State::Waiting);
+        let mut timer = self.timer.borrow_mut();
+        timer.data = ptr::from_ref(self).cast_mut().cast();
+        timer.handler = Some(too_late);
+        // SAFETY: the connection outlives the request.
+        timer.log = unsafe { (*r.connection).log };
+        let time = (timeout + TIMER_SLACK).as_millis() as ngx_msec_t;
+        // SAFETY: the timer stays where it is until it is deleted, at the latest by our Drop.
+        unsafe { ngx_add_timer(&mut *timer, time) };
+        Ok(())
+    }
+
+    /// Ends the wait: the handler runs again, and the request goes on to an instance or an error.
+    /// The context may be gone when this returns.
+    pub fn resume(&self, result: Result<Start, ErrorCode>) {
+        self.ticket.take();
+        self.stop_timer();
+        self.waited
+            .set(self.waited.get() + now().saturating_sub(self.since.get()));
+        match result {
+            Ok(start) => {
+                self.start.set(start);
+                self.state.set(State::Open);
+            }
+            Err(code) => self.state.set(State::Failed(code)),
+        }
+        let request = self.request.as_ptr();
+        // SAFETY: a request whose context is there is alive. It may end within the call, its
+        // connection's memory not.
+        unsafe {
+            (*request).read_event_handler = Some(ngx_http_block_reading);
+            (*request).write_event_handler = Some(ngx_http_core_run_phases);
+            let connection: *mut ngx_connection_t = (*request).connection;
+            ngx_http_core_run_phases(request);
+            ngx_http_run_posted_requests(connection);
+        }
+    }
+
+    fn stop_timer(&self) {
+        let mut timer = self.timer.borrow_mut();
+        if timer.timer_set() != 0 {
+            // SAFETY: it is set.
+            unsafe { ngx_del_timer(&mut *timer) };
+        }
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        self.stop_timer();
+    }
+}
+
+fn is_ours(cleanup: &ngx_pool_cleanup_t) -> bool {
+    let ours: unsafe extern "C" fn(*mut c_void) = drop_context;
+    cleanup
+        .handler
+        .is_some_and(|handler| ptr::fn_addr_eq(handler, ours))
+}
+
+unsafe extern "C" fn drop_context(data: *mut c_void) {
+    // SAFETY: nginx calls it once, with the data that create() set.
+    guard::nothing(|| unsafe { ptr::drop_in_place(data.cast::<Context>()) });
+}
+
+unsafe extern "C" fn too_late(event: *mut ngx_event_t) {
+    guard::nothing(|| {
+        // SAFETY: the timer's data is the context it is part of.
+        let context = unsafe { &*(*event).data.cast::<Context>() };
+        context.resume(Err(ErrorCode::StartTimeout));
+    });
+}

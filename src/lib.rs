@@ -1,0 +1,129 @@
+//! `ngx_http_corefn_module`: routes requests to functions, starts their containers on demand, and
+//! lets nginx proxy to them.
+//!
+//! This is the only place that knows nginx, and the only one with unsafe code. The handler runs on
+//! the event loop and never blocks; what takes time is done by the runtime thread of
+//! [`corefn_engine`], which gets and gives owned data only. A raw pointer of nginx's becomes a
+//! reference on the first lines of an entry point, and every entry point is guarded against
+//! panics.
+
+mod bridge;
+mod conf;
+mod context;
+mod guard;
+mod handler;
+mod log;
+mod peer;
+mod raw;
+mod respond;
+mod signals;
+mod variables;
+mod waiting;
+mod worker;
+mod zone;
+
+use std::ffi::c_void;
+use std::ptr;
+
+use ngx::core::Pool;
+use ngx::ffi::{
+    NGX_HTTP_MODULE, ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t,
+    ngx_uint_t,
+};
+use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleMainConf, Merge, MergeConfigError};
+
+use conf::{LocationConf, MainConf};
+
+/// The module's types for nginx's configuration machinery.
+struct CorefnModule;
+
+impl HttpModule for CorefnModule {
+    fn module() -> &'static ngx_module_t {
+        // SAFETY: nginx writes the module's indices before any code of the module runs, and
+        // nothing changes them later.
+        unsafe { &*ptr::addr_of!(ngx_http_corefn_module) }
+    }
+
+    unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+        // SAFETY: nginx passes a valid configuration.
+        guard::status(|| variables::add(unsafe { &mut *cf }))
+    }
+
+    unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+        // SAFETY: nginx passes a valid configuration.
+        guard::status(|| conf::finish(unsafe { &mut *cf }))
+    }
+}
+
+// SAFETY: create_main_conf allocates exactly this type.
+unsafe impl HttpModuleMainConf for CorefnModule {
+    type MainConf = MainConf;
+}
+
+// SAFETY: create_loc_conf allocates exactly this type.
+unsafe impl HttpModuleLocationConf for CorefnModule {
+    type LocationConf = LocationConf;
+}
+
+impl Merge for LocationConf {
+    fn merge(&mut self, outer: &Self) -> Result<(), MergeConfigError> {
+        self.inherit(outer);
+        Ok(())
+    }
+}
+
+static MODULE_CONTEXT: ngx_http_module_t = ngx_http_module_t {
+    preconfiguration: Some(CorefnModule::preconfiguration),
+    postconfiguration: Some(CorefnModule::postconfiguration),
+    create_main_conf: Some(create_main_conf),
+    init_main_conf: None,
+    create_srv_conf: None,
+    merge_srv_conf: None,
+    create_loc_conf: Some(create_loc_conf),
+    merge_loc_conf: Some(CorefnModule::merge_loc_conf),
+};
+
+unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: nginx passes a valid configuration with a pool.
+    guard::pointer(|| {
+        unsafe { Pool::from_ngx_pool((*cf).pool) }
+            .allocate(MainConf::default())
+            .cast()
+    })
+}
+
+unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: nginx passes a valid configuration with a pool.
+    guard::pointer(|| {
+        unsafe { Pool::from_ngx_pool((*cf).pool) }
+            .allocate(LocationConf::default())
+            .cast()
+    })
+}
+
+unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    // SAFETY: nginx passes the cycle that the process works with.
+    guard::status(|| worker::start(unsafe { &mut *cycle }))
+}
+
+unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {
+    guard::nothing(worker::stop);
+}
+
+/// What nginx looks up in the file it loads.
+#[allow(missing_docs)]
+mod exports {
+    use super::ngx_http_corefn_module;
+    ngx::ngx_modules!(ngx_http_corefn_module);
+}
+
+/// The module, by the name that `load_module` looks for.
+#[unsafe(no_mangle)]
+pub static mut ngx_http_corefn_module: ngx_module_t = ngx_module_t {
+    ctx: ptr::addr_of!(MODULE_CONTEXT).cast_mut().cast(),
+    commands: (&raw mut conf::COMMANDS).cast(),
+    type_: NGX_HTTP_MODULE as ngx_uint_t,
+    init_process: Some(init_process),
+    exit_process: Some(exit_process),
+    ..ngx_module_t::default()
+};

@@ -1,0 +1,140 @@
+//! The platform's errors, as responses.
+
+use ngx::core::Pool;
+use ngx::ffi::{
+    NGX_DONE, NGX_ERROR, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_OK, ngx_buf_t, ngx_chain_t,
+    ngx_create_temp_buf, ngx_http_discard_request_body, ngx_http_err_page_t,
+    ngx_http_finalize_request, ngx_http_output_filter, ngx_http_request_t, ngx_http_send_header,
+    ngx_int_t, ngx_list_push, ngx_str_t, ngx_table_elt_t, ngx_uint_t, off_t,
+};
+use ngx::http::{HttpModuleLocationConf, NgxHttpCoreModule};
+
+use corefn_core::error::{ErrorCode, html, problem};
+use corefn_core::names::header;
+
+use crate::context::Context;
+
+const PROBLEM: &str = "application/problem+json";
+const HTML: &str = "text/html; charset=utf-8";
+
+/// Answers the request with an error. Where the operator has an `error_page` for the status, that
+/// is the answer, with the header that names the error.
+///
+/// The result is for the phase engine.
+pub fn error(r: &mut ngx_http_request_t, context: &Context, code: ErrorCode) -> ngx_int_t {
+    match answer(r, context, code) {
+        Some(status) => status,
+        None => NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t,
+    }
+}
+
+fn answer(r: &mut ngx_http_request_t, context: &Context, code: ErrorCode) -> Option<ngx_int_t> {
+    add_header(r, header::ERROR, code.as_str())?;
+    if let Some(seconds) = code.retry_after() {
+        add_header(r, "Retry-After", &seconds.to_string())?;
+    }
+    let status = ngx_uint_t::from(code.status());
+    if has_error_page(r, status as ngx_int_t) {
+        return Some(status as ngx_int_t);
+    }
+    // SAFETY: a valid request.
+    let discarded = unsafe { ngx_http_discard_request_body(r) };
+    if discarded != NGX_OK as ngx_int_t {
+        return Some(discarded);
+    }
+    let function = context.function.borrow();
+    let function = function.as_ref().map(|f| f.deployment.function.as_str());
+    let (kind, body) = if wants_html(r) {
+        (HTML, html(code, function))
+    } else {
+        (PROBLEM, problem(code, function))
+    };
+    r.headers_out.status = status;
+    r.headers_out.content_type = text(r, kind)?;
+    r.headers_out.content_type_len = kind.len();
+    r.headers_out.content_length_n = body.len() as off_t;
+    add_header(r, "Cache-Control", "no-store")?;
+    send(r, &body);
+    Some(NGX_DONE as ngx_int_t)
+}
+
+/// Sends header and body, and ends the request.
+fn send(r: &mut ngx_http_request_t, body: &str) {
+    // SAFETY: a valid request. What is allocated of its pool is checked before it is used, and the
+    // request isn't touched after it is finalized.
+    unsafe {
+        let mut status = ngx_http_send_header(r);
+        if status == NGX_OK as ngx_int_t && r.header_only() == 0 {
+            status = match buffer(r, body) {
+                Some(buffer) => {
+                    let mut chain = ngx_chain_t {
+                        buf: buffer,
+                        next: std::ptr::null_mut(),
+                    };
+                    ngx_http_output_filter(r, &mut chain)
+                }
+                None => NGX_ERROR as ngx_int_t,
+            };
+        }
+        ngx_http_finalize_request(r, status);
+    }
+}
+
+fn buffer(r: &mut ngx_http_request_t, body: &str) -> Option<*mut ngx_buf_t> {
+    // SAFETY: a valid pool; the buffer has room for the body, which is checked for null before.
+    unsafe {
+        let buffer = ngx_create_temp_buf(r.pool, body.len()).as_mut()?;
+        buffer
+            .last
+            .copy_from_nonoverlapping(body.as_ptr(), body.len());
+        buffer.last = buffer.last.add(body.len());
+        buffer.set_last_buf(u32::from(std::ptr::eq(r, r.main)));
+        buffer.set_last_in_chain(1);
+        Some(buffer)
+    }
+}
+
+fn has_error_page(r: &ngx_http_request_t, status: ngx_int_t) -> bool {
+    // Within an error page's own redirect nginx doesn't look for another, unless it is told to.
+    let Some(core) = NgxHttpCoreModule::location_conf(r) else {
+        return false;
+    };
+    if core.error_pages.is_null() || (r.error_page() != 0 && core.recursive_error_pages == 0) {
+        return false;
+    }
+    // SAFETY: nginx made the array for error pages.
+    let pages = unsafe { (*core.error_pages).as_slice::<ngx_http_err_page_t>() };
+    pages.iter().any(|page| page.status == status)
+}
+
+/// Whether the client asks for HTML before anything else, as a browser does.
+fn wants_html(r: &ngx_http_request_t) -> bool {
+    // SAFETY: a request's list of headers is valid.
+    let mut headers = unsafe { ngx::http::list_iterator(&r.headers_in.headers) };
+    headers.any(|(name, value)| {
+        name.as_bytes().eq_ignore_ascii_case(b"accept")
+            && value.as_bytes().starts_with(b"text/html")
+    })
+}
+
+fn add_header(r: &mut ngx_http_request_t, name: &str, value: &str) -> Option<()> {
+    let (key, value) = (text(r, name)?, text(r, value)?);
+    // SAFETY: a valid list of headers; the new element is filled whole.
+    unsafe {
+        let element = ngx_list_push(&mut r.headers_out.headers).cast::<ngx_table_elt_t>();
+        let element = element.as_mut()?;
+        *element = std::mem::zeroed();
+        element.hash = 1;
+        element.key = key;
+        element.value = value;
+    }
+    Some(())
+}
+
+/// A copy of a text in the request's pool.
+fn text(r: &ngx_http_request_t, text: &str) -> Option<ngx_str_t> {
+    // SAFETY: a valid pool.
+    let pool = unsafe { Pool::from_ngx_pool(r.pool) };
+    // SAFETY: as above.
+    unsafe { ngx_str_t::from_bytes(pool.as_ptr(), text.as_bytes()) }
+}

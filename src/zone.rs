@@ -1,0 +1,217 @@
+//! The memory that all workers share: who works on what.
+//!
+//! A slot stands for an instance, or for a function that requests wait for. It has one count for
+//! each lane; a worker owns a lane from its start to its end, so that the share of one that
+//! crashed can be given back. Slots are found, taken and freed under the zone's mutex, which nginx
+//! takes back from a worker that dies; counts are atomics.
+
+mod gauges;
+mod memory;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ptr::NonNull;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use ngx::core::Pool;
+use ngx::ffi::{
+    NGX_OK, ngx_conf_t, ngx_int_t, ngx_shared_memory_add, ngx_shm_zone_t, ngx_slab_pool_t,
+    ngx_str_t,
+};
+
+use corefn_core::function::FunctionName;
+use corefn_core::instance::InstanceId;
+
+use crate::CorefnModule;
+use crate::guard;
+pub use gauges::HostGauges;
+use gauges::Watch;
+pub use memory::Memory;
+use ngx::http::HttpModule;
+
+/// The smallest zone: nginx's own minimum is eight pages; this holds some 200 slots.
+pub const MIN_SIZE: usize = 256 << 10;
+
+/// Declares the zone. nginx keeps it over a reload as long as name and size stay.
+pub fn declare(
+    cf: &mut ngx_conf_t,
+    name: &str,
+    size: usize,
+) -> Result<*mut ngx_shm_zone_t, String> {
+    let no_memory = || "there is no memory left".to_owned();
+    // SAFETY: a valid configuration has a pool.
+    let pool = unsafe { Pool::from_ngx_pool(cf.pool) };
+    // SAFETY: the name is copied into the pool that lives as long as the zone's description.
+    let mut name =
+        unsafe { ngx_str_t::from_bytes(cf.pool, name.as_bytes()) }.ok_or_else(no_memory)?;
+    let tag = std::ptr::from_ref(CorefnModule::module()).cast_mut().cast();
+    // SAFETY: valid arguments; the tag marks the zone as this module's.
+    let zone = unsafe { ngx_shared_memory_add(cf, &mut name, size, tag).as_mut() };
+    let zone = zone.ok_or("the zone is another module's, or declared with two sizes")?;
+    zone.init = Some(init);
+    zone.data = pool.allocate(None::<Memory>).cast();
+    if zone.data.is_null() {
+        return Err(no_memory());
+    }
+    Ok(zone)
+}
+
+/// Called when the memory is mapped, with the former configuration's data if it stays the same.
+unsafe extern "C" fn init(zone: *mut ngx_shm_zone_t, former: *mut std::ffi::c_void) -> ngx_int_t {
+    guard::status(|| {
+        // SAFETY: nginx passes the zone that declare() set up, and former data of the same kind.
+        let (zone, former) = unsafe { (&mut *zone, former.cast::<Option<Memory>>().as_ref()) };
+        // SAFETY: data was allocated by declare().
+        let data = unsafe { &mut *zone.data.cast::<Option<Memory>>() };
+        *data = match former {
+            Some(memory) => *memory,
+            // SAFETY: nginx put a slab pool at the start of the memory.
+            None => unsafe {
+                Memory::create(&mut *zone.shm.addr.cast::<ngx_slab_pool_t>(), zone.shm.size)
+            },
+        };
+        if data.is_some() {
+            NGX_OK as ngx_int_t
+        } else {
+            ngx::ffi::NGX_ERROR as ngx_int_t
+        }
+    })
+}
+
+/// The memory of a zone that nginx has mapped.
+pub fn memory(zone: *mut ngx_shm_zone_t) -> Option<Memory> {
+    let zone = NonNull::new(zone)?;
+    // SAFETY: declare() allocated the data, and init() filled it.
+    unsafe { *(*zone.as_ptr()).data.cast::<Option<Memory>>() }
+}
+
+/// One worker's lane through the zone.
+pub struct Lane {
+    memory: Memory,
+    number: usize,
+    open: RefCell<HashMap<u64, Weak<Held>>>,
+    watch: Watch,
+}
+
+impl Lane {
+    /// Takes a lane for this process, and what the runtime thread reads of it; none if all are
+    /// taken by living processes.
+    pub fn take(memory: Memory) -> Option<(Self, Arc<HostGauges>)> {
+        let number = memory.take_lane()?;
+        let (watch, gauges) = gauges::pair(memory);
+        let lane = Self {
+            memory,
+            number,
+            open: RefCell::default(),
+            watch,
+        };
+        Some((lane, Arc::new(gauges)))
+    }
+
+    /// The slot of an instance; none if the zone is full.
+    pub fn instance(&self, id: InstanceId) -> Option<Slot> {
+        self.slot(id.get() & !FUNCTION_BIT, Some(id))
+    }
+
+    /// The slot of those who wait for a function; none if the zone is full.
+    pub fn function(&self, name: &FunctionName) -> Option<Slot> {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        self.slot(hasher.finish() | FUNCTION_BIT, None)
+    }
+
+    /// Gives everything back.
+    pub fn release(&self) {
+        self.memory.release_lane(self.number);
+    }
+
+    fn slot(&self, key: u64, id: Option<InstanceId>) -> Option<Slot> {
+        if let Some(held) = self.open.borrow().get(&key).and_then(Weak::upgrade) {
+            return Some(Slot(held));
+        }
+        let index = self.memory.attach(key, self.number)?;
+        if let Some(id) = id {
+            self.watch.begin(id, index);
+        }
+        let held = Rc::new(Held {
+            memory: self.memory,
+            lane: self.number,
+            index,
+            watched: id.map(|id| (self.watch.clone(), id)),
+        });
+        let mut open = self.open.borrow_mut();
+        open.retain(|_, held| held.strong_count() > 0);
+        open.insert(key, Rc::downgrade(&held));
+        Some(Slot(held))
+    }
+}
+
+/// Tells keys of functions from those of instances.
+const FUNCTION_BIT: u64 = 1 << 63;
+
+/// A slot that this worker has attached to. The last one to let go frees it.
+#[derive(Clone)]
+pub struct Slot(Rc<Held>);
+
+struct Held {
+    memory: Memory,
+    lane: usize,
+    index: usize,
+    watched: Option<(Watch, InstanceId)>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some((watch, id)) = &self.watched {
+            watch.end(*id);
+        }
+        self.memory.detach(self.index, self.lane);
+    }
+}
+
+impl Slot {
+    /// One more is under way here.
+    pub fn begin(&self) {
+        self.0
+            .memory
+            .lane(self.0.index, self.0.lane)
+            .fetch_add(1, Relaxed);
+    }
+
+    /// One less is, since `now`.
+    pub fn end(&self, now: u64) {
+        let memory = &self.0.memory;
+        memory.slot(self.0.index).last_work.fetch_max(now, Relaxed);
+        memory.lane(self.0.index, self.0.lane).fetch_sub(1, Relaxed);
+    }
+
+    /// How many are under way on all workers.
+    pub fn load(&self) -> u32 {
+        self.0.memory.load(self.0.index)
+    }
+
+    /// The time until which the instance's lease may be relied on.
+    pub fn until(&self) -> u64 {
+        self.0.memory.slot(self.0.index).until.load(Relaxed)
+    }
+
+    /// The lease may be relied on until then.
+    pub fn extend(&self, until: u64) {
+        self.0
+            .memory
+            .slot(self.0.index)
+            .until
+            .fetch_max(until, Relaxed);
+    }
+
+    /// The idle time that the next renewal goes by, in milliseconds.
+    pub fn set_idle(&self, idle: u64) {
+        let current = &self.0.memory.slot(self.0.index).idle;
+        if current.load(Relaxed) != idle {
+            current.store(idle, Relaxed);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What the runtime thread reads of the zone: whose leases are to be renewed.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, PoisonError};
+
+use corefn_core::instance::InstanceId;
+use corefn_core::lease::{Activity, renewal};
+use corefn_engine::runtime::Gauges;
+
+use super::Memory;
+
+/// The event loop's end: tells which instances this worker has slots of.
+#[derive(Clone)]
+pub struct Watch(Sender<(InstanceId, Option<usize>)>);
+
+/// The runtime thread's end.
+pub struct HostGauges {
+    memory: Memory,
+    /// Only the runtime thread locks it.
+    watched: Mutex<Watched>,
+}
+
+struct Watched {
+    changes: Receiver<(InstanceId, Option<usize>)>,
+    slots: HashMap<InstanceId, usize>,
+}
+
+/// Both ends.
+pub fn pair(memory: Memory) -> (Watch, HostGauges) {
+    let (sender, changes) = channel();
+    let watched = Mutex::new(Watched {
+        changes,
+        slots: HashMap::new(),
+    });
+    (Watch(sender), HostGauges { memory, watched })
+}
+
+impl Watch {
+    /// This worker has attached to the instance's slot.
+    pub fn begin(&self, id: InstanceId, index: usize) {
+        // The thread has ended only when the worker does.
+        let _ = self.0.send((id, Some(index)));
+    }
+
+    /// This worker has let go of it.
+    pub fn end(&self, id: InstanceId) {
+        let _ = self.0.send((id, None));
+    }
+}
+
+impl HostGauges {
+    fn with_slots<T>(&self, read: impl FnOnce(&HashMap<InstanceId, usize>) -> T) -> T {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let Watched { changes, slots } = &mut *watched;
+        for (id, index) in changes.try_iter() {
+            match index {
+                Some(index) => slots.insert(id, index),
+                None => slots.remove(&id),
+            };
+        }
+        read(slots)
+    }
+}
+
+impl Gauges for HostGauges {
+    fn due(&self, now: u64) -> Vec<(InstanceId, u64)> {
+        self.with_slots(|slots| {
+            let due = slots.iter().filter_map(|(id, &index)| {
+                let slot = self.memory.slot(index);
+                let activity = Activity {
+                    in_flight: self.memory.load(index),
+                    last_work: slot.last_work.load(Relaxed),
+                    renewed: slot.renewed.load(Relaxed),
+                    idle: slot.idle.load(Relaxed),
+                };
+                let ttl = renewal(activity, now)?;
+                // Of the workers that see it due, one gets it.
+                slot.renewed
+                    .compare_exchange(activity.renewed, now, Relaxed, Relaxed)
+                    .ok()?;
+                Some((*id, ttl))
+            });
+            due.collect()
+        })
+    }
+
+    fn renewed(&self, instance: InstanceId, until: u64) {
+        self.with_slots(|slots| {
+            if let Some(&index) = slots.get(&instance) {
+                self.memory.slot(index).until.fetch_max(until, Relaxed);
+            }
+        });
+    }
+}
