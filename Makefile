@@ -1,0 +1,42 @@
+# CoreFn's commands. The work is done by scripts/; each of them can be run without make as well.
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo down test bench fmt lint doc clean
+
+CARGO ?= cargo
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+
+setup: ## Install what building and running needs (Debian 12, as root)
+	@scripts/setup
+
+build: ## Build the nginx module and the programs, in release mode
+	@scripts/setup --build
+	$(CARGO) build --release --workspace --locked
+
+demo: ## From nothing to an answer: set up, build, start, push examples/hello, call it
+	@scripts/demo
+
+down: ## Stop the demo and remove its containers (PURGE=1: its images and repositories too)
+	@PURGE=$(PURGE) scripts/down
+
+test: ## Every check and every test
+	@scripts/test
+
+bench: ## Measure CoreFn against plain nginx and the bare Docker API
+	@scripts/bench
+
+fmt: ## Format the sources
+	$(CARGO) fmt --all
+	$(CARGO) fmt --all --manifest-path stacks/rust/Cargo.toml
+
+lint: ## Formatting, clippy and shellcheck
+	@scripts/setup --build
+	@scripts/lint
+
+doc: ## Build the documentation into target/doc
+	@scripts/setup --build
+	$(CARGO) doc --workspace --no-deps --locked
+
+clean: ## Remove what was built; the demo's state stays
+	$(CARGO) clean
