@@ -27,7 +27,7 @@ use std::ptr;
 
 use ngx::core::Pool;
 use ngx::ffi::{
-    NGX_HTTP_MODULE, ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t,
+    NGX_HTTP_MODULE, NGX_OK, ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t,
     ngx_uint_t,
 };
 use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleMainConf, Merge, MergeConfigError};
@@ -84,26 +84,27 @@ static MODULE_CONTEXT: ngx_http_module_t = ngx_http_module_t {
 };
 
 unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
-    // SAFETY: nginx passes a valid configuration with a pool.
     guard::pointer(|| {
-        unsafe { Pool::from_ngx_pool((*cf).pool) }
-            .allocate(MainConf::default())
-            .cast()
+        // SAFETY: nginx passes a valid configuration with a pool.
+        let pool = unsafe { Pool::from_ngx_pool((*cf).pool) };
+        pool.allocate(MainConf::default()).cast()
     })
 }
 
 unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
-    // SAFETY: nginx passes a valid configuration with a pool.
     guard::pointer(|| {
-        unsafe { Pool::from_ngx_pool((*cf).pool) }
-            .allocate(LocationConf::default())
-            .cast()
+        // SAFETY: nginx passes a valid configuration with a pool.
+        let pool = unsafe { Pool::from_ngx_pool((*cf).pool) };
+        pool.allocate(LocationConf::default()).cast()
     })
 }
 
 unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    // A worker that serves no functions is better than none, and nginx gives up on a worker that
+    // fails here.
     // SAFETY: nginx passes the cycle that the process works with.
-    guard::status(|| worker::start(unsafe { &mut *cycle }))
+    guard::nothing(|| worker::start(unsafe { &mut *cycle }));
+    NGX_OK as ngx_int_t
 }
 
 unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {

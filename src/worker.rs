@@ -7,13 +7,14 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use ngx::ffi::{
-    NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_NOTICE, NGX_LOG_WARN, NGX_OK, NGX_PROCESS_SINGLE,
-    NGX_PROCESS_WORKER, ngx_cycle_t, ngx_int_t, ngx_process,
+    NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_NOTICE, NGX_LOG_WARN, NGX_PROCESS_SINGLE,
+    NGX_PROCESS_WORKER, ngx_cycle_t, ngx_process,
 };
 use ngx::http::HttpModuleMainConf;
 
 use corefn_core::error::Failure;
 use corefn_core::instance::{Instance, InstanceId};
+use corefn_core::names::directive;
 use corefn_core::table::Table;
 use corefn_engine::runtime::{Level, Runtime, Update};
 
@@ -52,22 +53,20 @@ pub fn get() -> Option<&'static Worker> {
 /// Called when a process begins its work. Only workers of a configuration with functions get a
 /// state: the master, nginx's cache helpers and everyone else get no thread and no connection.
 ///
-/// A worker that can't get one serves on, for nginx gives up on workers that fail to start; its
-/// requests for functions get an error.
-pub fn start(cycle: &mut ngx_cycle_t) -> ngx_int_t {
+/// A worker that can't get one serves on; its requests for functions get an error.
+pub fn start(cycle: &mut ngx_cycle_t) {
     // SAFETY: set by nginx before this is called.
     let process = unsafe { ngx_process } as u32;
-    let Some(main) = CorefnModule::main_conf(cycle).filter(|main| main.used) else {
-        return NGX_OK as ngx_int_t;
-    };
     if ![NGX_PROCESS_WORKER, NGX_PROCESS_SINGLE].contains(&process) {
-        return NGX_OK as ngx_int_t;
+        return;
     }
+    let Some(main) = CorefnModule::main_conf(cycle).filter(|main| main.used) else {
+        return;
+    };
     match make(cycle, main) {
         Ok(worker) => WORKER.store(Box::into_raw(Box::new(worker)), Ordering::Relaxed),
         Err(text) => log::cycle(NGX_LOG_EMERG, &format!("functions can't be served: {text}")),
     }
-    NGX_OK as ngx_int_t
 }
 
 fn make(cycle: &ngx_cycle_t, main: &crate::conf::MainConf) -> Result<Worker, String> {
@@ -167,7 +166,10 @@ impl Worker {
             Some(peer) => peer.slot.slot.extend(until),
             None => log::cycle(
                 NGX_LOG_ERR,
-                "the shared memory is full: raise the size of corefn_zone",
+                &format!(
+                    "the shared memory is full: raise the size of {}",
+                    directive::ZONE.to_string_lossy()
+                ),
             ),
         }
     }

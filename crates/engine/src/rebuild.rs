@@ -20,9 +20,12 @@ pub enum RebuildError {
     Store(#[from] StoreError),
 }
 
-/// Fills Redis if it has no index. Returns whether it did.
+/// How long one who waits for another's rebuilding waits between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Fills Redis if it has no index. Returns whether it did; there is one in any case.
 ///
-/// Of several who find it empty, one rebuilds; the others return false at once. Running instances
+/// Of several who find it empty, one rebuilds and the others wait for it. Running instances
 /// are leased for `idle`, so that what is busy has the time to renew.
 ///
 /// # Errors
@@ -33,8 +36,14 @@ pub async fn rebuild(
     token: &str,
     idle: Duration,
 ) -> Result<bool, RebuildError> {
-    if store.has_index().await? || !store.lock_rebuild(token).await? {
-        return Ok(false);
+    loop {
+        if store.has_index().await? {
+            return Ok(false);
+        }
+        if store.lock_rebuild(token).await? {
+            break;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
     for image in docker.images().await? {
         if image.current {

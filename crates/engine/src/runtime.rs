@@ -148,18 +148,14 @@ impl Runtime {
         outbox: Arc<dyn Outbox>,
         gauges: Arc<dyn Gauges>,
     ) -> Result<Self, SpawnError> {
-        let store = Store::new(&settings.redis, &settings.namespace);
+        let store = Store::new(&settings.redis, &settings.namespace)?;
         let docker = Docker::new(&settings.docker, &settings.namespace);
         let (commands, inbox) = mpsc::unbounded_channel();
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        // A connection manager needs a runtime around it from its making on.
-        let shared = {
-            let _context = runtime.enter();
-            Arc::new(Shared::new(store?, docker, outbox, gauges))
-        };
+        let shared = Arc::new(Shared::new(store, docker, outbox, gauges));
         let thread = std::thread::Builder::new()
             .name("corefn".to_owned())
             .spawn(move || {

@@ -1,0 +1,111 @@
+//! What is deployed.
+
+use corefn_core::event::Event;
+use corefn_core::function::{Deployment, FunctionName};
+use corefn_core::route::Route;
+
+use super::{Store, StoreError, json, read};
+
+impl Store {
+    /// Whether Redis has an index: it was filled once and not emptied since.
+    ///
+    /// # Errors
+    /// [`StoreError`], as everything below.
+    pub async fn has_index(&self) -> Result<bool, StoreError> {
+        self.command(redis::cmd("EXISTS").arg(self.keys.epoch()))
+            .await
+    }
+
+    /// Notes that the index is complete.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn set_index(&self, epoch: &str) -> Result<(), StoreError> {
+        self.command(redis::cmd("SET").arg(self.keys.epoch()).arg(epoch))
+            .await
+    }
+
+    /// Deploys a revision: the function, its routes, and the news of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Claimed`] when another function has one of the routes; nothing is changed.
+    pub async fn deploy(&self, deployment: &Deployment) -> Result<(), StoreError> {
+        let event = Event::Deployed {
+            deployment: deployment.clone(),
+        };
+        let mut script = self.scripts.deploy.prepare_invoke();
+        script
+            .key(self.keys.functions())
+            .key(self.keys.routes())
+            .key(self.keys.events())
+            .arg(deployment.function.as_str())
+            .arg(json(deployment))
+            .arg(json(&event))
+            .arg(Route::of(&deployment.function).to_string());
+        for route in &deployment.config.routes {
+            script.arg(route.to_string());
+        }
+        match self.invoke::<Vec<String>>(&script).await?.as_slice() {
+            [route, owner] => Err(StoreError::Claimed {
+                route: route.clone(),
+                owner: owner.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes a function and its routes. Its instances are left to the caller. Returns whether it
+    /// was there.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn remove(&self, function: &FunctionName) -> Result<bool, StoreError> {
+        let event = Event::Removed {
+            function: function.clone(),
+        };
+        let mut script = self.scripts.remove.prepare_invoke();
+        script
+            .key(self.keys.functions())
+            .key(self.keys.routes())
+            .key(self.keys.events())
+            .arg(function.as_str())
+            .arg(json(&event));
+        self.invoke(&script).await
+    }
+
+    /// Everything that is deployed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn deployments(&self) -> Result<Vec<Deployment>, StoreError> {
+        let key = self.keys.functions();
+        let values: Vec<String> = self.command(redis::cmd("HVALS").arg(&key)).await?;
+        values.iter().map(|text| read(&key, text)).collect()
+    }
+
+    /// Those of `routes` that other functions than `by` have, with their owners.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn claimed(
+        &self,
+        routes: &[Route],
+        by: &FunctionName,
+    ) -> Result<Vec<(Route, String)>, StoreError> {
+        if routes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut command = redis::cmd("HMGET");
+        command.arg(self.keys.routes());
+        for route in routes {
+            command.arg(route.to_string());
+        }
+        let owners: Vec<Option<String>> = self.command(&command).await?;
+        Ok(routes
+            .iter()
+            .zip(owners)
+            .filter_map(|(route, owner)| Some((route.clone(), owner?)))
+            .filter(|(_, owner)| owner != by.as_str())
+            .collect())
+    }
+}

@@ -1,0 +1,73 @@
+//! One starter a function, one who rebuilds, and the turns of addresses.
+
+use corefn_core::error::Failure;
+use corefn_core::event::Event;
+use corefn_core::function::FunctionName;
+use corefn_core::keys::START_LOCK_TTL;
+
+use super::{Store, StoreError, json, millis};
+
+impl Store {
+    /// Takes the starter's lock of a function. Returns whether `token` holds it now.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn lock(&self, function: &FunctionName, token: &str) -> Result<bool, StoreError> {
+        self.take(&self.keys.start_lock(function), token).await
+    }
+
+    /// Takes the lock of whoever rebuilds the index.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn lock_rebuild(&self, token: &str) -> Result<bool, StoreError> {
+        self.take(&self.keys.rebuild_lock(), token).await
+    }
+
+    /// Whether a start of the function is under way.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn is_starting(&self, function: &FunctionName) -> Result<bool, StoreError> {
+        self.command(redis::cmd("EXISTS").arg(self.keys.start_lock(function)))
+            .await
+    }
+
+    /// Gives the starter's lock back after a failure, and tells those who wait for the start.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn unlock(
+        &self,
+        function: &FunctionName,
+        token: &str,
+        failure: &Failure,
+    ) -> Result<(), StoreError> {
+        let event = Event::Failed {
+            function: function.clone(),
+            failure: failure.clone(),
+        };
+        let mut script = self.scripts.unlock.prepare_invoke();
+        script
+            .key(self.keys.start_lock(function))
+            .key(self.keys.events())
+            .arg(token)
+            .arg(json(&event));
+        self.invoke(&script).await
+    }
+
+    async fn take(&self, key: &str, token: &str) -> Result<bool, StoreError> {
+        let mut script = self.scripts.lock.prepare_invoke();
+        script.key(key).arg(token).arg(millis(START_LOCK_TTL));
+        self.invoke(&script).await
+    }
+
+    /// Counts the containers that were given an address; the result says which is the next one's.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn next_turn(&self) -> Result<u64, StoreError> {
+        self.command(redis::cmd("INCR").arg(self.keys.address_cursor()))
+            .await
+    }
+}
