@@ -1,0 +1,267 @@
+//! Compiles a pushed tree in a container of its stack's image.
+
+mod files;
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::Cursor;
+use std::time::Duration;
+
+use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, VolumeCreateRequest};
+use bollard::query_parameters::{
+    AttachContainerOptionsBuilder, CreateContainerOptions, InspectContainerOptions,
+};
+use futures_util::StreamExt as _;
+
+use corefn_core::config::Export;
+use corefn_core::function::FunctionName;
+use corefn_core::host::Host;
+use corefn_core::names::{self, env, label};
+use corefn_engine::docker::{Docker, DockerError};
+use corefn_engine::start::random_id;
+
+use crate::context::archive;
+use crate::error::BuildError;
+use crate::output::Output;
+
+use files::{put, take};
+
+/// How long a build may take.
+pub const TIME_LIMIT: Duration = Duration::from_secs(15 * 60);
+
+/// The memory of a build, in bytes; there is no swap beyond it.
+pub const MEMORY: i64 = 2 << 30;
+
+/// Two processors: microseconds of them in each of the scheduler's periods. A machine with fewer
+/// gives what it has.
+pub const CPU_QUOTA: i32 = 2 * CPU_PERIOD;
+/// The scheduler's period, in microseconds (Linux's default).
+pub const CPU_PERIOD: i32 = 100_000;
+
+/// The processes and threads of a build.
+const PIDS: i64 = 512;
+
+/// The user and group that builds run as.
+pub const OWNER: u64 = 1000;
+
+/// The largest executable that is taken, in bytes.
+const MAX_EXECUTABLE: usize = 512 << 20;
+/// The largest list of exports.
+const MAX_EXPORTS: usize = 1 << 20;
+
+const SOURCES: &str = "/work/src";
+const EXECUTABLE: &str = "/work/out/function";
+const EXPORTS: &str = "/work/out/exports.json";
+const CACHE: &str = "/cache";
+const CA_BUNDLE: &str = "/etc/corefn/ca.pem";
+
+/// The variables by which compilers, package managers and what they run find a bundle of
+/// certificate authorities.
+const CA_VARIABLES: [&str; 6] = [
+    "SSL_CERT_FILE",
+    "CARGO_HTTP_CAINFO",
+    "PIP_CERT",
+    "NODE_EXTRA_CA_CERTS",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+];
+
+/// What a stack made of a tree.
+#[derive(Debug)]
+pub struct Compiled {
+    /// A statically linked executable.
+    pub executable: Vec<u8>,
+    /// The named entry points, if the stack finds them.
+    pub exports: Option<Vec<Export>>,
+}
+
+/// Compiles `sources`, a tar archive whose files belong to [`OWNER`], with the stack's `image`.
+///
+/// The container is left; [`sweep`] removes it.
+///
+/// # Errors
+/// [`BuildError::Rejected`] when the build fails, after what it printed was passed on.
+pub async fn compile(
+    docker: &Docker,
+    host: &Host,
+    function: &FunctionName,
+    image: &str,
+    sources: File,
+    output: &mut Output,
+) -> Result<Compiled, BuildError> {
+    let container = create(docker, host, function, image).await?;
+    put(docker, &container, SOURCES, sources).await?;
+    if let Some(bundle) = &host.ca_bundle {
+        let wrong = BuildError::io(format!("the ca_bundle {bundle} can't be read"));
+        let contents = fs::read(bundle).map_err(wrong)?;
+        let packed = archive(&[(CA_BUNDLE, 0o644, &contents)])?;
+        put(docker, &container, "/", Cursor::new(packed)).await?;
+    }
+    tokio::time::timeout(TIME_LIMIT, run(docker, &container, output))
+        .await
+        .map_err(|_| BuildError::rejected(too_slow()))??;
+    let executable = take(docker, &container, EXECUTABLE, MAX_EXECUTABLE)
+        .await?
+        .filter(|executable| !executable.is_empty())
+        .ok_or_else(|| {
+            BuildError::rejected(format!(
+                "the build ended well but left no file {EXECUTABLE}"
+            ))
+        })?;
+    let exports = match take(docker, &container, EXPORTS, MAX_EXPORTS).await? {
+        Some(text) => Some(read_exports(&text)?),
+        None => None,
+    };
+    Ok(Compiled {
+        executable,
+        exports,
+    })
+}
+
+/// Says that a build took too long.
+pub(crate) fn too_slow() -> String {
+    format!(
+        "the build was ended: it took longer than {} minutes",
+        TIME_LIMIT.as_secs() / 60
+    )
+}
+
+/// Removes the containers in which a function was compiled or tried.
+///
+/// Whoever holds the repository's lock may: no other build of the function is under way.
+///
+/// # Errors
+/// [`DockerError`] when Docker can't do it.
+pub async fn sweep(docker: &Docker, function: &FunctionName) -> Result<(), DockerError> {
+    for container in docker.containers().await? {
+        let is = |label, value: &str| container.labels.get(label).is_some_and(|has| has == value);
+        let ours = is(label::ROLE, label::ROLE_BUILD) || is(label::ROLE, label::ROLE_TRIAL);
+        if ours && is(label::FUNCTION, function.as_str()) {
+            docker.remove(&container.id).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn create(
+    docker: &Docker,
+    host: &Host,
+    function: &FunctionName,
+    image: &str,
+) -> Result<String, BuildError> {
+    let client = docker.client().await?;
+    let namespace = (label::NAMESPACE.to_owned(), host.namespace.clone());
+    let volume = names::cache_volume(&host.namespace, function.account());
+    client
+        .create_volume(VolumeCreateRequest {
+            name: Some(volume.clone()),
+            labels: Some(HashMap::from([namespace.clone()])),
+            ..VolumeCreateRequest::default()
+        })
+        .await
+        .map_err(|cause| docker.failed(format!("create the volume {volume}"), cause))?;
+    let mut environment = vec![
+        format!("{}={function}", env::FUNCTION),
+        format!("{}={}", env::NAME, function.name()),
+    ];
+    if host.ca_bundle.is_some() {
+        environment.extend(CA_VARIABLES.map(|name| format!("{name}={CA_BUNDLE}")));
+    }
+    let body = ContainerCreateBody {
+        image: Some(image.to_owned()),
+        env: Some(environment),
+        labels: Some(HashMap::from([
+            namespace,
+            (label::ROLE.to_owned(), label::ROLE_BUILD.to_owned()),
+            (label::FUNCTION.to_owned(), function.to_string()),
+        ])),
+        host_config: Some(HostConfig {
+            binds: Some(vec![format!("{volume}:{CACHE}")]),
+            memory: Some(MEMORY),
+            memory_swap: Some(MEMORY),
+            cpu_period: Some(CPU_PERIOD.into()),
+            cpu_quota: Some(CPU_QUOTA.into()),
+            pids_limit: Some(PIDS),
+            cap_drop: Some(vec!["ALL".to_owned()]),
+            security_opt: Some(vec!["no-new-privileges".to_owned()]),
+            // What it prints goes to the pusher and the log; Docker need not keep it as well.
+            log_config: Some(HostConfigLogConfig {
+                typ: Some("none".to_owned()),
+                config: None,
+            }),
+            ..HostConfig::default()
+        }),
+        ..ContainerCreateBody::default()
+    };
+    let id = random_id().map_err(|failure| BuildError::rejected(failure.detail))?;
+    let options = CreateContainerOptions {
+        name: Some(names::container(&host.namespace, function, id)),
+        ..CreateContainerOptions::default()
+    };
+    let created = client
+        .create_container(Some(options), body)
+        .await
+        .map_err(|cause| docker.failed(format!("create a container of {image}"), cause))?;
+    Ok(created.id)
+}
+
+/// Starts the container, passes on what it prints, and waits for its end.
+async fn run(docker: &Docker, container: &str, output: &mut Output) -> Result<(), BuildError> {
+    let client = docker.client().await?;
+    let options = AttachContainerOptionsBuilder::default()
+        .stdout(true)
+        .stderr(true)
+        .stream(true)
+        .build();
+    let mut attached = client
+        .attach_container(container, Some(options))
+        .await
+        .map_err(|cause| docker.failed("attach to the build", cause))?;
+    docker.start(container).await?;
+    while let Some(Ok(chunk)) = attached.output.next().await {
+        output.bytes(&chunk.into_bytes()).await;
+    }
+    let code = docker.exit_code(container).await?;
+    if code == 0 {
+        return Ok(());
+    }
+    let ended = client
+        .inspect_container(container, None::<InspectContainerOptions>)
+        .await
+        .map_err(|cause| docker.failed("look at the build", cause))?;
+    let out_of_memory = ended
+        .state
+        .and_then(|state| state.oom_killed)
+        .unwrap_or(false);
+    Err(BuildError::rejected(if out_of_memory {
+        format!("the build ran out of memory: it has {} GB", MEMORY >> 30)
+    } else {
+        format!("the build failed with status {code}; its own message is above")
+    }))
+}
+
+fn read_exports(text: &[u8]) -> Result<Vec<Export>, BuildError> {
+    serde_json::from_slice(text).map_err(|error| {
+        BuildError::rejected(format!(
+            "{EXPORTS} of the build is no list of exports: {error}"
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exports() {
+        let read = read_exports(
+            br#"[{"name": "A", "argument": "text", "answer": "json"}, {"name": "B"}]"#,
+        );
+        let read = read.unwrap();
+        assert_eq!(read.len(), 2);
+        assert_eq!(read[0].argument.as_deref(), Some("text"));
+        for bad in [&b""[..], b"{}", b"[1]", b"[{}]", b"\xff"] {
+            assert!(read_exports(bad).is_err());
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Why a push is rejected.
+
+use std::io;
+
+use corefn_core::error::Failure;
+use corefn_core::manifest::ManifestError;
+use corefn_engine::docker::DockerError;
+use corefn_engine::rebuild::RebuildError;
+use corefn_engine::store::StoreError;
+
+use crate::home::HomeError;
+
+/// Why a push is rejected. The message is what the pusher reads last: cause and remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The installation's settings can't be read.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The manifest is wrong.
+    #[error("{0}")]
+    Manifest(#[from] ManifestError),
+    /// Redis failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Docker failed.
+    #[error(transparent)]
+    Docker(#[from] DockerError),
+    /// The revision didn't start.
+    #[error("the new revision does not start, so it is not deployed: {}", .0.detail)]
+    Trial(Failure),
+    /// A file or a program of the builder's machine failed.
+    #[error("{what}: {cause}")]
+    Io {
+        /// What was tried, as a clause.
+        what: String,
+        /// What went wrong.
+        cause: io::Error,
+    },
+    /// Something about the push, the repository or the stack; the text says all of it.
+    #[error("{0}")]
+    Rejected(String),
+    /// The pusher went away, or the builder was told to end.
+    #[error("the build was ended: {0}; nothing was deployed")]
+    Interrupted(&'static str),
+}
+
+impl BuildError {
+    /// A rejection with its text.
+    pub fn rejected(text: impl Into<String>) -> Self {
+        Self::Rejected(text.into())
+    }
+
+    /// Makes an error of the operating system's one; `what` says what could not be done.
+    pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |cause| Self::Io { what, cause }
+    }
+}
+
+impl From<RebuildError> for BuildError {
+    fn from(error: RebuildError) -> Self {
+        match error {
+            RebuildError::Docker(error) => error.into(),
+            RebuildError::Store(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The installation's home: the directory with its `host.toml`.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use corefn_core::host::{Host, HostError};
+use corefn_core::names::{self, env as variables};
+
+/// Where a home is looked for when nobody says: the demo's, beside where one is.
+const DEFAULT: &str = "var";
+
+/// Why there is no home.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    /// No home was named, and none is here.
+    #[error(
+        "no home: set {} to the directory that holds {}",
+        variables::HOME,
+        names::HOST_FILE
+    )]
+    None,
+    /// The settings can't be read.
+    #[error(
+        "{path}: {cause}: set {} to the directory that holds {}",
+        variables::HOME,
+        names::HOST_FILE
+    )]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The settings are wrong.
+    #[error(transparent)]
+    Wrong(#[from] HostError),
+}
+
+/// The home to use: `named` if it is given, else what the environment names, else `var` in the
+/// current directory if it is one.
+///
+/// # Errors
+/// [`HomeError::None`] where there is none of these; [`HomeError::Unreadable`] when the directory
+/// isn't there.
+pub fn find(named: Option<PathBuf>) -> Result<PathBuf, HomeError> {
+    let set = |value: &OsString| !value.is_empty();
+    let home = named
+        .or_else(|| env::var_os(variables::HOME).filter(set).map(PathBuf::from))
+        .or_else(|| {
+            Some(PathBuf::from(DEFAULT)).filter(|home| home.join(names::HOST_FILE).exists())
+        })
+        .ok_or(HomeError::None)?;
+    home.canonicalize().map_err(|cause| HomeError::Unreadable {
+        path: home.display().to_string(),
+        cause,
+    })
+}
+
+/// Reads the settings of a home.
+///
+/// # Errors
+/// [`HomeError::Unreadable`] and [`HomeError::Wrong`].
+pub fn read(home: &Path) -> Result<Host, HomeError> {
+    let path = home.join(names::HOST_FILE);
+    let name = path.display().to_string();
+    let text = fs::read_to_string(&path).map_err(|cause| HomeError::Unreadable {
+        path: name.clone(),
+        cause,
+    })?;
+    Ok(Host::parse(&name, &text)?)
+}

@@ -1,0 +1,205 @@
+//! One build: from a commit to a revision that is deployed.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use corefn_core::config::FunctionConfig;
+use corefn_core::function::{Deployment, RevisionId};
+use corefn_core::host::Host;
+use corefn_core::lease::DEFAULT_IDLE;
+use corefn_core::manifest::{Found, Manifest};
+use corefn_core::names;
+use corefn_engine::docker::Docker;
+use corefn_engine::rebuild::rebuild;
+use corefn_engine::start::random_id;
+use corefn_engine::store::Store;
+
+use crate::compile::{self, OWNER, TIME_LIMIT, compile, sweep};
+use crate::context::{IGNORE_FILE, Ignore};
+use crate::deploy;
+use crate::error::BuildError;
+use crate::image::{self, Revision, from_dockerfile, from_executable};
+use crate::output::{Output, seconds};
+use crate::repository::Repository;
+use crate::stack::{self, Choice, Stack};
+use crate::tree::Tree;
+
+/// How long a request to Docker that was broken off may still take effect there.
+const SETTLES: Duration = Duration::from_secs(1);
+
+/// A build that has everything it needs to begin.
+pub(super) struct Build<'a> {
+    host: &'a Host,
+    docker: Docker,
+    store: Store,
+    tree: Tree,
+    manifest: Manifest,
+    stack: Choice,
+    revision: Revision,
+    steps: Vec<(&'static str, Duration)>,
+}
+
+/// What a build made.
+pub(super) struct Built {
+    /// What is deployed.
+    pub deployment: Deployment,
+    /// The stack's name.
+    pub stack: String,
+    /// The image's size in bytes.
+    pub size: u64,
+    /// How long each step took.
+    pub steps: Vec<(&'static str, Duration)>,
+}
+
+impl<'a> Build<'a> {
+    /// Checks all that can be checked before anything is made.
+    pub async fn begin(
+        host: &'a Host,
+        repository: &Repository,
+        commit: &str,
+        id: RevisionId,
+    ) -> Result<Self, BuildError> {
+        let begin = Instant::now();
+        let tree = Tree::read(&repository.git, commit).await?;
+        let manifest = match tree.text(names::MANIFEST).await? {
+            Some(text) => Manifest::parse(&text)?,
+            None => Manifest::default(),
+        };
+        let function = manifest.function(&repository.account, repository.name.as_deref())?;
+        let stack = stack::choose(
+            &stack::all(Path::new(&host.stacks))?,
+            manifest.stack(),
+            &tree,
+        )?;
+        let docker = Docker::new(&host.docker, &host.namespace);
+        let store = Store::new(&host.redis, &host.namespace)?;
+        docker.client().await?;
+        // A Redis that was emptied knows of no routes, so it could not say that one is taken.
+        let token = random_id().map_err(|failure| BuildError::rejected(failure.detail))?;
+        rebuild(&store, &docker, &token.to_string(), DEFAULT_IDLE).await?;
+        let routes = manifest.config(Found::default()).routes;
+        deploy::check_routes(&store, &function, &routes).await?;
+        // What a build left that was killed.
+        sweep(&docker, &function).await?;
+        let revision = Revision {
+            function,
+            id,
+            commit: commit.to_owned(),
+        };
+        Ok(Self {
+            host,
+            docker,
+            store,
+            tree,
+            manifest,
+            stack,
+            revision,
+            steps: vec![("check", begin.elapsed())],
+        })
+    }
+
+    /// Makes the image and sees it start.
+    pub async fn run(&mut self, output: &mut Output) -> Result<Built, BuildError> {
+        output
+            .line(&format!(
+                "==> {}, revision {}, stack {}",
+                self.revision.function,
+                self.revision.id,
+                self.stack.name()
+            ))
+            .await;
+        let (tag, config) = match self.stack.clone() {
+            Choice::Dockerfile => self.build_dockerfile(output).await?,
+            Choice::Stack(stack) => self.build_stack(&stack, output).await?,
+        };
+        let deployment = self.revision.deployment(&self.host.namespace, config);
+        output
+            .line("==> starting it once, to see that it answers")
+            .await;
+        let ready = deploy::trial(&self.docker, &self.store, &deployment).await?;
+        self.steps.push(("start", ready));
+        compile::sweep(&self.docker, &self.revision.function).await?;
+        Ok(Built {
+            size: image::size(&self.docker, &tag).await?,
+            deployment,
+            stack: self.stack.name().to_owned(),
+            steps: std::mem::take(&mut self.steps),
+        })
+    }
+
+    /// Deploys what was built.
+    pub async fn switch(&self, deployment: &Deployment) -> Result<(), BuildError> {
+        deploy::switch(&self.docker, &self.store, deployment).await
+    }
+
+    /// Removes what was made: the containers and the image. What can't be removed is told, for the
+    /// error that led here matters more.
+    pub async fn undo(&self, error: &BuildError, output: &mut Output) {
+        if matches!(error, BuildError::Interrupted(_)) {
+            tokio::time::sleep(SETTLES).await;
+        }
+        let tag = self.revision.tag(&self.host.namespace);
+        let swept = sweep(&self.docker, &self.revision.function).await;
+        let removed = image::remove(&self.docker, &tag).await;
+        for left in [swept, removed].into_iter().filter_map(Result::err) {
+            output
+                .line(&format!("warning: something of the build is left: {left}"))
+                .await;
+        }
+    }
+
+    async fn build_stack(
+        &mut self,
+        stack: &Stack,
+        output: &mut Output,
+    ) -> Result<(String, FunctionConfig), BuildError> {
+        let begin = Instant::now();
+        let builder = stack::ensure(&self.docker, self.host, stack, output).await?;
+        let sources = self.tree.archive(OWNER, |_| true).await?;
+        self.steps.push(("prepare", begin.elapsed()));
+        output.line("==> compiling").await;
+        let begin = Instant::now();
+        let function = &self.revision.function;
+        let compiled =
+            compile(&self.docker, self.host, function, &builder, sources, output).await?;
+        self.done("compile", begin, output).await;
+        let begin = Instant::now();
+        let config = self.manifest.config(Found {
+            exports: compiled.exports,
+            user: None,
+        });
+        let tag =
+            from_executable(&self.docker, &self.revision, &config, &compiled.executable).await?;
+        self.steps.push(("image", begin.elapsed()));
+        Ok((tag, config))
+    }
+
+    async fn build_dockerfile(
+        &mut self,
+        output: &mut Output,
+    ) -> Result<(String, FunctionConfig), BuildError> {
+        let begin = Instant::now();
+        let ignore = Ignore::parse(&self.tree.text(IGNORE_FILE).await?.unwrap_or_default())?;
+        let context = self.tree.archive(0, |path| ignore.keeps(path)).await?;
+        self.steps.push(("prepare", begin.elapsed()));
+        output.line("==> building the Dockerfile").await;
+        let begin = Instant::now();
+        let building = from_dockerfile(&self.docker, context, output);
+        let image = tokio::time::timeout(TIME_LIMIT, building)
+            .await
+            .map_err(|_| BuildError::rejected(compile::too_slow()))??;
+        let config = self.manifest.config(Found {
+            exports: None,
+            user: image.user.clone(),
+        });
+        let tag = image.label(&self.docker, &self.revision, &config).await?;
+        self.done("build", begin, output).await;
+        Ok((tag, config))
+    }
+
+    async fn done(&mut self, step: &'static str, begin: Instant, output: &mut Output) {
+        let took = begin.elapsed();
+        self.steps.push((step, took));
+        output.line(&format!("    done in {}", seconds(took))).await;
+    }
+}

@@ -1,0 +1,93 @@
+//! What a pusher is told at the end.
+
+use corefn_core::config::Export;
+use corefn_core::function::Deployment;
+
+use super::build::Built;
+use crate::output::{Output, seconds, size};
+
+/// Prints what was found and where it answers.
+pub(super) async fn print(url: &str, built: &Built, output: &mut Output) {
+    let deployment = &built.deployment;
+    let head = format!(
+        "==> deployed {}, revision {}",
+        deployment.function, deployment.revision
+    );
+    output.line(&head).await;
+    let steps: Vec<_> = built
+        .steps
+        .iter()
+        .map(|(step, took)| format!("{step} {}", seconds(*took)))
+        .collect();
+    output.line(&format!("    stack    {}", built.stack)).await;
+    output
+        .line(&format!("    image    {}", size(built.size)))
+        .await;
+    output
+        .line(&format!("    time     {}", steps.join(", ")))
+        .await;
+    for (count, route) in deployment.config.routes.iter().enumerate() {
+        let name = if count == 0 { "routes" } else { "" };
+        output.line(&format!("    {name:8} {route}")).await;
+    }
+    for (count, call) in calls(url, deployment).iter().enumerate() {
+        let name = if count == 0 { "try" } else { "" };
+        output.line(&format!("    {name:8} {call}")).await;
+    }
+}
+
+/// A command to call each export, or the function as a whole.
+fn calls(url: &str, deployment: &Deployment) -> Vec<String> {
+    let base = format!("{}/{}", url.trim_end_matches('/'), deployment.function);
+    let call = |export: &Export| {
+        let data = match export.argument.as_deref() {
+            Some("text") => "-d World ",
+            Some("json") => "-H 'Content-Type: application/json' -d '{}' ",
+            _ => "",
+        };
+        format!("curl {data}{base}/{}", export.name)
+    };
+    match &deployment.config.exports {
+        Some(exports) => exports.iter().map(call).collect(),
+        None => vec![format!("curl {base}/")],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use corefn_core::config::FunctionConfig;
+    use corefn_core::function::RevisionId;
+
+    #[test]
+    fn what_to_try() {
+        let export = |name: &str, argument: Option<&str>| Export {
+            name: name.into(),
+            argument: argument.map(Into::into),
+            answer: None,
+        };
+        let mut deployment = Deployment {
+            function: "demo/hello".parse().unwrap(),
+            revision: RevisionId("r".into()),
+            image: "i".into(),
+            config: FunctionConfig::default(),
+        };
+        assert_eq!(
+            calls("http://h:1/", &deployment),
+            ["curl http://h:1/demo/hello/"]
+        );
+        deployment.config.exports = Some(vec![
+            export("Now", Some("none")),
+            export("Say", Some("text")),
+            export("Add", Some("json")),
+        ]);
+        assert_eq!(
+            calls("http://h:1", &deployment),
+            [
+                "curl http://h:1/demo/hello/Now",
+                "curl -d World http://h:1/demo/hello/Say",
+                "curl -H 'Content-Type: application/json' -d '{}' http://h:1/demo/hello/Add",
+            ]
+        );
+    }
+}

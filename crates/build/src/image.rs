@@ -1,0 +1,126 @@
+//! The image of a revision.
+//!
+//! It carries all that there is to know about the revision as labels: the image store is the truth
+//! about what is deployed.
+
+mod dockerfile;
+mod executable;
+
+use std::collections::HashMap;
+use std::io::Read;
+
+use bollard::body_try_stream;
+use bollard::errors::Error as Cause;
+use bollard::query_parameters::{BuildImageOptions, RemoveImageOptions};
+use futures_util::StreamExt as _;
+
+use corefn_core::config::FunctionConfig;
+use corefn_core::function::{Deployment, FunctionName, RevisionId};
+use corefn_core::names::{self, label};
+use corefn_engine::docker::{Docker, DockerError};
+
+use crate::context::chunks;
+use crate::error::BuildError;
+use crate::output::Output;
+
+pub use dockerfile::{DockerfileImage, from_dockerfile};
+pub use executable::from_executable;
+
+/// What an image is of.
+#[derive(Debug, Clone)]
+pub struct Revision {
+    /// Which function.
+    pub function: FunctionName,
+    /// Which revision of it.
+    pub id: RevisionId,
+    /// The commit it was built from.
+    pub commit: String,
+}
+
+impl Revision {
+    /// The image's tag: `<namespace>/<account>/<name>:<revision>`.
+    pub fn tag(&self, namespace: &str) -> String {
+        format!("{}:{}", names::image(namespace, &self.function), self.id)
+    }
+
+    /// The deployment of the image.
+    pub fn deployment(&self, namespace: &str, config: FunctionConfig) -> Deployment {
+        Deployment {
+            function: self.function.clone(),
+            revision: self.id.clone(),
+            image: self.tag(namespace),
+            config,
+        }
+    }
+
+    /// The image's labels.
+    fn labels(&self, namespace: &str, config: &FunctionConfig) -> HashMap<String, String> {
+        let config = serde_json::to_string(config).unwrap_or_default();
+        HashMap::from([
+            (label::NAMESPACE.to_owned(), namespace.to_owned()),
+            (label::FUNCTION.to_owned(), self.function.to_string()),
+            (label::REVISION.to_owned(), self.id.to_string()),
+            (label::COMMIT.to_owned(), self.commit.clone()),
+            (label::CONFIG.to_owned(), config),
+        ])
+    }
+}
+
+/// The bytes of an image, its layers' included.
+///
+/// # Errors
+/// [`DockerError`] when Docker can't say.
+pub async fn size(docker: &Docker, tag: &str) -> Result<u64, DockerError> {
+    let image = docker.client().await?.inspect_image(tag).await;
+    let image = image.map_err(|cause| docker.failed(format!("look at the image {tag}"), cause))?;
+    Ok(image
+        .size
+        .and_then(|size| u64::try_from(size).ok())
+        .unwrap_or(0))
+}
+
+/// Removes a tag, and the image if it was its last. One that isn't there is no error.
+///
+/// # Errors
+/// [`DockerError`] when Docker refuses.
+pub async fn remove(docker: &Docker, tag: &str) -> Result<(), DockerError> {
+    let client = docker.client().await?;
+    let removed = client
+        .remove_image(tag, None::<RemoveImageOptions>, None)
+        .await;
+    match removed.map_err(|cause| docker.failed(format!("remove the image {tag}"), cause)) {
+        Err(error) if !error.is_absent() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Runs a build of Docker's, passes its output on if anybody wants it, and returns the image's identifier. `what` says
+/// what is built, as an infinitive.
+pub(crate) async fn run_build(
+    docker: &Docker,
+    options: BuildImageOptions,
+    context: impl Read + Send + 'static,
+    what: &str,
+    mut output: Option<&mut Output>,
+) -> Result<String, BuildError> {
+    let client = docker.client().await?;
+    let body = body_try_stream(chunks(context));
+    let mut steps = std::pin::pin!(client.build_image(options, None, Some(body)));
+    let mut id = String::new();
+    while let Some(step) = steps.next().await {
+        let step = step.map_err(|cause| match cause {
+            // The build's own error, and not one of talking to Docker.
+            Cause::DockerStreamError { error } => {
+                BuildError::rejected(format!("Docker could not {what}: {error}"))
+            }
+            cause => docker.failed(what, cause).into(),
+        })?;
+        if let (Some(text), Some(output)) = (step.stream, &mut output) {
+            output.bytes(text.as_bytes()).await;
+        }
+        if let Some(built) = step.aux.and_then(|aux| aux.id) {
+            id = built;
+        }
+    }
+    Ok(id)
+}

@@ -1,0 +1,27 @@
+//! The builder: makes a function of a push.
+//!
+//! [`hook`] is the repository's `pre-receive` hook as a whole. What a push goes through is one
+//! module each: [`tree`] (what was pushed, checked), [`stack`] (which language), [`compile`] (the
+//! executable), [`image`] (what is deployed), [`deploy`] (trial and switch).
+//!
+//! A push either lands whole or changes nothing: until the very last step all that is made is
+//! removed again when anything fails, or when the pusher goes away.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod compile;
+pub mod context;
+pub mod deploy;
+pub mod error;
+pub mod git;
+pub mod home;
+pub mod hook;
+pub mod image;
+pub mod interrupt;
+pub mod output;
+pub mod push;
+pub mod repository;
+pub mod stack;
+pub mod tree;
+
+pub use error::BuildError;

@@ -1,0 +1,128 @@
+//! What the pusher sees, and the log that keeps it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::io::{AsyncWriteExt as _, Stderr};
+
+use crate::error::BuildError;
+
+/// Writes to the pusher (git prefixes each line with `remote:`) and to the log.
+///
+/// A pusher who is gone is no error here: [`crate::interrupt`] notices.
+pub struct Output {
+    /// None once the pusher took nothing for as long as is waited.
+    pusher: Option<Stderr>,
+    patience: Option<Duration>,
+    log: Option<File>,
+    at_line_start: bool,
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Self {
+            pusher: Some(tokio::io::stderr()),
+            patience: None,
+            log: None,
+            at_line_start: true,
+        }
+    }
+}
+
+impl Output {
+    /// Keeps everything from here on in a file as well.
+    ///
+    /// # Errors
+    /// [`BuildError::Io`] when the file can't be created.
+    pub fn keep_in(&mut self, path: &Path) -> Result<(), BuildError> {
+        let folder = path.parent().unwrap_or(path);
+        let log = fs::create_dir_all(folder)
+            .and_then(|()| OpenOptions::new().create(true).append(true).open(path));
+        self.log = Some(log.map_err(BuildError::io(format!(
+            "the log {} can't be written",
+            path.display()
+        )))?);
+        Ok(())
+    }
+
+    /// Writes one line.
+    pub async fn line(&mut self, text: &str) {
+        if !self.at_line_start {
+            self.bytes(b"\n").await;
+        }
+        self.bytes(format!("{text}\n").as_bytes()).await;
+    }
+
+    /// Passes on what a program wrote.
+    pub async fn bytes(&mut self, bytes: &[u8]) {
+        let Some(last) = bytes.last() else {
+            return;
+        };
+        self.at_line_start = *last == b'\n';
+        if let Some(log) = &mut self.log {
+            // A full disk must not reject a push that would succeed.
+            let _ = log.write_all(bytes);
+        }
+        let Some(pusher) = &mut self.pusher else {
+            return;
+        };
+        let write = async {
+            let _ = pusher.write_all(bytes).await;
+            let _ = pusher.flush().await;
+        };
+        match self.patience {
+            None => write.await,
+            Some(patience) => {
+                if tokio::time::timeout(patience, write).await.is_err() {
+                    self.pusher = None;
+                }
+            }
+        }
+    }
+
+    /// From here on the pusher is waited for no longer than this: what is left to do must be done
+    /// whether anybody reads or not.
+    pub fn wait_no_longer_than(&mut self, patience: Duration) {
+        self.patience = Some(patience);
+    }
+}
+
+/// A duration as people read it: `0.4 s`.
+pub fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}
+
+/// A size as people read it, in powers of ten as Docker shows it: `2.1 MB`.
+pub fn size(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["B", "kB", "MB"] {
+        if value < 999.5 {
+            let digits = usize::from(unit != "B" && value < 99.95);
+            return format!("{value:.digits$} {unit}");
+        }
+        value /= 1000.0;
+    }
+    format!("{value:.1} GB")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        for (bytes, shown) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1_000, "1.0 kB"),
+            (2_149_000, "2.1 MB"),
+            (199_000_000, "199 MB"),
+            (999_600_000, "1.0 GB"),
+        ] {
+            assert_eq!(size(bytes), shown);
+        }
+        assert_eq!(seconds(Duration::from_millis(1_449)), "1.4 s");
+    }
+}

@@ -1,0 +1,153 @@
+//! Which repository is pushed to: its account and name, its lock and its logs.
+
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use corefn_core::function::{RevisionId, check_segment};
+
+use crate::error::BuildError;
+use crate::git::Git;
+use crate::output::Output;
+
+/// What the builder keeps in a repository's directory is in this folder of it.
+const FOLDER: &str = "corefn";
+
+/// A repository of the installation.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    /// Its git directory.
+    pub git: Git,
+    /// The first segment of its path.
+    pub account: String,
+    /// The second; a repository of one segment takes it from the manifest.
+    pub name: Option<String>,
+}
+
+impl Repository {
+    /// The repository in `git_dir`, which must be `<account>/<name>.git` or `<account>.git` below
+    /// `projects`.
+    ///
+    /// # Errors
+    /// [`BuildError`] when it is elsewhere, or named otherwise.
+    pub fn open(git_dir: &Path, projects: &Path) -> Result<Self, BuildError> {
+        let absolute = |path: &Path| {
+            path.canonicalize().map_err(BuildError::io(format!(
+                "{} can't be opened",
+                path.display()
+            )))
+        };
+        let (dir, projects) = (absolute(git_dir)?, absolute(projects)?);
+        let (account, name) = segments(&dir, &projects).ok_or_else(|| {
+            BuildError::rejected(format!(
+                "the repository {} is not <account>/<name>.git below {}: create it with \
+                 corefn repo create <account>/<name>",
+                dir.display(),
+                projects.display()
+            ))
+        })?;
+        Ok(Self {
+            git: Git::new(dir),
+            account,
+            name,
+        })
+    }
+
+    /// `account/name`, or `account` for a repository of one segment.
+    pub fn path(&self) -> String {
+        match &self.name {
+            Some(name) => format!("{}/{name}", self.account),
+            None => self.account.clone(),
+        }
+    }
+
+    /// Where the log of a revision's build is kept.
+    pub fn log(&self, revision: &RevisionId) -> PathBuf {
+        let folder = self.git.dir().join(FOLDER).join("builds");
+        folder.join(format!("{revision}.log"))
+    }
+
+    /// Waits until no other build of this repository is under way. The lock ends with the file
+    /// that is returned.
+    ///
+    /// # Errors
+    /// [`BuildError::Io`] when the lock's file can't be used.
+    pub async fn lock(&self, output: &mut Output) -> Result<File, BuildError> {
+        let path = self.git.dir().join(FOLDER).join("lock");
+        let wrong = || BuildError::io(format!("the lock {} can't be used", path.display()));
+        fs::create_dir_all(self.git.dir().join(FOLDER)).map_err(wrong())?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(wrong())?;
+        lock(
+            file,
+            output,
+            "another push to this repository is being built: waiting for it",
+        )
+        .await
+        .map_err(wrong())
+    }
+}
+
+/// Locks a file; says `waiting` if it isn't free at once.
+///
+/// # Errors
+/// The operating system's.
+pub(crate) async fn lock(file: File, output: &mut Output, waiting: &str) -> std::io::Result<File> {
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => return Ok(file),
+        Err(Errno::WOULDBLOCK) => output.line(waiting).await,
+        Err(error) => return Err(error.into()),
+    }
+    let locked = tokio::task::spawn_blocking(move || {
+        rustix::io::retry_on_intr(|| flock(&file, FlockOperation::LockExclusive))?;
+        Ok(file)
+    });
+    locked.await.map_err(std::io::Error::other)?
+}
+
+/// Account and name of a repository by its directory.
+fn segments(dir: &Path, projects: &Path) -> Option<(String, Option<String>)> {
+    let path = dir
+        .strip_prefix(projects)
+        .ok()?
+        .to_str()?
+        .strip_suffix(".git")?;
+    let (account, name) = match path.split_once('/') {
+        Some((account, name)) => (account, Some(name)),
+        None => (path, None),
+    };
+    let valid = |segment: &str| check_segment(segment).is_ok();
+    (valid(account) && name.is_none_or(valid))
+        .then(|| (account.to_owned(), name.map(ToOwned::to_owned)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths() {
+        let of = |dir: &str| segments(Path::new(dir), Path::new("/p"));
+        let named = |account: &str, name: Option<&str>| {
+            Some((account.to_owned(), name.map(ToOwned::to_owned)))
+        };
+        assert_eq!(of("/p/demo/hello.git"), named("demo", Some("hello")));
+        assert_eq!(of("/p/demo.git"), named("demo", None));
+        for bad in [
+            "/p/demo/hello",
+            "/p/a/b/c.git",
+            "/q/demo.git",
+            "/p/.git",
+            "/p/A.git",
+            "/p/a/.git",
+        ] {
+            assert_eq!(of(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Stacks: how a language's sources become an executable. The folder of stacks has one folder
+//! each; its README is the contract.
+
+mod image;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use corefn_core::function::check_segment;
+use corefn_core::manifest::{ManifestError, Position};
+
+use crate::context::DOCKERFILE;
+use crate::error::BuildError;
+use crate::tree::Tree;
+
+pub use image::ensure;
+
+/// The name of the stack that is no folder: the repository's own `Dockerfile`.
+pub const DOCKERFILE_STACK: &str = "dockerfile";
+
+/// The file in a stack's folder that describes it.
+const DESCRIPTION_FILE: &str = "stack.toml";
+
+/// A stack of the installation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stack {
+    /// Its name: its folder's.
+    pub name: String,
+    /// Its folder.
+    pub folder: PathBuf,
+    description: Description,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Description {
+    description: String,
+    detect: Vec<String>,
+    #[serde(default)]
+    priority: i64,
+}
+
+/// How a repository is built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice {
+    /// By its own `Dockerfile`.
+    Dockerfile,
+    /// By a stack.
+    Stack(Stack),
+}
+
+impl Choice {
+    /// The stack's name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Dockerfile => DOCKERFILE_STACK,
+            Self::Stack(stack) => &stack.name,
+        }
+    }
+}
+
+/// The stacks of a folder, by name.
+///
+/// # Errors
+/// [`BuildError`] when the folder can't be read, or a stack in it is not as it should be.
+pub fn all(folder: &Path) -> Result<BTreeMap<String, Stack>, BuildError> {
+    let wrong = || {
+        BuildError::io(format!(
+            "the folder of stacks {} can't be read",
+            folder.display()
+        ))
+    };
+    let mut stacks = BTreeMap::new();
+    for entry in fs::read_dir(folder).map_err(wrong())? {
+        let path = entry.map_err(wrong())?.path();
+        let file = path.join(DESCRIPTION_FILE);
+        let (true, Some(name)) = (
+            file.exists(),
+            path.file_name().and_then(|name| name.to_str()),
+        ) else {
+            continue;
+        };
+        let broken = |why: String| BuildError::rejected(format!("{}: {why}", file.display()));
+        check_segment(name).map_err(|error| broken(format!("the folder's name: {error}")))?;
+        let text = fs::read_to_string(&file).map_err(|error| broken(error.to_string()))?;
+        let description = toml::from_str(&text).map_err(|error| broken(error.to_string()))?;
+        stacks.insert(
+            name.to_owned(),
+            Stack {
+                name: name.to_owned(),
+                folder: path.clone(),
+                description,
+            },
+        );
+    }
+    Ok(stacks)
+}
+
+/// Chooses how a repository is built: as its manifest wants, else by its `Dockerfile`, else by the
+/// stack of the highest priority that finds one of its files at the root.
+///
+/// # Errors
+/// [`BuildError`] that lists the stacks there are, when the one that is wanted isn't there or none
+/// fits.
+pub fn choose(
+    stacks: &BTreeMap<String, Stack>,
+    wanted: Option<(&str, Position)>,
+    tree: &Tree,
+) -> Result<Choice, BuildError> {
+    pick(stacks, wanted, |file| tree.has(file))
+}
+
+fn pick(
+    stacks: &BTreeMap<String, Stack>,
+    wanted: Option<(&str, Position)>,
+    has: impl Fn(&str) -> bool,
+) -> Result<Choice, BuildError> {
+    let names = || {
+        let folders = stacks.keys().map(String::as_str);
+        let names: Vec<_> = std::iter::once(DOCKERFILE_STACK).chain(folders).collect();
+        names.join(", ")
+    };
+    match wanted {
+        Some((DOCKERFILE_STACK, at)) if !has(DOCKERFILE) => Err(ManifestError::new(
+            Some(at),
+            format!(
+                "stack is {DOCKERFILE_STACK:?}, but there is no {DOCKERFILE} at the root: add it"
+            ),
+        )
+        .into()),
+        Some((DOCKERFILE_STACK, _)) => Ok(Choice::Dockerfile),
+        Some((name, at)) => match stacks.get(name) {
+            Some(stack) => Ok(Choice::Stack(stack.clone())),
+            None => Err(ManifestError::new(
+                Some(at),
+                format!("there is no stack {name:?}: write one of {}", names()),
+            )
+            .into()),
+        },
+        None if has(DOCKERFILE) => Ok(Choice::Dockerfile),
+        None => stacks
+            .values()
+            .filter(|stack| stack.description.detect.iter().any(|file| has(file)))
+            // The first of the highest, where max_by_key would give the last.
+            .min_by_key(|stack| -i128::from(stack.description.priority))
+            .map(|stack| Choice::Stack(stack.clone()))
+            .ok_or_else(|| BuildError::rejected(none_fits(stacks))),
+    }
+}
+
+fn none_fits(stacks: &BTreeMap<String, Stack>) -> String {
+    let mut text = format!(
+        "no stack fits this repository. At its root there should be:\n  {DOCKERFILE} for the stack \
+         {DOCKERFILE_STACK}"
+    );
+    for stack in stacks.values() {
+        let files = stack.description.detect.join(" or ");
+        let about = &stack.description.description;
+        text.push_str(&format!(
+            "\n  {files} for the stack {} ({about})",
+            stack.name
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stacks(of: &[(&str, &str)]) -> Result<BTreeMap<String, Stack>, BuildError> {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in of {
+            fs::create_dir(folder.path().join(name)).unwrap();
+            fs::write(folder.path().join(name).join(DESCRIPTION_FILE), text).unwrap();
+        }
+        fs::write(folder.path().join("README.md"), "not one").unwrap();
+        fs::create_dir(folder.path().join("neither")).unwrap();
+        all(folder.path())
+    }
+
+    fn three() -> BTreeMap<String, Stack> {
+        stacks(&[
+            (
+                "rust",
+                "description = 'R'\ndetect = ['Cargo.toml']\npriority = 5",
+            ),
+            ("b", "description = 'B'\ndetect = ['x', 'y']"),
+            ("a", "description = 'A'\ndetect = ['y']"),
+        ])
+        .unwrap()
+    }
+
+    #[test]
+    fn detected() {
+        let at = Position { line: 2, column: 9 };
+        for (files, wanted, choice) in [
+            (&["Cargo.toml"][..], None, "rust"),
+            (&["Cargo.toml", "Dockerfile"], None, "dockerfile"),
+            (&["Cargo.toml", "Dockerfile"], Some(("rust", at)), "rust"),
+            (&["Cargo.toml", "x"], None, "rust"),
+            (&["y"], None, "a"),
+            (&["x"], None, "b"),
+            (&[], Some(("b", at)), "b"),
+        ] {
+            let found = pick(&three(), wanted, |file| files.contains(&file)).unwrap();
+            assert_eq!(found.name(), choice, "{files:?}");
+        }
+    }
+
+    #[test]
+    fn not_there() {
+        let at = Position { line: 2, column: 9 };
+        for (wanted, says) in [
+            (
+                Some(("perl", at)),
+                "2:9: there is no stack \"perl\": write one of dockerfile, a, b, rust",
+            ),
+            (Some(("dockerfile", at)), "no Dockerfile at the root"),
+            (
+                None,
+                "x or y for the stack b (B)\n  Cargo.toml for the stack rust (R)",
+            ),
+        ] {
+            let error = pick(&three(), wanted, |_| false).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn broken() {
+        for text in [
+            "",
+            "description = 'x'",
+            "description = 'x'\ndetect = 'y'",
+            "description = 'x'\ndetect = []\ncolour = 1",
+        ] {
+            let error = stacks(&[("s", text)]).unwrap_err().to_string();
+            assert!(error.contains("s/stack.toml: "), "{error}");
+        }
+        assert!(stacks(&[("Bad Name", "")]).is_err());
+        assert!(
+            all(Path::new("/nowhere"))
+                .unwrap_err()
+                .to_string()
+                .contains("/nowhere")
+        );
+    }
+}

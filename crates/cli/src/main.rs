@@ -1,0 +1,68 @@
+//! `corefn`: what a person types.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod args;
+mod error;
+mod functions;
+mod installation;
+mod instances;
+mod logs;
+mod print;
+mod remove;
+mod repository;
+
+use std::io::{ErrorKind, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Arguments, Command, RepositoryCommand};
+use error::Error;
+use installation::Installation;
+use print::Printer;
+
+fn main() -> ExitCode {
+    // Wrong usage ends the process here, with status 2.
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let result = runtime
+        .map_err(|cause| Error::Io("no event loop".into(), cause))
+        .and_then(|runtime| runtime.block_on(run(arguments)));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads has seen enough, as in `corefn ls | head -1`.
+        Err(Error::Print(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), Error> {
+    let printer = Printer::new(arguments.json);
+    if let Command::Version = arguments.command {
+        return printer.version();
+    }
+    let here = Installation::open(arguments.home)?;
+    match arguments.command {
+        Command::Repo(RepositoryCommand::Create { name }) => {
+            repository::create(&here, &printer, &name).await
+        }
+        Command::Ls => functions::list(&here, &printer).await,
+        Command::Ps => instances::list(&here, &printer).await,
+        Command::Logs {
+            function,
+            follow,
+            tail,
+        } => logs::print(&here, &printer, &function, follow, tail).await,
+        Command::Rm {
+            function,
+            repository,
+        } => remove::remove(&here, &printer, &function, repository).await,
+        Command::Version => Ok(()),
+    }
+}

@@ -1,0 +1,116 @@
+//! `corefn rm`: the end of a function.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use serde_json::json;
+
+use corefn_build::image;
+use corefn_build::output::Output;
+use corefn_build::repository::Repository;
+use corefn_core::function::FunctionName;
+use corefn_core::names::{self, label};
+
+use crate::error::Error;
+use crate::installation::Installation;
+use crate::print::{Printer, remark};
+
+/// How long an instance has to end what is under way.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Removes a function, and its repository if that is asked for.
+pub async fn remove(
+    here: &Installation,
+    printer: &Printer,
+    function: &FunctionName,
+    with_repository: bool,
+) -> Result<(), Error> {
+    let repository = here.repository_of(function);
+    // A push that is being built would bring the function back.
+    let _lock = match &repository {
+        Some(path) => {
+            let repository = Repository::open(path, &here.projects)?;
+            Some(repository.lock(&mut Output::default()).await?)
+        }
+        None => None,
+    };
+    // The image store is the truth about what is deployed, so this tag goes first: nobody who
+    // rebuilds the index from here on finds the function.
+    let images = here.docker.images().await?;
+    let images: Vec<_> = images
+        .into_iter()
+        .filter(|image| image.deployment.function == *function)
+        .collect();
+    let current = format!(
+        "{}:{}",
+        names::image(here.docker.namespace(), function),
+        names::CURRENT_TAG
+    );
+    image::remove(&here.docker, &current).await?;
+    let deployed = here.store.remove(function).await?;
+    let instances = stop_instances(here, function).await?;
+    for tag in images.iter().flat_map(|image| &image.tags) {
+        image::remove(&here.docker, tag).await?;
+    }
+    let is_known = deployed || instances > 0 || !images.is_empty();
+    let is_pushable = with_repository && repository.is_some();
+    if !is_known && !is_pushable {
+        return Err(Error::Refused(format!(
+            "there is no function {function}: corefn ls lists those there are"
+        )));
+    }
+    if with_repository && let Some(path) = &repository {
+        delete(path)?;
+    }
+    let removed = json!({
+        "function": function,
+        "instances": instances,
+        "images": images.len(),
+        "repository": with_repository.then_some(&repository),
+    });
+    let text = format!(
+        "removed {function} (instances: {instances}, images: {})",
+        images.len()
+    );
+    printer.one(&removed, &text)?;
+    match &repository {
+        Some(path) if with_repository => remark(&format!("deleted {}", path.display())),
+        Some(path) => remark(&format!(
+            "kept {}: a push to it deploys again",
+            path.display()
+        )),
+        None => {}
+    }
+    Ok(())
+}
+
+/// Ends all instances of a function, those that Redis doesn't know as well. Returns how many there
+/// were.
+async fn stop_instances(here: &Installation, function: &FunctionName) -> Result<usize, Error> {
+    let known = here.store.instances().await?;
+    let known = known
+        .iter()
+        .filter(|leased| leased.instance.function == *function);
+    for leased in known.clone() {
+        here.store.drain(&leased.instance).await?;
+    }
+    let containers = here.docker.containers().await?;
+    let ours = containers.iter().filter(|container| {
+        let of = container.labels.get(label::FUNCTION);
+        of.is_some_and(|of| of == function.as_str())
+            && container.labels.contains_key(label::INSTANCE)
+    });
+    let stopped =
+        try_join_all(ours.map(|container| here.docker.stop(&container.id, GRACE))).await?;
+    for leased in known {
+        here.store.forget(leased.instance.id, function).await?;
+    }
+    Ok(stopped.len())
+}
+
+fn delete(repository: &Path) -> Result<(), Error> {
+    fs::remove_dir_all(repository)
+        .map_err(|cause| Error::Io(format!("{} can't be deleted", repository.display()), cause))
+}

@@ -1,0 +1,145 @@
+//! `corefn repo`: the repositories that functions are pushed to.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use tokio::process::Command;
+
+use corefn_core::names::env as variables;
+
+use crate::args::RepositoryName;
+use crate::error::Error;
+use crate::installation::Installation;
+use crate::print::Printer;
+
+/// The program that a repository's hook runs. It is installed beside this one.
+const BUILDER: &str = "corefn-build";
+
+/// Creates a bare repository with the hook, or refreshes the hook of one that is there, and prints
+/// its path.
+pub async fn create(
+    here: &Installation,
+    printer: &Printer,
+    name: &RepositoryName,
+) -> Result<(), Error> {
+    let builder = builder()?;
+    let path = here.projects.join(name.path());
+    let is_new = !path.join("HEAD").exists();
+    if is_new {
+        fs::create_dir_all(&path)
+            .map_err(|cause| Error::Io(format!("{} can't be created", path.display()), cause))?;
+        git(
+            &path,
+            &["init", "--quiet", "--bare", "--initial-branch=main"],
+        )
+        .await?;
+    }
+    // A path that is set for all of somebody's repositories must not keep this hook from running.
+    git(&path, &["config", "core.hooksPath", "hooks"]).await?;
+    write_hook(&path, &here.home, &builder).map_err(|cause| {
+        Error::Io(
+            format!("the hook of {} can't be written", path.display()),
+            cause,
+        )
+    })?;
+    let shown = path.display().to_string();
+    printer.one(&json!({ "path": shown, "created": is_new }), &shown)
+}
+
+fn builder() -> Result<PathBuf, Error> {
+    let this = env::current_exe()
+        .map_err(|cause| Error::Io("this program can't be found".into(), cause))?;
+    let builder = this.with_file_name(BUILDER);
+    if builder.is_file() {
+        Ok(builder)
+    } else {
+        Err(Error::Refused(format!(
+            "{} is not there: install {BUILDER} beside this program, such as by building the whole \
+             workspace",
+            builder.display()
+        )))
+    }
+}
+
+async fn git(directory: &Path, arguments: &[&str]) -> Result<(), Error> {
+    let run = Command::new("git")
+        .current_dir(directory)
+        .args(arguments)
+        .output()
+        .await;
+    let output = run.map_err(|cause| Error::Io("git can't be run".into(), cause))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(Error::Refused(format!(
+        "git {} failed in {}: {}",
+        arguments.join(" "),
+        directory.display(),
+        String::from_utf8_lossy(&output.stderr).trim_end()
+    )))
+}
+
+/// Writes the hook beside its place and moves it there, so that no push meets half of it.
+fn write_hook(repository: &Path, home: &Path, builder: &Path) -> io::Result<()> {
+    let folder = repository.join("hooks");
+    fs::create_dir_all(&folder)?;
+    let new = folder.join("pre-receive.new");
+    fs::write(&new, script(home, builder))?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o755))?;
+    fs::rename(&new, folder.join("pre-receive"))
+}
+
+fn script(home: &Path, builder: &Path) -> Vec<u8> {
+    let mut script =
+        b"#!/bin/sh\n# Written by corefn repo create, which also refreshes it.\n".to_vec();
+    script.extend_from_slice(variables::HOME.as_bytes());
+    script.push(b'=');
+    script.extend(quoted(home.as_os_str()));
+    script.extend_from_slice(b" exec ");
+    script.extend(quoted(builder.as_os_str()));
+    script.push(b'\n');
+    script
+}
+
+/// A text as one word of the shell.
+fn quoted(text: &OsStr) -> Vec<u8> {
+    let mut word = vec![b'\''];
+    for &byte in text.as_bytes() {
+        match byte {
+            b'\'' => word.extend_from_slice(b"'\\''"),
+            _ => word.push(byte),
+        }
+    }
+    word.push(b'\'');
+    word
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hooks_survive_any_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let odd = folder.path().join("it's $HOME \"a\\b\"\n`x`");
+        fs::create_dir(&odd).unwrap();
+        let builder = odd.join(BUILDER);
+        fs::write(
+            &builder,
+            format!("#!/bin/sh\nprintf %s \"${}\"\n", variables::HOME),
+        )
+        .unwrap();
+        fs::set_permissions(&builder, fs::Permissions::from_mode(0o755)).unwrap();
+        write_hook(folder.path(), &odd, &builder).unwrap();
+        let hook = folder.path().join("hooks/pre-receive");
+        let output = std::process::Command::new(hook).output().unwrap();
+        assert_eq!(output.stdout, odd.as_os_str().as_bytes());
+        assert!(!folder.path().join("hooks/pre-receive.new").exists());
+    }
+}
