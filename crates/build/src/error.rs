@@ -8,7 +8,7 @@ use corefn_engine::docker::DockerError;
 use corefn_engine::rebuild::RebuildError;
 use corefn_engine::store::StoreError;
 
-use crate::home::HomeError;
+use corefn_engine::home::HomeError;
 
 /// Why a push is rejected. The message is what the pusher reads last: cause and remedy.
 #[derive(Debug, thiserror::Error)]

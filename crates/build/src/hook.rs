@@ -12,11 +12,11 @@ use std::time::{Duration, SystemTime};
 use corefn_core::function::RevisionId;
 
 use crate::error::BuildError;
-use crate::home;
 use crate::interrupt::interrupted;
 use crate::output::Output;
 use crate::push::{Update, updates};
 use crate::repository::Repository;
+use corefn_engine::home;
 
 use build::Build;
 

@@ -14,7 +14,6 @@ pub mod context;
 pub mod deploy;
 pub mod error;
 pub mod git;
-pub mod home;
 pub mod hook;
 pub mod image;
 pub mod interrupt;

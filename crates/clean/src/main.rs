@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use corefn_engine::docker::Docker;
-use corefn_engine::home::settings;
+use corefn_engine::home;
 use corefn_engine::store::Store;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -44,7 +44,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
-    let (_, host) = settings(arguments.home.as_deref())?;
+    let host = home::read(&home::find(arguments.home)?)?;
     let store = Store::new(&host.redis, &host.namespace)?;
     let docker = Docker::new(&host.docker, &host.namespace);
     let cleaner = Arc::new(Cleaner::new(store, docker));

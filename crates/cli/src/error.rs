@@ -3,8 +3,8 @@
 use std::io;
 
 use corefn_build::BuildError;
-use corefn_build::home::HomeError;
 use corefn_engine::docker::DockerError;
+use corefn_engine::home::HomeError;
 use corefn_engine::store::StoreError;
 
 /// What went wrong, and what to do.

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use corefn_build::home;
 use corefn_core::function::FunctionName;
 use corefn_core::host::Host;
 use corefn_engine::docker::Docker;
+use corefn_engine::home;
 use corefn_engine::store::Store;
 
 use crate::error::Error;

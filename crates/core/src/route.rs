@@ -72,6 +72,9 @@ impl FromStr for Route {
             ));
         }
         let prefix = path.strip_suffix('/').unwrap_or(path);
+        if prefix.split('/').count() > MAX_DEPTH {
+            return Err(wrong("a path has at most 15 segments"));
+        }
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
         for segment in prefix.split('/').skip(1) {
             if segment.is_empty() || segment == "." || segment == ".." {
@@ -117,7 +120,8 @@ pub struct RouteTable<T> {
 
 type Prefixes<T> = HashMap<Box<[u8]>, T>;
 
-/// The most slashes a route can hold; the path's further segments are not looked at.
+/// The most segments of a route, the empty one before the first slash included: so many of a
+/// request's are looked at.
 const MAX_DEPTH: usize = 16;
 
 impl<T> Default for RouteTable<T> {
@@ -264,11 +268,20 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Route>().unwrap().to_string(), shown);
         }
+        let deep = "/x".repeat(16);
         for bad in [
-            "", "/", "//", "h//a", "h/..", "H/a", "h:80/a", "h/a b", "h/%41", "h/a?b",
+            "", "/", "//", "h//a", "h/..", "H/a", "h:80/a", "h/a b", "h/%41", "h/a?b", &deep,
         ] {
             assert!(bad.parse::<Route>().is_err(), "{bad:?} was taken");
         }
+    }
+
+    #[test]
+    fn deepest_route() {
+        let deep = "/x".repeat(15);
+        let table = table(&[&deep]);
+        assert!(table.find(b"", deep.as_bytes()).is_some());
+        assert!(table.find(b"", format!("{deep}/y/z").as_bytes()).is_some());
     }
 
     proptest! {

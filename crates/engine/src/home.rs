@@ -1,46 +1,74 @@
-//! An installation's home: the folder with `host.toml`.
+//! The installation's home: the directory with its `host.toml`.
 
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use corefn_core::host::{Host, HostError};
-use corefn_core::names::{HOST_FILE, env};
+use corefn_core::names::{self, env as variables};
 
-/// Where the programs look when nothing says otherwise.
-const DEFAULT_HOME: &str = "var";
+/// Where a home is looked for when nobody says: the demo's, beside where one is.
+const DEFAULT: &str = "var";
 
-/// Why an installation's settings could not be read.
+/// Why there is no home.
 #[derive(Debug, thiserror::Error)]
 pub enum HomeError {
-    /// There is no settings file.
-    #[error("{path} can't be read ({cause}): give the installation's folder with --home or {home}", home = env::HOME)]
+    /// No home was named, and none is here.
+    #[error(
+        "no home: set {} to the directory that holds {}",
+        variables::HOME,
+        names::HOST_FILE
+    )]
+    None,
+    /// The settings can't be read.
+    #[error(
+        "{path}: {cause}: set {} to the directory that holds {}",
+        variables::HOME,
+        names::HOST_FILE
+    )]
     Unreadable {
-        /// Which file.
+        /// The file.
         path: String,
         /// Why.
-        cause: std::io::Error,
+        cause: io::Error,
     },
-    /// Its content is wrong.
+    /// The settings are wrong.
     #[error(transparent)]
     Wrong(#[from] HostError),
 }
 
-/// The settings of the installation in `home`, or in the folder that the environment names, or in
-/// `./var`. Returns its absolute path with them.
+/// The home to use: `named` if it is given, else what the environment names, else `var` in the
+/// current directory if it is one.
 ///
 /// # Errors
-/// [`HomeError`] names the file and the remedy.
-pub fn settings(home: Option<&Path>) -> Result<(PathBuf, Host), HomeError> {
-    let folder = home
-        .map(Path::to_path_buf)
-        .or_else(|| std::env::var_os(env::HOME).map(PathBuf::from))
-        .unwrap_or_else(|| DEFAULT_HOME.into());
-    let path = folder.join(HOST_FILE);
-    let shown = path.display().to_string();
-    let unreadable = |cause| HomeError::Unreadable {
-        path: shown.clone(),
+/// [`HomeError::None`] where there is none of these; [`HomeError::Unreadable`] when the directory
+/// isn't there.
+pub fn find(named: Option<PathBuf>) -> Result<PathBuf, HomeError> {
+    let set = |value: &OsString| !value.is_empty();
+    let home = named
+        .or_else(|| env::var_os(variables::HOME).filter(set).map(PathBuf::from))
+        .or_else(|| {
+            Some(PathBuf::from(DEFAULT)).filter(|home| home.join(names::HOST_FILE).exists())
+        })
+        .ok_or(HomeError::None)?;
+    home.canonicalize().map_err(|cause| HomeError::Unreadable {
+        path: home.display().to_string(),
         cause,
-    };
-    let text = std::fs::read_to_string(&path).map_err(unreadable)?;
-    let folder = std::path::absolute(&folder).map_err(unreadable)?;
-    Ok((folder, Host::parse(&shown, &text)?))
+    })
+}
+
+/// Reads the settings of a home.
+///
+/// # Errors
+/// [`HomeError::Unreadable`] and [`HomeError::Wrong`].
+pub fn read(home: &Path) -> Result<Host, HomeError> {
+    let path = home.join(names::HOST_FILE);
+    let name = path.display().to_string();
+    let text = fs::read_to_string(&path).map_err(|cause| HomeError::Unreadable {
+        path: name.clone(),
+        cause,
+    })?;
+    Ok(Host::parse(&name, &text)?)
 }
