@@ -5,7 +5,7 @@ use ngx::ffi::{
     NGX_DONE, NGX_ERROR, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_OK, ngx_buf_t, ngx_chain_t,
     ngx_create_temp_buf, ngx_http_discard_request_body, ngx_http_err_page_t,
     ngx_http_finalize_request, ngx_http_output_filter, ngx_http_request_t, ngx_http_send_header,
-    ngx_int_t, ngx_list_push, ngx_str_t, ngx_table_elt_t, ngx_uint_t, off_t,
+    ngx_int_t, ngx_list_part_t, ngx_list_push, ngx_str_t, ngx_table_elt_t, ngx_uint_t, off_t,
 };
 use ngx::http::{HttpModuleLocationConf, NgxHttpCoreModule};
 
@@ -29,9 +29,9 @@ pub fn error(r: &mut ngx_http_request_t, context: &Context, code: ErrorCode) -> 
 }
 
 fn answer(r: &mut ngx_http_request_t, context: &Context, code: ErrorCode) -> Option<ngx_int_t> {
-    add_header(r, header::ERROR, code.as_str())?;
+    set_header(r, header::ERROR, code.as_str())?;
     if let Some(seconds) = code.retry_after() {
-        add_header(r, "Retry-After", &seconds.to_string())?;
+        set_header(r, "Retry-After", &seconds.to_string())?;
     }
     let status = ngx_uint_t::from(code.status());
     if has_error_page(r, status as ngx_int_t) {
@@ -53,7 +53,7 @@ fn answer(r: &mut ngx_http_request_t, context: &Context, code: ErrorCode) -> Opt
     r.headers_out.content_type = text(r, kind)?;
     r.headers_out.content_type_len = kind.len();
     r.headers_out.content_length_n = body.len() as off_t;
-    add_header(r, "Cache-Control", "no-store")?;
+    set_header(r, "Cache-Control", "no-store")?;
     send(r, &body);
     Some(NGX_DONE as ngx_int_t)
 }
@@ -117,8 +117,14 @@ fn wants_html(r: &ngx_http_request_t) -> bool {
     })
 }
 
-fn add_header(r: &mut ngx_http_request_t, name: &str, value: &str) -> Option<()> {
-    let (key, value) = (text(r, name)?, text(r, value)?);
+/// Sets a header of the response, in place of one that an earlier error of the request has set.
+fn set_header(r: &mut ngx_http_request_t, name: &str, value: &str) -> Option<()> {
+    let value = text(r, value)?;
+    if let Some(element) = find_header(r, name) {
+        element.value = value;
+        return Some(());
+    }
+    let key = text(r, name)?;
     // SAFETY: a valid list of headers; the new element is filled whole.
     unsafe {
         let element = ngx_list_push(&mut r.headers_out.headers).cast::<ngx_table_elt_t>();
@@ -129,6 +135,23 @@ fn add_header(r: &mut ngx_http_request_t, name: &str, value: &str) -> Option<()>
         element.value = value;
     }
     Some(())
+}
+
+fn find_header<'a>(r: &'a mut ngx_http_request_t, name: &str) -> Option<&'a mut ngx_table_elt_t> {
+    let mut part: *mut ngx_list_part_t = &mut r.headers_out.headers.part;
+    // SAFETY: a list is a chain of parts that ends with null, each an array of headers.
+    unsafe {
+        while let Some(this) = part.as_ref() {
+            let elements = this.elts.cast::<ngx_table_elt_t>();
+            for element in (0..this.nelts).map(|at| elements.add(at)) {
+                if (*element).key.as_bytes() == name.as_bytes() {
+                    return element.as_mut();
+                }
+            }
+            part = this.next;
+        }
+    }
+    None
 }
 
 /// A copy of a text in the request's pool.

@@ -31,7 +31,7 @@ use gauges::Watch;
 pub use memory::Memory;
 use ngx::http::HttpModule;
 
-/// The smallest zone: nginx's own minimum is eight pages; this holds some 200 slots.
+/// The smallest zone: nginx's own minimum is eight pages; this holds some 400 slots.
 pub const MIN_SIZE: usize = 256 << 10;
 
 /// Declares the zone. nginx keeps it over a reload as long as name and size stay.
