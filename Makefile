@@ -23,7 +23,7 @@ down: ## Stop the demo and remove its containers (PURGE=1: its images and reposi
 test: ## Every check and every test
 	@scripts/test
 
-bench: ## Measure CoreFn against plain nginx and the bare Docker API
+bench: ## Measure CoreFn against plain nginx and bare Docker (QUICK=1: half a minute)
 	@scripts/bench
 
 fmt: ## Format the sources

@@ -73,7 +73,8 @@ labelled() {
         xargs -r docker network inspect --format "{{.Id}} {{index .Labels \"$label\"}}" ;;
     volumes) docker volume ls -q --filter "label=$label" |
         xargs -r docker volume inspect --format "{{.Name}} {{index .Labels \"$label\"}}" ;;
-    images) docker images -aq --no-trunc --filter "label=$label" | sort -u |
+    # (Without -a: layers below an image may carry the label too; they can't go before it, and go with it.)
+    images) docker images -q --no-trunc --filter "label=$label" | sort -u |
         xargs -r docker image inspect --format "{{.Id}} {{index .Config.Labels \"$label\"}}" ;;
     esac | while read -r id value; do
         # The pattern is one on purpose.

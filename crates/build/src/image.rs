@@ -21,7 +21,6 @@ use corefn_engine::docker::{Docker, DockerError};
 
 use crate::context::chunks;
 use crate::error::BuildError;
-use crate::output::Output;
 
 pub use dockerfile::{DockerfileImage, from_dockerfile};
 pub use executable::from_executable;
@@ -94,14 +93,48 @@ pub async fn remove(docker: &Docker, tag: &str) -> Result<(), DockerError> {
     }
 }
 
-/// Runs a build of Docker's, passes its output on if anybody wants it, and returns the image's identifier. `what` says
-/// what is built, as an infinitive.
+/// Removes layers that a build made and no image was made of, given as they came.
+///
+/// Whatever has a tag, is below another image or is in use stays, so that it does no harm if a
+/// build has printed what looks like another's layer.
+///
+/// # Errors
+/// [`DockerError`] when Docker can't do it.
+pub async fn remove_layers(docker: &Docker, layers: &[String]) -> Result<(), DockerError> {
+    const IN_USE: u16 = 409;
+    let client = docker.client().await?;
+    for layer in layers.iter().rev() {
+        let found = client.inspect_image(layer).await;
+        match found.map_err(|cause| docker.failed(format!("look at the layer {layer}"), cause)) {
+            Ok(image)
+                if image
+                    .repo_tags
+                    .as_ref()
+                    .is_some_and(|tags| !tags.is_empty()) =>
+            {
+                continue;
+            }
+            Ok(_) => {}
+            // Docker removes what is below a layer along with it.
+            Err(error) if error.is_absent() => continue,
+            Err(error) => return Err(error),
+        }
+        match remove(docker, layer).await {
+            Err(error) if error.status() != Some(IN_USE) => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Runs a build of Docker's, and returns the image's identifier. `what` says what is built, as an
+/// infinitive; `told` gets what Docker prints.
 pub(crate) async fn run_build(
     docker: &Docker,
     options: BuildImageOptions,
     context: impl Read + Send + 'static,
     what: &str,
-    mut output: Option<&mut Output>,
+    mut told: impl AsyncFnMut(&str),
 ) -> Result<String, BuildError> {
     let client = docker.client().await?;
     let body = body_try_stream(chunks(context));
@@ -115,8 +148,8 @@ pub(crate) async fn run_build(
             }
             cause => docker.failed(what, cause).into(),
         })?;
-        if let (Some(text), Some(output)) = (step.stream, &mut output) {
-            output.bytes(text.as_bytes()).await;
+        if let Some(text) = step.stream {
+            told(&text).await;
         }
         if let Some(built) = step.aux.and_then(|aux| aux.id) {
             id = built;

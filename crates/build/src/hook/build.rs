@@ -36,6 +36,8 @@ pub(super) struct Build<'a> {
     manifest: Manifest,
     stack: Choice,
     revision: Revision,
+    /// What a `Dockerfile`'s build has come through.
+    layers: Vec<String>,
     steps: Vec<(&'static str, Duration)>,
 }
 
@@ -94,6 +96,7 @@ impl<'a> Build<'a> {
             manifest,
             stack,
             revision,
+            layers: Vec::new(),
             steps: vec![("check", begin.elapsed())],
         })
     }
@@ -132,7 +135,7 @@ impl<'a> Build<'a> {
         deploy::switch(&self.docker, &self.store, deployment).await
     }
 
-    /// Removes what was made: the containers and the image. What can't be removed is told, for the
+    /// Removes what was made: the containers, the image and its layers. What can't be removed is told, for the
     /// error that led here matters more.
     pub async fn undo(&self, error: &BuildError, output: &mut Output) {
         if matches!(error, BuildError::Interrupted(_)) {
@@ -141,7 +144,8 @@ impl<'a> Build<'a> {
         let tag = self.revision.tag(&self.host.namespace);
         let swept = sweep(&self.docker, &self.revision.function).await;
         let removed = image::remove(&self.docker, &tag).await;
-        for left in [swept, removed].into_iter().filter_map(Result::err) {
+        let layers = image::remove_layers(&self.docker, &self.layers).await;
+        for left in [swept, removed, layers].into_iter().filter_map(Result::err) {
             output
                 .line(&format!("warning: something of the build is left: {left}"))
                 .await;
@@ -184,7 +188,7 @@ impl<'a> Build<'a> {
         self.steps.push(("prepare", begin.elapsed()));
         output.line("==> building the Dockerfile").await;
         let begin = Instant::now();
-        let building = from_dockerfile(&self.docker, context, output);
+        let building = from_dockerfile(&self.docker, context, output, &mut self.layers);
         let image = tokio::time::timeout(TIME_LIMIT, building)
             .await
             .map_err(|_| BuildError::rejected(compile::too_slow()))??;

@@ -24,12 +24,16 @@ pub struct DockerfileImage {
 
 /// Builds a repository by its `Dockerfile`; `context` is a tar archive of it.
 ///
+/// `layers` gets those that the build makes or uses, as they come: when nothing is made of them,
+/// [`super::remove_layers`] removes them.
+///
 /// # Errors
 /// [`BuildError`] when the build fails; what Docker printed was passed on.
 pub async fn from_dockerfile(
     docker: &Docker,
     context: File,
     output: &mut Output,
+    layers: &mut Vec<String>,
 ) -> Result<DockerfileImage, BuildError> {
     let memory = i32::try_from(MEMORY).unwrap_or(i32::MAX);
     let options = BuildImageOptionsBuilder::default()
@@ -41,14 +45,11 @@ pub async fn from_dockerfile(
         .cpuperiod(CPU_PERIOD)
         .cpuquota(CPU_QUOTA)
         .build();
-    let id = run_build(
-        docker,
-        options,
-        context,
-        "build the Dockerfile",
-        Some(output),
-    )
-    .await?;
+    let told = async |text: &str| {
+        layers.extend(layer(text).map(ToOwned::to_owned));
+        output.bytes(text.as_bytes()).await;
+    };
+    let id = run_build(docker, options, context, "build the Dockerfile", told).await?;
     let image = docker.client().await?.inspect_image(&id).await;
     let image = image.map_err(|cause| docker.failed("look at the image that was built", cause))?;
     let user = image.config.and_then(|config| config.user);
@@ -79,9 +80,24 @@ impl DockerfileImage {
         let text = format!("FROM {}\n", self.id);
         let packed = archive(&[(DOCKERFILE, 0o644, text.as_bytes())])?;
         let what = format!("label the image {tag}");
-        run_build(docker, options, Cursor::new(packed), &what, None).await?;
+        run_build(
+            docker,
+            options,
+            Cursor::new(packed),
+            &what,
+            async |_: &str| (),
+        )
+        .await?;
         Ok(tag)
     }
+}
+
+/// The layer that a step of the build has come to: Docker's builder prints ` ---> ` and the first
+/// twelve digits of its identifier.
+fn layer(text: &str) -> Option<&str> {
+    const DIGITS: usize = 12;
+    let id = text.trim().strip_prefix("---> ")?;
+    (id.len() == DIGITS && id.bytes().all(|b| b.is_ascii_hexdigit())).then_some(id)
 }
 
 /// Whether an image's user, `user[:group]` or nothing, is root.
@@ -93,6 +109,20 @@ fn is_root(user: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn layers() {
+        assert_eq!(layer(" ---> 0123456789ab\n"), Some("0123456789ab"));
+        for other in [
+            "",
+            " ---> Using cache\n",
+            " ---> Running in 0123456789ab\n",
+            "0123456789ab",
+            "Successfully built 0123456789ab\n",
+        ] {
+            assert_eq!(layer(other), None, "{other:?}");
+        }
+    }
 
     #[test]
     fn root() {

@@ -76,14 +76,8 @@ pub async fn ensure(
         host.base_image,
         corefn_core::names::HOST_FILE
     );
-    run_build(
-        docker,
-        options,
-        Cursor::new(packed.archive),
-        &what,
-        Some(output),
-    )
-    .await?;
+    let told = async |text: &str| output.bytes(text.as_bytes()).await;
+    run_build(docker, options, Cursor::new(packed.archive), &what, told).await?;
     output
         .line(&format!(
             "    the stack's image is ready after {}",

@@ -1,9 +1,10 @@
 //! The networks of functions: one that reaches out, one that doesn't.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
-use bollard::query_parameters::InspectNetworkOptions;
+use bollard::query_parameters::ListNetworksOptions;
 use tokio::sync::OnceCell;
 
 use corefn_core::address::Subnet;
@@ -11,6 +12,10 @@ use corefn_core::config::Network;
 use corefn_core::names::{self, label};
 
 use super::{Docker, DockerError};
+
+/// How often, and how far apart, it is looked for a network that somebody else is creating.
+const SHOWN_LOOKS: u32 = 20;
+const SHOWN_PAUSE: Duration = Duration::from_millis(50);
 
 /// The subnets of the two networks, once they are known.
 #[derive(Debug, Default)]
@@ -32,45 +37,86 @@ impl Docker {
             Network::None => (&self.subnets.none, false),
         };
         let name = names::network(self.namespace(), outbound);
-        cell.get_or_try_init(|| async {
-            for candidate in Subnet::candidates() {
-                if let Some(subnet) = self.inspect_subnet(&name).await? {
+        cell.get_or_try_init(|| self.ensure(&name, !outbound))
+            .await
+            .copied()
+    }
+
+    /// Several may find the network missing at once, and Docker of before 1.44 doesn't refuse a
+    /// second one of the same name. But no two get the same subnet: since all try the subnets in
+    /// the same order, whoever is refused one that nobody shows yet waits for it to be shown.
+    async fn ensure(&self, name: &str, internal: bool) -> Result<Subnet, DockerError> {
+        for candidate in Subnet::candidates() {
+            let networks = self.networks().await?;
+            if let Some(subnet) = self.only(name, &networks).await? {
+                return Ok(subnet);
+            }
+            let taken = networks.iter().flat_map(|network| &network.subnets);
+            if taken.clone().any(|subnet| *subnet == candidate) {
+                continue;
+            }
+            if self.create_network(name, &candidate, internal).await? {
+                continue;
+            }
+            for _ in 0..SHOWN_LOOKS {
+                let networks = self.networks().await?;
+                if let Some(subnet) = self.only(name, &networks).await? {
                     return Ok(subnet);
                 }
-                self.create_network(&name, candidate, !outbound).await?;
+                tokio::time::sleep(SHOWN_PAUSE).await;
             }
-            Err(DockerError::NoSubnet(name.clone()))
-        })
-        .await
-        .copied()
-    }
-
-    async fn inspect_subnet(&self, name: &str) -> Result<Option<Subnet>, DockerError> {
-        let client = self.client().await?;
-        let found = client
-            .inspect_network(name, None::<InspectNetworkOptions>)
-            .await
-            .map_err(|cause| self.failed(format!("look at the network {name}"), cause));
-        match found {
-            Ok(network) => Ok(network
-                .ipam
-                .and_then(|ipam| ipam.config)
-                .unwrap_or_default()
-                .iter()
-                .find_map(|config| Subnet::parse(config.subnet.as_deref()?))),
-            Err(error) if error.is_absent() => Ok(None),
-            Err(error) => Err(error),
         }
+        let networks = self.networks().await?;
+        let found = self.only(name, &networks).await?;
+        found.ok_or_else(|| DockerError::NoSubnet(name.to_owned()))
     }
 
-    /// Creates the network. An overlapping subnet (403) and a network that somebody else has just
-    /// created (409) are no errors: the caller looks again.
+    /// The subnet of the network of that name. Of several, which can't be told apart, all but the
+    /// one with the first subnet are removed.
+    async fn only(&self, name: &str, networks: &[Shown]) -> Result<Option<Subnet>, DockerError> {
+        let mut ours: Vec<&Shown> = networks.iter().filter(|shown| shown.name == name).collect();
+        ours.sort_by_key(|shown| &shown.subnets);
+        let Some((first, others)) = ours.split_first() else {
+            return Ok(None);
+        };
+        for other in others {
+            let removed = self.client().await?.remove_network(&other.id).await;
+            // One that is in use, or gone, shows when it is used.
+            drop(removed);
+        }
+        Ok(first.subnets.iter().find_map(|text| Subnet::parse(text)))
+    }
+
+    async fn networks(&self) -> Result<Vec<Shown>, DockerError> {
+        let client = self.client().await?;
+        let list = client
+            .list_networks(None::<ListNetworksOptions>)
+            .await
+            .map_err(|cause| self.failed("list networks", cause))?;
+        Ok(list
+            .into_iter()
+            .map(|network| Shown {
+                id: network.id.unwrap_or_default(),
+                name: network.name.unwrap_or_default(),
+                subnets: network
+                    .ipam
+                    .and_then(|ipam| ipam.config)
+                    .unwrap_or_default()
+                    .into_iter()
+                    .filter_map(|config| config.subnet)
+                    .collect(),
+            })
+            .collect())
+    }
+
+    /// Creates the network; false if its subnet overlaps another (403), or somebody else has just
+    /// created it (409).
     async fn create_network(
         &self,
         name: &str,
-        subnet: String,
+        subnet: &str,
         internal: bool,
-    ) -> Result<(), DockerError> {
+    ) -> Result<bool, DockerError> {
         let options = HashMap::from([(
             "com.docker.network.bridge.enable_icc".to_owned(),
             "false".to_owned(),
@@ -81,7 +127,7 @@ impl Docker {
             internal: Some(internal),
             ipam: Some(Ipam {
                 config: Some(vec![IpamConfig {
-                    subnet: Some(subnet),
+                    subnet: Some(subnet.to_owned()),
                     ..IpamConfig::default()
                 }]),
                 ..Ipam::default()
@@ -95,14 +141,21 @@ impl Docker {
         };
         let client = self.client().await?;
         match client.create_network(request).await {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(true),
             Err(cause) => {
                 let error = self.failed(format!("create the network {name}"), cause);
                 match error.status() {
-                    Some(403 | 409) => Ok(()),
+                    Some(403 | 409) => Ok(false),
                     _ => Err(error),
                 }
             }
         }
     }
+}
+
+/// A network as Docker lists it.
+struct Shown {
+    id: String,
+    name: String,
+    subnets: Vec<String>,
 }

@@ -1,0 +1,90 @@
+//! `corefn-bench`: what CoreFn costs, side by side with doing without it.
+//!
+//! Warm requests go through CoreFn and through a plain `proxy_pass`, to the same container, on the
+//! same nginx. Cold ones wait for a container that CoreFn starts, or that is started by the bare
+//! Docker API. Both sides take turns within one run, each time in the other order, and what is
+//! compared is always the two of one turn: a machine that gets slower meanwhile slows both.
+//!
+//! The figures are printed and written to `target/bench/latest.json`; [`report::Report`] describes
+//! them.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod cold;
+mod cpu;
+mod error;
+mod machine;
+mod plan;
+mod report;
+mod site;
+mod stats;
+mod warm;
+mod wrk;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use corefn_tests::programs;
+use tokio::signal::unix::{SignalKind, signal};
+
+use cpu::Pinning;
+use error::BenchError;
+use machine::Machine;
+use plan::{Args, Plan};
+use report::Report;
+use site::Site;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let plan = Args::parse().plan();
+    // What is dropped here takes nginx, Redis and the containers with it.
+    let done = tokio::select! {
+        done = run(&plan) => done,
+        error = interrupted() => Err(error),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(plan: &Plan) -> Result<(), BenchError> {
+    let mut site = Site::start().await;
+    let machine = Machine::describe(&site.home).await;
+    eprintln!("Cold starts, {} pairs", plan.cold_repeats);
+    let cold = cold::measure(&site.home, plan.cold_repeats).await?;
+    let pinning = Pinning::of_this_machine();
+    site.warm_up(&pinning).await?;
+    let mut warm = Vec::new();
+    for &connections in &plan.connections {
+        eprintln!(
+            "Warm requests, connections: {connections}, {} pairs",
+            plan.warm_repeats
+        );
+        warm.push(warm::measure(&site, &pinning, plan, connections).await?);
+    }
+    let report = Report::new(plan, machine, &pinning, &warm, &cold);
+    println!("{report}");
+    let path = programs::target().join("bench/latest.json");
+    report.write(&path)?;
+    println!("\nThe same figures are in {}", path.display());
+    Ok(())
+}
+
+async fn interrupted() -> BenchError {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        // Without handlers the signals end the process, as they do by default.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    BenchError::Interrupted
+}

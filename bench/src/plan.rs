@@ -1,0 +1,78 @@
+//! How much is measured.
+
+use clap::Parser;
+
+/// Measures CoreFn against plain nginx and against the bare Docker API
+#[derive(Debug, Parser)]
+#[command(name = "corefn-bench", version)]
+pub struct Args {
+    /// Only see that it works: few and short measurements, whose figures mean little
+    #[arg(long)]
+    quick: bool,
+    /// How many pairs of warm loads for each number of connections
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    warm: Option<u32>,
+    /// How many pairs of cold starts
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    cold: Option<u32>,
+    /// How long each warm load takes
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: Option<u32>,
+}
+
+/// How much is measured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Whether the figures mean little.
+    pub quick: bool,
+    /// How many connections the warm loads have, one after the other.
+    pub connections: Vec<u32>,
+    /// How many pairs of warm loads each number of connections gets.
+    pub warm_repeats: u32,
+    /// Seconds of each load. Short loads in many pairs see less of the machine's moods than long
+    /// ones in few.
+    pub seconds: u32,
+    /// How many pairs of cold starts there are.
+    pub cold_repeats: u32,
+}
+
+impl Args {
+    /// What they ask for.
+    pub fn plan(&self) -> Plan {
+        let (warm, seconds, cold) = if self.quick { (3, 1, 3) } else { (24, 2, 20) };
+        Plan {
+            quick: self.quick,
+            connections: vec![1, 32],
+            warm_repeats: self.warm.unwrap_or(warm),
+            seconds: self.seconds.unwrap_or(seconds),
+            cold_repeats: self.cold.unwrap_or(cold),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(args: &[&str]) -> Plan {
+        Args::try_parse_from([&["corefn-bench"], args].concat())
+            .unwrap()
+            .plan()
+    }
+
+    #[test]
+    fn quick_is_less_of_all() {
+        let (full, quick) = (plan(&[]), plan(&["--quick"]));
+        assert_eq!(full.connections, quick.connections);
+        assert!(full.warm_repeats >= 5 && full.cold_repeats >= 10);
+        assert!(quick.warm_repeats < full.warm_repeats && quick.cold_repeats < full.cold_repeats);
+        assert_eq!(plan(&["--quick", "--warm", "7"]).warm_repeats, 7);
+    }
+
+    #[test]
+    fn nothing_is_no_measurement() {
+        for args in [["--warm", "0"], ["--cold", "0"], ["--seconds", "0"]] {
+            assert!(Args::try_parse_from([&["corefn-bench"], &args[..]].concat()).is_err());
+        }
+    }
+}

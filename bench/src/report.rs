@@ -1,0 +1,258 @@
+//! The figures: JSON for programs, and [`text`] for people.
+
+mod text;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::cold::{Cold, Parts};
+use crate::cpu::Pinning;
+use crate::error::BenchError;
+use crate::machine::Machine;
+use crate::plan::Plan;
+use crate::stats::{Compared, Summary};
+use crate::warm::Warm;
+
+/// Plain nginx's own figures differ by less than this factor on a machine that does nothing else.
+const STEADY: f64 = 1.5;
+
+/// All figures. The keys of the JSON are the names of the fields.
+///
+/// Ratios are CoreFn's figure divided by that of doing without it, computed for each pair of
+/// measurements that followed each other; the median of these is given. Those of the top level are
+/// of the largest number of connections. A spread is the smallest and the largest value.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// When, in RFC 3339.
+    time: String,
+    /// Whether it was a quick run, whose figures mean little.
+    quick: bool,
+    /// Whether plain nginx alone was now much faster and now much slower: then something else used
+    /// the machine, and ratios are the less sure the wider their spread is.
+    noisy: bool,
+    /// Throughput against plain nginx's.
+    warm_throughput_ratio: f64,
+    warm_throughput_ratio_spread: [f64; 2],
+    /// Median latency against plain nginx's.
+    warm_p50_ratio: f64,
+    warm_p50_ratio_spread: [f64; 2],
+    /// Latency of the 99th percentile against plain nginx's.
+    warm_p99_ratio: f64,
+    warm_p99_ratio_spread: [f64; 2],
+    /// Processor time of nginx for a request against plain nginx's; none if the kernel doesn't
+    /// count it.
+    warm_cpu_ratio: Option<f64>,
+    warm_cpu_ratio_spread: Option<[f64; 2]>,
+    /// Milliseconds to the first answer of a function that doesn't run.
+    cold_ms: f64,
+    cold_ms_spread: [f64; 2],
+    /// Milliseconds to the first answer of a container that the Docker API creates and starts.
+    docker_cold_ms: f64,
+    docker_cold_ms_spread: [f64; 2],
+    /// The first against the second.
+    cold_ratio: f64,
+    cold_ratio_spread: [f64; 2],
+    /// By number of connections.
+    warm: BTreeMap<u32, WarmReport>,
+    cold: ColdReport,
+    setup: Setup,
+    machine: Machine,
+}
+
+/// Warm requests under one number of connections.
+#[derive(Debug, Serialize)]
+struct WarmReport {
+    repeats: u32,
+    seconds: u32,
+    /// Requests a second.
+    throughput: Compared,
+    p50_us: Compared,
+    p99_us: Compared,
+    nginx_cpu_us: Option<Compared>,
+}
+
+/// Cold starts.
+#[derive(Debug, Serialize)]
+struct ColdReport {
+    repeats: u32,
+    answer_ms: Compared,
+    /// What the time of the bare Docker API goes to.
+    docker: Parts<Summary>,
+}
+
+/// How nginx was run.
+#[derive(Debug, Serialize)]
+struct Setup {
+    nginx_workers: u32,
+    access_log: bool,
+    /// During the warm loads.
+    pinning: Pinning,
+}
+
+impl Report {
+    /// Puts the figures together.
+    ///
+    /// # Panics
+    /// When there are none of warm requests.
+    pub fn new(
+        plan: &Plan,
+        machine: Machine,
+        pinning: &Pinning,
+        warm: &[Warm],
+        cold: &Cold,
+    ) -> Self {
+        let most = warm
+            .iter()
+            .max_by_key(|warm| warm.connections)
+            .expect("there is at least one number of connections");
+        let cpu = most.cpu.map(|cpu| cpu.ratio);
+        let each = |warm: &Warm| {
+            let report = WarmReport {
+                repeats: plan.warm_repeats,
+                seconds: plan.seconds,
+                throughput: warm.throughput,
+                p50_us: warm.p50,
+                p99_us: warm.p99,
+                nginx_cpu_us: warm.cpu,
+            };
+            (warm.connections, report)
+        };
+        Self {
+            time: jiff::Timestamp::now().to_string(),
+            quick: plan.quick,
+            noisy: warm.iter().any(|warm| {
+                let plain = warm.throughput.other;
+                plain.max > plain.min * STEADY
+            }),
+            warm_throughput_ratio: most.throughput.ratio.median,
+            warm_throughput_ratio_spread: spread(most.throughput.ratio),
+            warm_p50_ratio: most.p50.ratio.median,
+            warm_p50_ratio_spread: spread(most.p50.ratio),
+            warm_p99_ratio: most.p99.ratio.median,
+            warm_p99_ratio_spread: spread(most.p99.ratio),
+            warm_cpu_ratio: cpu.map(|ratio| ratio.median),
+            warm_cpu_ratio_spread: cpu.map(spread),
+            cold_ms: cold.answer.corefn.median,
+            cold_ms_spread: spread(cold.answer.corefn),
+            docker_cold_ms: cold.answer.other.median,
+            docker_cold_ms_spread: spread(cold.answer.other),
+            cold_ratio: cold.answer.ratio.median,
+            cold_ratio_spread: spread(cold.answer.ratio),
+            warm: warm.iter().map(each).collect(),
+            cold: ColdReport {
+                repeats: plan.cold_repeats,
+                answer_ms: cold.answer,
+                docker: cold.parts,
+            },
+            setup: Setup {
+                nginx_workers: 1,
+                access_log: false,
+                pinning: pinning.clone(),
+            },
+            machine,
+        }
+    }
+
+    /// Writes the figures as JSON. A reader finds the old file or the new one, whole.
+    ///
+    /// # Errors
+    /// [`BenchError::Unwritable`].
+    pub fn write(&self, path: &Path) -> Result<(), BenchError> {
+        let write = || {
+            if let Some(folder) = path.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            let text = serde_json::to_string_pretty(self)?;
+            let new = path.with_extension("new");
+            fs::write(&new, text + "\n")?;
+            fs::rename(&new, path)
+        };
+        write().map_err(|cause| BenchError::Unwritable {
+            path: path.to_owned(),
+            cause,
+        })
+    }
+}
+
+fn spread(summary: Summary) -> [f64; 2] {
+    [summary.min, summary.max]
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A report with two pairs of each figure.
+    pub(crate) fn report() -> Report {
+        let compared = |a, b| Compared::of(&[(a, b), (a * 1.2, b)]).unwrap();
+        let warm = |connections, throughput| Warm {
+            connections,
+            throughput: compared(throughput, 10_000.0),
+            p50: compared(100.0, 100.0),
+            p99: compared(200.0, 160.0),
+            cpu: None,
+        };
+        let part = Summary::of(&[100.0]).unwrap();
+        let cold = Cold {
+            answer: compared(300.0, 300.0),
+            parts: Parts {
+                create_ms: part,
+                start_ms: part,
+                answer_ms: part,
+            },
+        };
+        let machine = Machine {
+            cpu: "a CPU".to_owned(),
+            cores: 2,
+            memory_mib: 1024,
+            kernel: "6.1".to_owned(),
+            nginx: "1.22.1".to_owned(),
+            docker: "20.10".to_owned(),
+            redis: "7.0".to_owned(),
+            wrk: "4.1".to_owned(),
+            corefn: "0.1.0".to_owned(),
+            commit: None,
+            load_average: 0.5,
+        };
+        let plan = Plan {
+            quick: false,
+            connections: vec![1, 32],
+            warm_repeats: 2,
+            seconds: 1,
+            cold_repeats: 2,
+        };
+        let pinning = Pinning {
+            nginx: Some(0),
+            others: Some("1".to_owned()),
+        };
+        let warm = [warm(1, 5_000.0), warm(32, 9_000.0)];
+        Report::new(&plan, machine, &pinning, &warm, &cold)
+    }
+
+    #[test]
+    fn json_has_the_figures_of_most_connections_on_top() {
+        let json = serde_json::to_value(report()).unwrap();
+        let near = |value: &serde_json::Value, want: f64| {
+            assert!(
+                (value.as_f64().unwrap() - want).abs() < 1e-6,
+                "{value} is not {want}"
+            );
+        };
+        near(&json["warm_throughput_ratio"], 0.99);
+        near(&json["warm_throughput_ratio_spread"][0], 0.9);
+        near(&json["warm_throughput_ratio_spread"][1], 1.08);
+        near(&json["warm_p50_ratio"], 1.1);
+        near(&json["warm_p99_ratio"], 1.375);
+        near(&json["cold_ms"], 330.0);
+        near(&json["docker_cold_ms"], 300.0);
+        near(&json["cold_ratio"], 1.1);
+        near(&json["warm"]["1"]["throughput"]["ratio"]["median"], 0.55);
+        near(&json["warm"]["32"]["throughput"]["other"]["max"], 10_000.0);
+        assert_eq!(json["noisy"], false);
+        assert_eq!(json["machine"]["cpu"], "a CPU");
+        assert!(json["machine"]["commit"].is_null());
+    }
+}

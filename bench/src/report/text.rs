@@ -1,0 +1,148 @@
+//! The figures as a person reads them.
+
+use std::fmt;
+
+use super::{Report, STEADY};
+use crate::cold::Parts;
+use crate::cpu::Pinning;
+use crate::stats::Compared;
+
+/// What is wanted of CoreFn.
+const WANTED_THROUGHPUT: f64 = 0.95;
+const WANTED_P99: f64 = 1.1;
+const WANTED_COLD: f64 = 1.1;
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "CoreFn's cost, {}", self.time)?;
+        writeln!(f, "{}", self.machine)?;
+        if self.quick {
+            writeln!(
+                f,
+                "A quick run: it shows that all of it works, and little else."
+            )?;
+        }
+        if self.noisy {
+            writeln!(
+                f,
+                "The machine was busy with something else: plain nginx's own figures differ by a factor of more than {STEADY}."
+            )?;
+        }
+        writeln!(f, "Each figure is a median (min–max).")?;
+        self.show_warm(f)?;
+        self.show_cold(f)?;
+        writeln!(f, "\nWanted")?;
+        let wanted = [
+            (
+                "throughput",
+                self.warm_throughput_ratio,
+                WANTED_THROUGHPUT,
+                true,
+            ),
+            ("p99", self.warm_p99_ratio, WANTED_P99, false),
+            ("cold start", self.cold_ratio, WANTED_COLD, false),
+        ];
+        for (at, (what, have, limit, at_least)) in wanted.into_iter().enumerate() {
+            let (sign, reached) = match at_least {
+                true => ("≥", have >= limit),
+                false => ("≤", have <= limit),
+            };
+            let verdict = if reached { "reached" } else { "MISSED" };
+            let end = if at + 1 < wanted.len() { "\n" } else { "" };
+            write!(f, "  {what:<12} {sign} {limit:<5} {have:.3} {verdict}{end}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Report {
+    fn show_warm(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "\nWarm: CoreFn against plain proxy_pass with keepalive, same container, same nginx"
+        )?;
+        let pinning = match &self.setup.pinning {
+            Pinning {
+                nginx: Some(nginx),
+                others: Some(others),
+            } => format!("nginx on CPU {nginx}, wrk and the function on CPU {others}"),
+            _ => "nobody pinned to a CPU".to_owned(),
+        };
+        writeln!(f, "(one worker, access_log off; {pinning})")?;
+        for (connections, warm) in &self.warm {
+            let plural = if *connections == 1 { "" } else { "s" };
+            let title = format!("{connections} connection{plural}");
+            let (repeats, seconds) = (warm.repeats, warm.seconds);
+            heading(
+                f,
+                &title,
+                "plain",
+                &format!("{repeats} pairs of {seconds} s"),
+            )?;
+            row(f, "requests/s", &warm.throughput, 0)?;
+            row(f, "p50, µs", &warm.p50_us, 0)?;
+            row(f, "p99, µs", &warm.p99_us, 0)?;
+            if let Some(cpu) = &warm.nginx_cpu_us {
+                row(f, "nginx CPU, µs", cpu, 1)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn show_cold(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cold = &self.cold;
+        writeln!(
+            f,
+            "\nCold: the first answer through CoreFn against the bare Docker API's create, start, answer"
+        )?;
+        heading(
+            f,
+            "nothing runs",
+            "Docker",
+            &format!("{} pairs", cold.repeats),
+        )?;
+        row(f, "answer, ms", &cold.answer_ms, 0)?;
+        let Parts {
+            create_ms,
+            start_ms,
+            answer_ms,
+        } = cold.docker;
+        writeln!(
+            f,
+            "  (Docker: create {create_ms:.0}, start {start_ms:.0}, answer {answer_ms:.1})"
+        )
+    }
+}
+
+fn heading(f: &mut fmt::Formatter<'_>, title: &str, other: &str, repeats: &str) -> fmt::Result {
+    writeln!(
+        f,
+        "  {title:<16} {:<24} {other:<24} ratio, {repeats}",
+        "CoreFn"
+    )
+}
+
+fn row(f: &mut fmt::Formatter<'_>, name: &str, figure: &Compared, precision: usize) -> fmt::Result {
+    let Compared {
+        corefn,
+        other,
+        ratio,
+    } = figure;
+    writeln!(
+        f,
+        "    {name:<14} {corefn:<24.precision$} {other:<24.precision$} {ratio:.3}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::report::tests::report;
+
+    #[test]
+    fn text_says_what_was_wanted() {
+        let text = report().to_string();
+        assert!(text.contains("nginx on CPU 0"), "{text}");
+        assert!(text.contains("≥ 0.95  0.990 reached"), "{text}");
+        assert!(text.contains("≤ 1.1   1.375 MISSED"), "{text}");
+    }
+}

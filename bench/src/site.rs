@@ -1,0 +1,223 @@
+//! The installation that is measured: one worker of nginx that serves the same function through
+//! CoreFn and through a plain `proxy_pass`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bollard::models::ContainerUpdateBody;
+use corefn_core::config::{FunctionConfig, Limits};
+use corefn_tests::{Home, programs, wait_until};
+
+use crate::cpu::Pinning;
+use crate::error::BenchError;
+use crate::wrk;
+
+/// The function that gets the warm requests.
+pub const WARM: &str = "bench/hello";
+
+/// The function that is started over and over.
+pub const COLD: &str = "bench/chill";
+
+/// The path below both prefixes that loads request.
+const PATH: &str = "status/200";
+
+/// Where the plain `proxy_pass` is: as long as the function's prefix, so that requests are too.
+const PLAIN: &str = "/bench/plain/";
+
+/// What nginx makes of a client's wish for an upgrade without the module.
+const CONNECTION: &str = "map $http_upgrade $plain_connection { '' ''; default upgrade; }";
+
+/// The installation, and what is in it.
+pub struct Site {
+    /// Its parts.
+    pub home: Home,
+}
+
+impl Site {
+    /// Starts one, with a function for cold starts that does not run.
+    pub async fn start() -> Self {
+        let home = Home::builder("bench")
+            .workers(1)
+            .server("access_log off;")
+            .start()
+            .await;
+        home.deploy(COLD, config()).await;
+        Self { home }
+    }
+
+    /// Starts the function for warm requests, and nginx's second way to it.
+    ///
+    /// # Errors
+    /// [`BenchError`] when something fails, or the two ways are not the same to the function.
+    pub async fn warm_up(&mut self, pinning: &Pinning) -> Result<(), BenchError> {
+        self.home.deploy(WARM, config()).await;
+        self.check(&self.corefn_path(PATH)).await?;
+        let (container, address) = self.instance().await?;
+        if let Some(cpus) = &pinning.others {
+            let update = ContainerUpdateBody {
+                cpuset_cpus: Some(cpus.clone()),
+                ..ContainerUpdateBody::default()
+            };
+            let docker = &self.home.docker;
+            let client = docker.client().await?;
+            let updated = client.update_container(&container, update).await;
+            updated.map_err(|cause| docker.failed("pin the container", cause))?;
+        }
+        self.home.folder.write("report.lua", wrk::SCRIPT);
+        self.home.folder.write("plain.conf", plain_proxy());
+        let (main, http, server) = directives(address, pinning);
+        self.home.conf.main.push_str(&main);
+        self.home.conf.http.push_str(&http);
+        self.home.conf.server.push_str(&server);
+        self.home.reload().await;
+        let nginx = &self.home.nginx;
+        let patience = Duration::from_secs(20);
+        wait_until("the old worker ends", patience, async || {
+            nginx.workers().len() == 1
+        })
+        .await;
+        self.compare().await
+    }
+
+    /// The URL through CoreFn.
+    pub fn corefn_url(&self) -> String {
+        format!(
+            "http://{}{}",
+            self.home.nginx.address(),
+            self.corefn_path(PATH)
+        )
+    }
+
+    /// The URL through the plain `proxy_pass`.
+    pub fn plain_url(&self) -> String {
+        format!("http://{}{PLAIN}{PATH}", self.home.nginx.address())
+    }
+
+    /// The file with wrk's script.
+    pub fn script(&self) -> PathBuf {
+        self.home.folder.file("report.lua")
+    }
+
+    fn corefn_path(&self, rest: &str) -> String {
+        format!("/{WARM}/{rest}")
+    }
+
+    /// The container of the only instance, and where it listens.
+    async fn instance(&self) -> Result<(String, SocketAddr), BenchError> {
+        let mut instances = self.home.store.instances().await?;
+        instances.retain(|leased| leased.instance.function.as_str() == WARM);
+        match &instances[..] {
+            [one] => Ok((one.instance.container.clone(), one.instance.address)),
+            others => Err(BenchError::Instances {
+                function: WARM.to_owned(),
+                want: 1,
+                have: others.len(),
+            }),
+        }
+    }
+
+    /// Sees that the function gets the same request either way, but for its random identifier.
+    async fn compare(&self) -> Result<(), BenchError> {
+        let mut seen = Vec::new();
+        for path in [self.corefn_path("seen?x=1"), format!("{PLAIN}seen?x=1")] {
+            let body = self.check(&path).await?;
+            let mut request: serde_json::Value =
+                serde_json::from_str(&body).unwrap_or_else(|_| body.clone().into());
+            if let Some(headers) = request["headers"].as_object_mut() {
+                headers.remove("x-request-id");
+            }
+            seen.push(request);
+        }
+        match &seen[..] {
+            [corefn, plain] if corefn != plain => Err(BenchError::Unequal {
+                corefn: corefn.to_string(),
+                plain: plain.to_string(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    async fn check(&self, path: &str) -> Result<String, BenchError> {
+        get(&self.home.client(), path).await
+    }
+}
+
+/// GETs a path, which must succeed, and returns the body.
+///
+/// # Errors
+/// [`BenchError`] when it doesn't.
+pub async fn get(client: &corefn_tests::Client, path: &str) -> Result<String, BenchError> {
+    let answer = client.get(path).send().await?;
+    match answer.status {
+        200 => Ok(answer.text()),
+        status => Err(BenchError::Answer {
+            target: path.to_owned(),
+            status,
+            body: answer.text(),
+        }),
+    }
+}
+
+/// The functions' configuration: their limits are out of the way, and they stay for as long as it
+/// may take.
+fn config() -> FunctionConfig {
+    let cpus = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
+    FunctionConfig {
+        limits: Limits {
+            nano_cpus: cpus * 1_000_000_000,
+            pids: 4096,
+            ..Limits::default()
+        },
+        idle_ms: Some(3_600_000),
+        ..FunctionConfig::default()
+    }
+}
+
+/// What nginx needs for the plain way: lines for the main level, for `http` and for `server`.
+fn directives(address: SocketAddr, pinning: &Pinning) -> (String, String, String) {
+    let http = format!(
+        "{CONNECTION}\nupstream plain {{ server {address}; keepalive 64; keepalive_requests 100000; }}\n"
+    );
+    let server = format!("location {PLAIN} {{ proxy_pass http://plain/; include plain.conf; }}\n");
+    (pinning.directive(), http, server)
+}
+
+/// The directives that a location of functions includes, with nginx's own means in place of the
+/// module's variables: the plain way shall not pay for the module.
+fn plain_proxy() -> String {
+    let path = programs::workspace().join("nginx-conf/corefn/proxy.conf");
+    let text = std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    text.replace("$corefn_connection", "$plain_connection")
+        .replace("$corefn_prefix", &format!("/{WARM}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_of_one_length() {
+        assert_eq!(PLAIN.len(), format!("/{WARM}/").len());
+    }
+
+    #[test]
+    fn the_plain_way_uses_no_variable_of_the_module() {
+        use corefn_core::names::variable;
+        let text = plain_proxy();
+        for name in [
+            variable::FUNCTION,
+            variable::REVISION,
+            variable::INSTANCE,
+            variable::START,
+            variable::WAIT,
+            variable::URI,
+            variable::PREFIX,
+            variable::CONNECTION,
+        ] {
+            let name = format!("${}", name.to_str().unwrap());
+            assert!(!text.contains(&name), "{name}");
+        }
+    }
+}

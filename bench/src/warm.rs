@@ -1,0 +1,103 @@
+//! Warm requests: through CoreFn against a plain `proxy_pass`.
+
+use crate::cpu::{self, Pinning};
+use crate::error::BenchError;
+use crate::plan::Plan;
+use crate::site::Site;
+use crate::stats::Compared;
+use crate::wrk::{Load, load};
+
+/// Seconds of load on each side before anything is measured.
+const WARM_UP: u32 = 1;
+
+/// How the two sides compare under one number of connections.
+#[derive(Debug, Clone, Copy)]
+pub struct Warm {
+    /// How many connections.
+    pub connections: u32,
+    /// Requests a second.
+    pub throughput: Compared,
+    /// Microseconds within which half of the requests were answered.
+    pub p50: Compared,
+    /// Microseconds within which 99 of 100 were.
+    pub p99: Compared,
+    /// Microseconds of processor time that nginx's worker used for a request, all of its threads
+    /// together; none if the kernel doesn't tell. Others' work on the machine hardly changes it.
+    pub cpu: Option<Compared>,
+}
+
+/// One side of a pair.
+struct Side {
+    load: Load,
+    cpu: Option<f64>,
+}
+
+/// Measures pairs of loads, the first of each being the second of the one before.
+///
+/// # Errors
+/// [`BenchError`] when a single request fails.
+pub async fn measure(
+    site: &Site,
+    pinning: &Pinning,
+    plan: &Plan,
+    connections: u32,
+) -> Result<Warm, BenchError> {
+    let (corefn, plain) = (site.corefn_url(), site.plain_url());
+    for url in [&corefn, &plain] {
+        side(site, pinning, url, connections, WARM_UP).await?;
+    }
+    let mut pairs = Vec::new();
+    for repeat in 0..plan.warm_repeats {
+        let corefn_first = repeat % 2 == 0;
+        let (first, second) = match corefn_first {
+            true => (&corefn, &plain),
+            false => (&plain, &corefn),
+        };
+        let first = side(site, pinning, first, connections, plan.seconds).await?;
+        let second = side(site, pinning, second, connections, plan.seconds).await?;
+        let pair = match corefn_first {
+            true => (first, second),
+            false => (second, first),
+        };
+        eprintln!(
+            "    pair {} of {}: {:.0} and {:.0} requests/s",
+            repeat + 1,
+            plan.warm_repeats,
+            pair.0.load.throughput,
+            pair.1.load.throughput
+        );
+        pairs.push(pair);
+    }
+    let compare = |value: fn(&Side) -> f64| {
+        let values: Vec<_> = pairs.iter().map(|(a, b)| (value(a), value(b))).collect();
+        Compared::of(&values).ok_or_else(|| BenchError::BadLoad {
+            url: plain.clone(),
+            why: "a figure is zero".to_owned(),
+        })
+    };
+    let cpu: Option<Vec<_>> = pairs.iter().map(|(a, b)| Some((a.cpu?, b.cpu?))).collect();
+    Ok(Warm {
+        connections,
+        throughput: compare(|side| side.load.throughput)?,
+        p50: compare(|side| side.load.p50)?,
+        p99: compare(|side| side.load.p99)?,
+        cpu: cpu.and_then(|pairs| Compared::of(&pairs)),
+    })
+}
+
+async fn side(
+    site: &Site,
+    pinning: &Pinning,
+    url: &str,
+    connections: u32,
+    seconds: u32,
+) -> Result<Side, BenchError> {
+    let worker = site.home.nginx.workers().first().copied();
+    let used = || worker.and_then(cpu::used);
+    let before = used();
+    let load = load(url, &site.script(), pinning, connections, seconds).await?;
+    let cpu = before
+        .zip(used())
+        .map(|(before, after)| (after - before) / load.requests as f64);
+    Ok(Side { load, cpu })
+}

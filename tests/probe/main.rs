@@ -1,0 +1,445 @@
+//! The function that CoreFn's tests deploy: a small HTTP/1.1 server that shows what it gets, and
+//! misbehaves when asked to.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `/status/N` | that status, with a short body |
+//! | `/sleep/MS` | 200 after so long |
+//! | `/stream/COUNT/MS` | COUNT chunks, one line each, so far apart |
+//! | `/download/BYTES` | so many bytes of the pattern |
+//! | `/upload/NAME` | counts and sums up the body as it arrives, and reports it at its end |
+//! | `/seen/NAME` | how much of that upload has arrived until now |
+//! | `/header/NAME/VALUE` | a header with that field |
+//! | `/env` | its environment |
+//! | `/whoami` | its user, capabilities and what it can write to |
+//! | `/reach/IP/PORT` | whether it can connect there within a second |
+//! | `/exit` | none: the process ends with code 3 |
+//! | anything with `Upgrade: echo` | 101, and then whatever it gets |
+//! | anything else | what it has seen of the request |
+//!
+//! Answers are JSON where they hold data. The variable `MODE` makes it misbehave from its start:
+//! `never-listen`, `exit`, `wrong-port`, `loopback`, `slow-start:MS`.
+//!
+//! It stands on nothing but the standard library, so that `rustc` alone makes it.
+
+use std::collections::HashMap;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
+use std::{env, fs, process, thread};
+
+fn main() {
+    end_on_sigterm();
+    let mode = env::var("MODE").unwrap_or_default();
+    let mut port: u16 = env::var("PORT")
+        .ok()
+        .and_then(|port| port.parse().ok())
+        .unwrap_or(8080);
+    let mut host = "0.0.0.0";
+    match mode.split_once(':').unwrap_or((&mode, "")) {
+        ("never-listen", _) => {
+            println!("the probe will not listen");
+            sleep(3_600_000);
+        }
+        ("exit", _) => {
+            eprintln!("the probe exits on purpose");
+            process::exit(3);
+        }
+        ("wrong-port", _) => port += 1,
+        ("loopback", _) => host = "127.0.0.1",
+        ("slow-start", time) => sleep(time.parse().unwrap_or(1000)),
+        _ => {}
+    }
+    let listener = TcpListener::bind((host, port)).unwrap_or_else(|error| {
+        eprintln!("the probe can't listen on {host}:{port}: {error}");
+        process::exit(1)
+    });
+    println!("the probe listens on {host}:{port}");
+    for stream in listener.incoming().flatten() {
+        thread::spawn(move || {
+            // A client that goes away is no reason to complain.
+            let _ = serve(stream);
+        });
+    }
+}
+
+/// The first process of a container gets only the signals it asks for.
+fn end_on_sigterm() {
+    unsafe extern "C" {
+        fn signal(number: i32, handler: extern "C" fn(i32)) -> usize;
+        fn _exit(code: i32) -> !;
+    }
+    extern "C" fn end(_: i32) {
+        // SAFETY: _exit may be called from a signal's handler.
+        unsafe { _exit(0) }
+    }
+    const SIGTERM: i32 = 15;
+    // SAFETY: the handler does nothing that a handler may not.
+    unsafe { signal(SIGTERM, end) };
+}
+
+struct Request {
+    method: String,
+    target: Vec<u8>,
+    version: String,
+    headers: Vec<(String, Vec<u8>)>,
+}
+
+fn serve(stream: TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut writer = stream;
+    while let Some(request) = read_head(&mut reader)? {
+        if request.header("upgrade") == "echo" {
+            write!(
+                writer,
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"
+            )?;
+            return echo(&mut reader, &mut writer);
+        }
+        answer(&request, &mut reader, &mut writer)?;
+        if request.header("connection").eq_ignore_ascii_case("close")
+            || request.version == "HTTP/1.0"
+        {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+fn answer(
+    request: &Request,
+    reader: &mut BufReader<TcpStream>,
+    writer: &mut TcpStream,
+) -> io::Result<()> {
+    let target = String::from_utf8_lossy(&request.target).into_owned();
+    let path = target.split('?').next().unwrap_or_default();
+    let parts: Vec<&str> = path.split('/').skip(1).collect();
+    let number = |text: &str| text.parse::<u64>().unwrap_or(0);
+    if let ["upload", name] = parts[..] {
+        return upload(name, Body::of(request, reader), request, writer);
+    }
+    let mut body = Vec::new();
+    Body::of(request, reader).read_to_end(&mut body)?;
+    match parts[..] {
+        ["status", status] => send(
+            writer,
+            request,
+            status,
+            &[],
+            format!("status {status}\n").as_bytes(),
+        ),
+        ["sleep", time] => {
+            sleep(number(time));
+            send(writer, request, "200", &[], b"slept\n")
+        }
+        ["stream", count, time] => stream(number(count), number(time), writer),
+        ["download", count] => {
+            let bytes: Vec<u8> = (0..number(count) as usize).map(pattern).collect();
+            send(writer, request, "200", &[], &bytes)
+        }
+        ["seen", name] => json(
+            writer,
+            request,
+            &uploads().get(name).copied().unwrap_or(0).to_string(),
+        ),
+        ["header", name, value] => send(writer, request, "200", &[(name, value)], b"a header\n"),
+        ["env"] => {
+            let pairs = env::vars().map(|(name, value)| {
+                format!("{}:{}", quote(name.as_bytes()), quote(value.as_bytes()))
+            });
+            json(
+                writer,
+                request,
+                &format!("{{{}}}", pairs.collect::<Vec<_>>().join(",")),
+            )
+        }
+        ["whoami"] => json(writer, request, &whoami()),
+        ["reach", ip, port] => json(writer, request, &reach(ip, port)),
+        ["exit"] => {
+            eprintln!("the probe exits because it was asked to");
+            process::exit(3);
+        }
+        _ => json(writer, request, &seen(request, &body)),
+    }
+}
+
+/// What it has seen of the request. Bytes are characters of Latin-1.
+fn seen(request: &Request, body: &[u8]) -> String {
+    let mut headers: HashMap<String, Vec<String>> = HashMap::new();
+    for (name, value) in &request.headers {
+        headers.entry(name.clone()).or_default().push(quote(value));
+    }
+    let headers: Vec<String> = headers
+        .iter()
+        .map(|(name, values)| format!("{}:[{}]", quote(name.as_bytes()), values.join(",")))
+        .collect();
+    format!(
+        "{{\"method\":{},\"target\":{},\"version\":{},\"headers\":{{{}}},\"length\":{},\"sum\":{},\"body\":{}}}",
+        quote(request.method.as_bytes()),
+        quote(&request.target),
+        quote(request.version.as_bytes()),
+        headers.join(","),
+        body.len(),
+        quote(Sum::of(body).hex().as_bytes()),
+        quote(&body[..body.len().min(1000)])
+    )
+}
+
+fn whoami() -> String {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let field = |name: &str| {
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        quote(
+            line.unwrap_or_default()
+                .split_whitespace()
+                .next()
+                .unwrap_or_default()
+                .as_bytes(),
+        )
+    };
+    let writable = |path: &str| fs::write(path, "probe").is_ok();
+    format!(
+        "{{\"uid\":{},\"gid\":{},\"effective\":{},\"permitted\":{},\"bounding\":{},\"no_new_privileges\":{},\
+         \"root_writable\":{},\"tmp_writable\":{}}}",
+        field("Uid"),
+        field("Gid"),
+        field("CapEff"),
+        field("CapPrm"),
+        field("CapBnd"),
+        field("NoNewPrivs"),
+        writable("/probe"),
+        writable("/tmp/probe")
+    )
+}
+
+fn reach(ip: &str, port: &str) -> String {
+    let Ok(address) = format!("{ip}:{port}").parse() else {
+        return quote(b"no address");
+    };
+    match TcpStream::connect_timeout(&address, Duration::from_secs(1)) {
+        Ok(_) => quote(b"reached"),
+        Err(error) => quote(error.to_string().as_bytes()),
+    }
+}
+
+fn stream(count: u64, time: u64, writer: &mut TcpStream) -> io::Result<()> {
+    write!(
+        writer,
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )?;
+    for at in 0..count {
+        if at > 0 {
+            sleep(time);
+        }
+        let line = format!("line {at}\n");
+        write!(writer, "{:x}\r\n{line}\r\n", line.len())?;
+        writer.flush()?;
+    }
+    write!(writer, "0\r\n\r\n")
+}
+
+fn upload(
+    name: &str,
+    mut body: Body<'_>,
+    request: &Request,
+    writer: &mut TcpStream,
+) -> io::Result<()> {
+    let mut buffer = vec![0; 64 << 10];
+    let (mut length, mut sum) = (0, Sum::of(b""));
+    loop {
+        uploads().insert(name.to_owned(), length);
+        let count = body.read(&mut buffer)?;
+        if count == 0 {
+            break;
+        }
+        sum.add(&buffer[..count]);
+        length += count as u64;
+    }
+    json(
+        writer,
+        request,
+        &format!(
+            "{{\"length\":{length},\"sum\":{}}}",
+            quote(sum.hex().as_bytes())
+        ),
+    )
+}
+
+/// The bytes of each upload that have arrived.
+fn uploads() -> std::sync::MutexGuard<'static, HashMap<String, u64>> {
+    static UPLOADS: OnceLock<Mutex<HashMap<String, u64>>> = OnceLock::new();
+    UPLOADS.get_or_init(Mutex::default).lock().unwrap()
+}
+
+fn echo(reader: &mut BufReader<TcpStream>, writer: &mut TcpStream) -> io::Result<()> {
+    let mut buffer = [0; 4096];
+    loop {
+        match reader.read(&mut buffer)? {
+            0 => return Ok(()),
+            count => writer.write_all(&buffer[..count])?,
+        }
+    }
+}
+
+fn json(writer: &mut TcpStream, request: &Request, text: &str) -> io::Result<()> {
+    send(
+        writer,
+        request,
+        "200",
+        &[("Content-Type", "application/json")],
+        text.as_bytes(),
+    )
+}
+
+fn send(
+    writer: &mut TcpStream,
+    request: &Request,
+    status: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> io::Result<()> {
+    let mut head = format!("HTTP/1.1 {status} Probe\r\n");
+    for (name, value) in headers {
+        head += &format!("{name}: {value}\r\n");
+    }
+    let empty = ["204", "304"].contains(&status);
+    if !empty {
+        head += &format!("Content-Length: {}\r\n", body.len());
+    }
+    let mut all = (head + "\r\n").into_bytes();
+    if !empty && request.method != "HEAD" {
+        all.extend_from_slice(body);
+    }
+    writer.write_all(&all)
+}
+
+impl Request {
+    fn header(&self, name: &str) -> &str {
+        let found = self.headers.iter().find(|(other, _)| other == name);
+        found
+            .and_then(|(_, value)| std::str::from_utf8(value).ok())
+            .unwrap_or_default()
+    }
+}
+
+/// Reads up to the empty line; none if the connection has ended.
+fn read_head(reader: &mut BufReader<TcpStream>) -> io::Result<Option<Request>> {
+    let first = read_line(reader)?;
+    let words: Vec<&[u8]> = first.split(|&byte| byte == b' ').collect();
+    let [method, target, version] = words[..] else {
+        return Ok(None);
+    };
+    let mut headers = Vec::new();
+    loop {
+        let line = read_line(reader)?;
+        let Some(colon) = line.iter().position(|&byte| byte == b':') else {
+            break;
+        };
+        let name = String::from_utf8_lossy(&line[..colon]).to_lowercase();
+        headers.push((name, line[colon + 1..].trim_ascii().to_vec()));
+    }
+    Ok(Some(Request {
+        method: String::from_utf8_lossy(method).into_owned(),
+        target: target.to_vec(),
+        version: String::from_utf8_lossy(version).into_owned(),
+        headers,
+    }))
+}
+
+fn read_line(reader: &mut BufReader<TcpStream>) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    reader.read_until(b'\n', &mut line)?;
+    Ok(line.trim_ascii_end().to_vec())
+}
+
+/// A request's body, of a known length or chunked.
+struct Body<'a> {
+    reader: &'a mut BufReader<TcpStream>,
+    left: u64,
+    chunked: bool,
+}
+
+impl<'a> Body<'a> {
+    fn of(request: &Request, reader: &'a mut BufReader<TcpStream>) -> Self {
+        Self {
+            reader,
+            left: request.header("content-length").parse().unwrap_or(0),
+            chunked: request.header("transfer-encoding") == "chunked",
+        }
+    }
+}
+
+impl Read for Body<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0 && self.chunked {
+            let line = read_line(self.reader)?;
+            let size = std::str::from_utf8(&line).unwrap_or_default();
+            self.left = u64::from_str_radix(size, 16).map_err(io::Error::other)?;
+            if self.left == 0 {
+                self.chunked = false;
+                read_line(self.reader)?;
+            }
+        }
+        if self.left == 0 {
+            return Ok(0);
+        }
+        let most = buffer
+            .len()
+            .min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let count = self.reader.read(&mut buffer[..most])?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.left -= count as u64;
+        if self.left == 0 && self.chunked {
+            read_line(self.reader)?;
+        }
+        Ok(count)
+    }
+}
+
+/// 64-bit FNV-1a.
+struct Sum(u64);
+
+impl Sum {
+    fn of(bytes: &[u8]) -> Self {
+        let mut sum = Self(0xcbf2_9ce4_8422_2325);
+        sum.add(bytes);
+        sum
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn hex(&self) -> String {
+        format!("{:016x}", self.0)
+    }
+}
+
+/// The pattern of the tests' `pattern` module.
+fn pattern(at: usize) -> u8 {
+    (at ^ (at >> 8) ^ (at >> 16)) as u8
+}
+
+fn quote(bytes: &[u8]) -> String {
+    let mut text = String::from("\"");
+    for &byte in bytes {
+        match byte {
+            b'"' | b'\\' => text.extend(['\\', byte as char]),
+            b' '..=b'~' => text.push(byte as char),
+            _ => text += &format!("\\u{byte:04x}"),
+        }
+    }
+    text + "\""
+}
+
+fn sleep(milliseconds: u64) {
+    thread::sleep(Duration::from_millis(milliseconds));
+}

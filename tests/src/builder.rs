@@ -1,0 +1,164 @@
+//! What a test wants of its installation.
+
+use crate::docker;
+use crate::home::Home;
+use crate::nginx::Conf;
+
+/// What the router gets for Docker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Docker's own socket.
+    Direct,
+    /// A socket that counts, [`crate::proxy::Proxy`].
+    Proxied,
+}
+
+/// An installation that is to be started.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    pub(crate) name: String,
+    pub(crate) conf: Conf,
+    pub(crate) access: Access,
+    pub(crate) redis: bool,
+    pub(crate) nginx: bool,
+    pub(crate) alerts: bool,
+}
+
+impl Builder {
+    /// With four workers, Redis and nginx running, no cleaner.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            conf: Conf {
+                workers: 4,
+                module: true,
+                functions: true,
+                main: String::new(),
+                http: String::new(),
+                server: String::new(),
+                location: String::new(),
+                redis: String::new(),
+                docker: docker::URL.to_owned(),
+            },
+            access: Access::Direct,
+            redis: true,
+            nginx: true,
+            alerts: false,
+        }
+    }
+
+    /// How many workers nginx has.
+    #[must_use]
+    pub fn workers(mut self, count: u32) -> Self {
+        self.conf.workers = count;
+        self
+    }
+
+    /// Lines outside of all blocks of nginx's configuration.
+    #[must_use]
+    pub fn main(mut self, lines: &str) -> Self {
+        add(&mut self.conf.main, lines);
+        self
+    }
+
+    /// Lines for the block `http`.
+    #[must_use]
+    pub fn http(mut self, lines: &str) -> Self {
+        add(&mut self.conf.http, lines);
+        self
+    }
+
+    /// Lines for the block `server`, such as further locations.
+    #[must_use]
+    pub fn server(mut self, lines: &str) -> Self {
+        add(&mut self.conf.server, lines);
+        self
+    }
+
+    /// Lines for `location /`, where functions are.
+    #[must_use]
+    pub fn location(mut self, lines: &str) -> Self {
+        add(&mut self.conf.location, lines);
+        self
+    }
+
+    /// `corefn_start_timeout`, in nginx's form.
+    #[must_use]
+    pub fn start_timeout(self, time: &str) -> Self {
+        self.location(&format!("corefn_start_timeout {time};"))
+    }
+
+    /// `corefn_queue`.
+    #[must_use]
+    pub fn queue(self, length: u32) -> Self {
+        self.location(&format!("corefn_queue {length};"))
+    }
+
+    /// `corefn_idle`, in nginx's form.
+    #[must_use]
+    pub fn idle(self, time: &str) -> Self {
+        self.location(&format!("corefn_idle {time};"))
+    }
+
+    /// The router reaches Docker through a socket that counts and can be shut.
+    #[must_use]
+    pub fn docker_proxy(mut self) -> Self {
+        self.access = Access::Proxied;
+        self
+    }
+
+    /// The router looks for Docker elsewhere.
+    #[must_use]
+    pub fn docker_at(mut self, url: &str) -> Self {
+        self.conf.docker = url.to_owned();
+        self
+    }
+
+    /// No location is for functions, though the module is loaded.
+    #[must_use]
+    pub fn without_functions(mut self) -> Self {
+        self.conf.functions = false;
+        self
+    }
+
+    /// The module isn't even loaded.
+    #[must_use]
+    pub fn without_module(mut self) -> Self {
+        self.conf.module = false;
+        self.without_functions()
+    }
+
+    /// Redis doesn't run until the test starts it.
+    #[must_use]
+    pub fn without_redis(mut self) -> Self {
+        self.redis = false;
+        self
+    }
+
+    /// nginx doesn't run until the test starts it.
+    #[must_use]
+    pub fn without_nginx(mut self) -> Self {
+        self.nginx = false;
+        self
+    }
+
+    /// The test makes nginx log alerts. Without this they fail it.
+    #[must_use]
+    pub fn with_alerts(mut self) -> Self {
+        self.alerts = true;
+        self
+    }
+
+    /// Starts it.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub async fn start(self) -> Home {
+        Home::build(self).await
+    }
+}
+
+fn add(lines: &mut String, more: &str) {
+    lines.push_str(more);
+    lines.push('\n');
+}

@@ -1,0 +1,84 @@
+//! `corefn`, what a person types.
+
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+use crate::home::Home;
+use crate::programs::program;
+
+/// What a command came to.
+#[derive(Debug, Clone)]
+pub struct Ran {
+    /// Its exit status.
+    pub code: i32,
+    /// What it printed.
+    pub output: String,
+    /// What it complained of.
+    pub errors: String,
+}
+
+/// Runs `corefn` with the installation's home.
+///
+/// # Panics
+/// When it can't be run, or a signal ends it.
+pub async fn corefn(home: &Home, arguments: &[&str]) -> Ran {
+    let mut command = command();
+    command.arg("--home").arg(home.folder.path());
+    ran(command.args(arguments)).await
+}
+
+/// `corefn` without arguments, and without a home in its environment.
+pub fn command() -> Command {
+    let mut command = Command::new(program("corefn"));
+    command.env_remove(corefn_core::names::env::HOME);
+    command
+}
+
+/// Runs it.
+///
+/// # Panics
+/// When it can't be run, or a signal ends it.
+pub async fn ran(command: &mut Command) -> Ran {
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = output.await.expect("the program can be run");
+    Ran {
+        code: output.status.code().expect("no signal ends it"),
+        output: String::from_utf8_lossy(&output.stdout).into_owned(),
+        errors: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+impl Ran {
+    /// Checks that it succeeded, and returns what it printed.
+    ///
+    /// # Panics
+    /// With what it complained of.
+    #[track_caller]
+    pub fn succeeded(&self) -> &str {
+        assert_eq!(self.code, 0, "{}{}", self.output, self.errors);
+        &self.output
+    }
+
+    /// Checks that it failed with a status, and complained with these texts.
+    ///
+    /// # Panics
+    /// When it did not.
+    #[track_caller]
+    pub fn failed(&self, code: i32, texts: &[&str]) {
+        assert_eq!(self.code, code, "{self:?}");
+        for text in texts {
+            assert!(self.errors.contains(text), "{text:?} is not in {self:?}");
+        }
+    }
+
+    /// What it printed, as JSON.
+    ///
+    /// # Panics
+    /// When it failed, or it is none.
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        let output = self.succeeded();
+        serde_json::from_str(output).unwrap_or_else(|error| panic!("{error}: {output}"))
+    }
+}

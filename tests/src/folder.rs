@@ -1,0 +1,74 @@
+//! A folder for one installation, named like its namespace, that goes away with it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use corefn_core::function::check_segment;
+
+/// What the names of all test installations begin with; `scripts/sweep` looks for it.
+pub const PREFIX: &str = "corefn-test";
+
+/// A folder under `$TMPDIR`, or `/tmp`.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    name: String,
+}
+
+impl Folder {
+    /// Makes `corefn-test-<name>-<random>`.
+    ///
+    /// # Panics
+    /// When the name can be no namespace, or the folder can't be made.
+    pub fn create(name: &str) -> Self {
+        let random = getrandom::u32().expect("the system has random bits");
+        let name = format!("{PREFIX}-{name}-{random:08x}");
+        check_segment(&name).unwrap_or_else(|error| panic!("{error}"));
+        let path = std::env::temp_dir().join(&name);
+        fs::create_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let path = path.canonicalize().expect("the folder was just made");
+        for part in ["log", "run", "projects"] {
+            fs::create_dir(path.join(part)).expect("a new folder can be written to");
+        }
+        Self { path, name }
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its name, which is the installation's namespace.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A file in it.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Writes a file in it.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.file(name);
+        fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        path
+    }
+
+    /// The text of a file in it, with other bytes than UTF-8 replaced; empty if there is none.
+    pub fn read(&self, name: &str) -> String {
+        let bytes = fs::read(self.file(name)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.path) {
+            eprintln!("{} can't be removed: {error}", self.path.display());
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Test installations of CoreFn: each has an nginx, a Redis, a namespace in Docker and a folder of
+//! its own, and takes all of it away when it is dropped.
+//!
+//! ```no_run
+//! # async fn example() {
+//! use corefn_tests::{Home, probe};
+//!
+//! let home = Home::start("example").await;
+//! home.deploy("demo/hello", probe::config()).await;
+//! assert_eq!(home.get("/demo/hello/status/204").await.status, 204);
+//! # }
+//! ```
+//!
+//! What goes wrong in the harness itself is a panic with what was wanted: it is for tests and
+//! benchmarks, where nothing can be done about it.
+#![forbid(unsafe_code)]
+
+pub mod access;
+pub mod builder;
+pub mod cleaner;
+pub mod cli;
+pub mod client;
+pub mod docker;
+pub mod events;
+pub mod folder;
+pub mod home;
+pub mod load;
+pub mod nginx;
+pub mod pattern;
+pub mod port;
+pub mod probe;
+pub mod process;
+pub mod programs;
+pub mod proxy;
+pub mod push;
+pub mod raw;
+pub mod redis;
+pub mod wait;
+
+pub use builder::Builder;
+pub use client::{Answer, Client};
+pub use home::Home;
+pub use wait::{wait_for, wait_until};

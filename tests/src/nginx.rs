@@ -1,0 +1,280 @@
+//! The installation's own nginx: Debian's, with a configuration that the test can add to.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::net::TcpStream;
+
+use crate::access;
+use crate::folder::Folder;
+use crate::port::Port;
+use crate::process::{self, Process};
+use crate::programs;
+use crate::wait::wait_until;
+
+/// The program. Debian keeps it where only root's `PATH` leads.
+const PROGRAM: &str = "/usr/sbin/nginx";
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a configuration says beside what all have. The texts are directives, put at the end of
+/// their block.
+#[derive(Debug, Clone)]
+pub struct Conf {
+    /// `worker_processes`.
+    pub workers: u32,
+    /// Whether the module is loaded.
+    pub module: bool,
+    /// Whether functions are served: the module's directives, the upstream and `location /`.
+    pub functions: bool,
+    /// Outside of all blocks.
+    pub main: String,
+    /// In `http`.
+    pub http: String,
+    /// In `server`.
+    pub server: String,
+    /// In `location /`, before the common lines.
+    pub location: String,
+    /// `corefn_redis`.
+    pub redis: String,
+    /// `corefn_docker`.
+    pub docker: String,
+}
+
+impl Conf {
+    /// The text of the file.
+    pub fn text(&self, folder: &Folder, address: SocketAddr) -> String {
+        let Self {
+            workers,
+            main,
+            http,
+            server,
+            location,
+            redis,
+            docker,
+            ..
+        } = self;
+        let (path, namespace) = (folder.path().display(), folder.name());
+        let load = match self.module {
+            true => format!("load_module {};", programs::module().display()),
+            false => String::new(),
+        };
+        let (mut directives, mut root) = ("access_log off;".to_owned(), String::new());
+        if self.functions {
+            let format = access::FORMAT;
+            directives = format!(
+                "corefn_redis {redis};\n    corefn_docker {docker};\n    corefn_namespace {namespace};\n    \
+                 corefn_zone corefn 8m;\n    include corefn/upstream.conf;\n    {format}\n    \
+                 access_log log/access.log probe;"
+            );
+            root = format!(
+                "location / {{\n            {location}\n            corefn on;\n            \
+                 proxy_pass http://functions$corefn_uri;\n            include corefn/proxy.conf;\n        }}"
+            );
+        }
+        format!(
+            "user root;
+worker_processes {workers};
+daemon off;
+pid {path}/run/nginx-master.pid;
+error_log {path}/log/error.log notice;
+{load}
+{main}
+events {{ worker_connections 4096; }}
+http {{
+    client_body_temp_path temp-body;
+    proxy_temp_path temp-proxy;
+    fastcgi_temp_path temp-fastcgi;
+    uwsgi_temp_path temp-uwsgi;
+    scgi_temp_path temp-scgi;
+    {directives}
+    {http}
+    server {{
+        listen {address} backlog=4096;
+        server_name localhost;
+        client_max_body_size 64m;
+        {root}
+        {server}
+    }}
+}}
+"
+        )
+    }
+}
+
+/// An nginx, running or not.
+#[derive(Debug)]
+pub struct Nginx {
+    folder: Arc<Folder>,
+    port: Port,
+    process: Option<Process>,
+}
+
+/// What `nginx -t` says to a configuration.
+#[derive(Debug)]
+pub struct Checked {
+    /// Whether nginx would take it.
+    pub accepted: bool,
+    /// What it prints.
+    pub output: String,
+}
+
+impl Nginx {
+    /// One that doesn't run yet, on a port of its own.
+    pub fn new(folder: &Arc<Folder>) -> Self {
+        include_files(folder);
+        Self {
+            folder: folder.clone(),
+            port: Port::reserve(),
+            process: None,
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.port.address()
+    }
+
+    /// Starts it and waits until all of its workers are there.
+    ///
+    /// # Panics
+    /// When it doesn't start.
+    pub async fn start(&mut self, conf: &Conf) {
+        assert!(self.process.is_none(), "nginx runs already");
+        let path = self.write(conf);
+        let mut command = self.command(&path);
+        let mut process = Process::spawn(&self.folder, "nginx", &mut command);
+        wait_until("nginx listens", PATIENCE, async || {
+            assert!(
+                process.is_running(),
+                "nginx ended:\n{}",
+                self.folder.read("log/nginx.log")
+            );
+            TcpStream::connect(self.address()).await.is_ok()
+        })
+        .await;
+        self.process = Some(process);
+        let workers = conf.workers as usize;
+        wait_until("nginx starts its workers", PATIENCE, async || {
+            self.workers().len() == workers
+        })
+        .await;
+    }
+
+    /// Gives it a configuration and reloads; returns when the new workers are there, with the
+    /// numbers of the old ones, which may still be finishing their work.
+    pub async fn reload(&mut self, conf: &Conf) -> Vec<u32> {
+        self.write(conf);
+        let old = self.workers();
+        self.signal(Signal::HUP);
+        let workers = conf.workers as usize;
+        wait_until("nginx starts new workers", PATIENCE, async || {
+            let new = self.workers().into_iter().filter(|id| !old.contains(id));
+            new.count() == workers
+        })
+        .await;
+        old
+    }
+
+    /// Has it finish its requests and end, and waits for that.
+    pub async fn quit(&mut self) {
+        self.signal(Signal::QUIT);
+        self.ended(PATIENCE).await;
+    }
+
+    /// Has it end at once, and waits for that.
+    pub async fn stop(&mut self) {
+        self.signal(Signal::TERM);
+        self.ended(PATIENCE).await;
+    }
+
+    /// Sends a signal to the master process.
+    pub fn signal(&mut self, signal: Signal) {
+        if let Some(process) = &mut self.process {
+            process.signal(signal);
+        }
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When it doesn't end within `patience`.
+    pub async fn ended(&mut self, patience: Duration) {
+        if let Some(mut process) = self.process.take() {
+            process.ended(patience).await;
+        }
+    }
+
+    /// The numbers of its workers, those that are shutting down included.
+    pub fn workers(&self) -> Vec<u32> {
+        let children = self
+            .process
+            .as_ref()
+            .map(|process| process::children(process.id()));
+        let mut workers = children.unwrap_or_default();
+        workers.retain(|id| title(*id).starts_with("nginx: worker process"));
+        workers.sort_unstable();
+        workers
+    }
+
+    /// Ends it, when the installation is taken down.
+    pub(crate) fn end(&mut self) {
+        self.process = None;
+    }
+
+    fn write(&self, conf: &Conf) -> std::path::PathBuf {
+        self.folder
+            .write("nginx.conf", conf.text(&self.folder, self.address()))
+    }
+
+    fn command(&self, conf: &Path) -> Command {
+        command(&self.folder, conf)
+    }
+}
+
+/// Puts the files that a configuration includes, `corefn/upstream.conf` and `corefn/proxy.conf`,
+/// into a folder.
+pub fn include_files(folder: &Folder) {
+    let source = programs::workspace().join("nginx-conf/corefn");
+    fs::create_dir(folder.file("corefn")).expect("the folder can be written to");
+    for file in fs::read_dir(&source)
+        .expect("the workspace has it")
+        .flatten()
+    {
+        let text = fs::read(file.path()).expect("a file of the workspace");
+        let name = file.file_name();
+        folder.write(&format!("corefn/{}", name.to_string_lossy()), text);
+    }
+}
+
+/// Has nginx check a configuration, which is the whole text of its file.
+pub fn check(folder: &Folder, text: &str) -> Checked {
+    let path = folder.write("checked.conf", text);
+    let output = command(folder, &path)
+        .arg("-t")
+        .output()
+        .expect("nginx is installed");
+    Checked {
+        accepted: output.status.success(),
+        output: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+fn command(folder: &Folder, conf: &Path) -> Command {
+    let mut command = Command::new(PROGRAM);
+    let prefix = format!("{}/", folder.path().display());
+    command.arg("-p").arg(prefix).arg("-c").arg(conf);
+    command.arg("-e").arg(folder.file("log/error.log"));
+    command
+}
+
+/// What nginx has made of its command line.
+fn title(id: u32) -> String {
+    let text = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&text).replace('\0', " ")
+}

@@ -1,0 +1,178 @@
+//! A process of the installation, and what the system knows of processes.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::folder::Folder;
+use crate::wait::wait_for;
+
+/// How long a process may take to end after SIGTERM before it gets SIGKILL, when a test is over.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A process that ends with its owner.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    pid_file: PathBuf,
+}
+
+impl Process {
+    /// Starts it. What it prints goes to `log/<name>.log`, its number to `run/<name>.pid`.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    pub fn spawn(folder: &Folder, name: &str, command: &mut Command) -> Self {
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(folder.file(&format!("log/{name}.log")))
+            .expect("the folder can be written to");
+        let errors = log.try_clone().expect("a file can be shared");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(errors)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?} can't be started: {error}"));
+        let pid_file = folder.write(&format!("run/{name}.pid"), child.id().to_string());
+        Self {
+            name: name.to_owned(),
+            child,
+            pid_file,
+        }
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal, if it still runs.
+    pub fn signal(&mut self, signal: Signal) {
+        if self.is_running() {
+            send(self.id(), signal);
+        }
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When it has not ended within `patience`.
+    pub async fn ended(&mut self, patience: Duration) -> ExitStatus {
+        let what = format!("{} ends", self.name);
+        wait_for(&what, patience, async || {
+            self.child.try_wait().ok().flatten()
+        })
+        .await
+    }
+
+    /// Kills it and its children with SIGKILL.
+    pub async fn kill(mut self) {
+        let children = children(self.id());
+        self.signal(Signal::KILL);
+        for child in children {
+            send(child, Signal::KILL);
+        }
+        self.ended(PATIENCE).await;
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let children = children(self.id());
+        self.signal(Signal::TERM);
+        let begin = Instant::now();
+        while self.is_running() && begin.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if self.is_running() {
+            eprintln!("{} did not end within {PATIENCE:?} of SIGTERM", self.name);
+            self.signal(Signal::KILL);
+            let _ = self.child.wait();
+        }
+        for child in children {
+            if is_alive(child) && name(child) == self.name {
+                send(child, Signal::KILL);
+            }
+        }
+        let _ = fs::remove_file(&self.pid_file);
+    }
+}
+
+/// The processes that a process has started.
+pub fn children(parent: u32) -> Vec<u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|&id| parent_of(id) == Some(parent))
+        .collect()
+}
+
+/// Whether a process runs. One that has ended and was not waited for doesn't.
+pub fn is_alive(id: u32) -> bool {
+    stat(id).is_some_and(|fields| !fields.starts_with('Z'))
+}
+
+/// The names of a process's threads, in order.
+pub fn threads(id: u32) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{id}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut names: Vec<String> = tasks
+        .filter_map(|task| fs::read_to_string(task.path().join("comm")).ok())
+        .map(|name| name.trim().to_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// The kinds of a process's open files, in order: `socket`, `anon_inode:[eventfd]`, a path.
+pub fn open_files(id: u32) -> Vec<String> {
+    let files = fs::read_dir(format!("/proc/{id}/fd"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut kinds: Vec<String> = files
+        .filter_map(|file| fs::read_link(file.path()).ok())
+        .map(|target| target.to_string_lossy().into_owned())
+        .map(|target| match target.split_once(":[") {
+            Some((kind @ ("socket" | "pipe"), _)) => kind.to_owned(),
+            _ => target,
+        })
+        .collect();
+    kinds.sort();
+    kinds
+}
+
+fn name(id: u32) -> String {
+    let name = fs::read_to_string(format!("/proc/{id}/comm")).unwrap_or_default();
+    name.trim().to_owned()
+}
+
+fn parent_of(id: u32) -> Option<u32> {
+    stat(id)?.split(' ').nth(1)?.parse().ok()
+}
+
+/// What `/proc/<id>/stat` has behind the name, from the state on.
+fn stat(id: u32) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    Some(text.rsplit_once(") ")?.1.to_owned())
+}
+
+fn send(id: u32, signal: Signal) {
+    // Who has ended meanwhile needs no signal.
+    if let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, signal);
+    }
+}

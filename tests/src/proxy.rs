@@ -1,0 +1,135 @@
+//! A socket between the router and Docker that counts, and that can be shut.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
+
+use crate::docker::SOCKET;
+use crate::folder::Folder;
+
+/// The socket. Connections are passed on to Docker's own.
+#[derive(Debug)]
+pub struct Proxy {
+    path: PathBuf,
+    seen: Arc<Seen>,
+    _tasks: JoinSet<()>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    shut: AtomicBool,
+    calls: Mutex<Vec<String>>,
+}
+
+impl Proxy {
+    /// Opens it in the folder.
+    ///
+    /// # Panics
+    /// When the socket can't be made.
+    pub fn open(folder: &Folder) -> Self {
+        let path = folder.file("docker.sock");
+        let listener = UnixListener::bind(&path).expect("the folder can be written to");
+        let seen = Arc::new(Seen::default());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept(listener, seen.clone()));
+        Self {
+            path,
+            seen,
+            _tasks: tasks,
+        }
+    }
+
+    /// What the router connects to.
+    pub fn url(&self) -> String {
+        format!("unix://{}", self.path.display())
+    }
+
+    /// The calls so far: `GET /v1.41/containers/json?…` of each request, `connect` of each
+    /// connection.
+    pub fn calls(&self) -> Vec<String> {
+        self.seen.calls().clone()
+    }
+
+    /// How many of the calls contain a text.
+    pub fn count(&self, text: &str) -> usize {
+        self.calls()
+            .iter()
+            .filter(|call| call.contains(text))
+            .count()
+    }
+
+    /// Shuts it, as if Docker were gone: new connections end at once, and so do the old ones with
+    /// the next byte.
+    pub fn shut(&self) {
+        self.seen.shut.store(true, Ordering::SeqCst);
+    }
+
+    /// Opens it again.
+    pub fn reopen(&self) {
+        self.seen.shut.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Seen {
+    fn calls(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_shut(&self) -> bool {
+        self.shut.load(Ordering::SeqCst)
+    }
+}
+
+async fn accept(listener: UnixListener, seen: Arc<Seen>) {
+    let mut connections = JoinSet::new();
+    while let Ok((client, _)) = listener.accept().await {
+        seen.calls().push("connect".to_owned());
+        if !seen.is_shut() {
+            connections.spawn(pass(client, seen.clone()));
+        }
+    }
+}
+
+async fn pass(client: UnixStream, seen: Arc<Seen>) {
+    let Ok(docker) = UnixStream::connect(SOCKET).await else {
+        return;
+    };
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_docker, mut to_docker) = docker.into_split();
+    let upwards = async {
+        let mut buffer = vec![0; 64 << 10];
+        while let Ok(count @ 1..) = from_client.read(&mut buffer).await {
+            // A request begins a write of the client's: it sends one at a time.
+            if let Some(call) = request_line(&buffer[..count]) {
+                seen.calls().push(call);
+            }
+            if seen.is_shut() || to_docker.write_all(&buffer[..count]).await.is_err() {
+                return;
+            }
+        }
+        let _ = to_docker.shutdown().await;
+        std::future::pending::<()>().await;
+    };
+    let downwards = async {
+        let mut buffer = vec![0; 64 << 10];
+        while let Ok(count @ 1..) = from_docker.read(&mut buffer).await {
+            if seen.is_shut() || to_client.write_all(&buffer[..count]).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = upwards => {}
+        () = downwards => {}
+    }
+}
+
+fn request_line(bytes: &[u8]) -> Option<String> {
+    let line = bytes.split(|&byte| byte == b'\r').next()?;
+    let line = std::str::from_utf8(line).ok()?;
+    line.strip_suffix(" HTTP/1.1").map(str::to_owned)
+}

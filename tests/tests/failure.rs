@@ -1,0 +1,210 @@
+//! What breaks, what the client is told of it, and that it passes.
+#![allow(clippy::unwrap_used)]
+
+use std::time::{Duration, Instant};
+
+use bollard::query_parameters::RemoveImageOptionsBuilder;
+use corefn_tests::{Answer, Builder, Home, probe, wait_until};
+
+const LONG: Duration = Duration::from_secs(10);
+
+fn builder(name: &str) -> Builder {
+    Home::builder(name).start_timeout("2s")
+}
+
+async fn at_once(home: &Home, target: &str, count: usize) -> Vec<Answer> {
+    let requests: Vec<_> = (0..count)
+        .map(|_| tokio::spawn(home.get(target).send()))
+        .collect();
+    let mut answers = Vec::new();
+    for request in requests {
+        answers.push(request.await.unwrap().unwrap());
+    }
+    answers
+}
+
+fn said(answer: &Answer) -> (u16, Option<&str>) {
+    (answer.status, answer.error())
+}
+
+/// The containers that are left of a function, once a failed start has been tidied up.
+async fn nothing_left(home: &Home, function: &str) {
+    wait_until("the failed container is removed", LONG, async || {
+        home.instances(function).await.is_empty()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn function_that_exits_fails_all_who_wait_at_once() {
+    let home = Home::start("exits").await;
+    home.deploy("demo/hello", probe::misbehaving("exit")).await;
+    let events = home.events().await;
+    let begin = Instant::now();
+    for answer in at_once(&home, "/demo/hello/x", 20).await {
+        assert_eq!(
+            said(&answer),
+            (502, Some("function-exited")),
+            "{}",
+            answer.text()
+        );
+    }
+    assert!(
+        begin.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begin.elapsed()
+    );
+    assert_eq!(events.created("demo/hello").await, 1);
+    nothing_left(&home, "demo/hello").await;
+    let log = home.error_log();
+    assert!(log.contains("exited with code 3"), "{log}");
+    assert_eq!(
+        log.matches("the probe exits on purpose").count(),
+        1,
+        "its output is told once"
+    );
+}
+
+#[tokio::test]
+async fn function_that_does_not_listen_is_given_up() {
+    let home = builder("deaf").start().await;
+    for mode in ["never-listen", "wrong-port", "loopback"] {
+        let function = format!("demo/{mode}");
+        home.deploy(&function, probe::misbehaving(mode)).await;
+        let begin = Instant::now();
+        let answer = home.get(&format!("/{function}/x")).await;
+        let took = begin.elapsed();
+        assert_eq!(
+            said(&answer),
+            (504, Some("function-not-listening")),
+            "{mode}"
+        );
+        assert!((2000..3500).contains(&took.as_millis()), "{mode}: {took:?}");
+        nothing_left(&home, &function).await;
+    }
+    let log = home.error_log();
+    assert!(
+        log.contains("listen on 0.0.0.0 and the port in $PORT"),
+        "{log}"
+    );
+    assert!(log.contains("the probe will not listen"), "{log}");
+}
+
+#[tokio::test]
+async fn full_queue_refuses() {
+    let home = Home::builder("queue").queue(3).start().await;
+    home.deploy("demo/hello", probe::misbehaving("slow-start:2000"))
+        .await;
+    let answers = at_once(&home, "/demo/hello/x", 20).await;
+    let (served, refused): (Vec<_>, Vec<_>) =
+        answers.iter().partition(|answer| answer.status == 200);
+    for answer in &refused {
+        assert_eq!(said(answer), (503, Some("queue-full")), "{}", answer.text());
+        assert_eq!(answer.header("retry-after"), Some("1"));
+    }
+    assert_eq!((served.len(), refused.len()), (3, 17));
+    // Warm, nobody waits.
+    assert!(
+        at_once(&home, "/demo/hello/x", 20)
+            .await
+            .iter()
+            .all(|answer| answer.status == 200)
+    );
+}
+
+#[tokio::test]
+async fn client_that_goes_away_while_it_waits_leaves_its_place() {
+    let home = Home::builder("leaves").queue(1).start().await;
+    home.deploy("demo/hello", probe::misbehaving("slow-start:4000"))
+        .await;
+    let waits = tokio::spawn(home.get("/demo/hello/x").send());
+    wait_until("a request waits", Duration::from_secs(3), async || {
+        home.store
+            .is_starting(&"demo/hello".parse().unwrap())
+            .await
+            .unwrap()
+    })
+    .await;
+    assert_eq!(
+        said(&home.get("/demo/hello/x").await),
+        (503, Some("queue-full"))
+    );
+    waits.abort();
+    wait_until("its place is free", Duration::from_secs(2), async || {
+        let request = home
+            .get("/demo/hello/x")
+            .patience(Duration::from_millis(300));
+        // No answer: it waits, in the place.
+        request.send().await.is_err()
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let answer = home.get("/demo/hello/x").await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+#[tokio::test]
+async fn start_goes_on_when_the_client_has_gone() {
+    let home = Home::start("gone").await;
+    home.deploy("demo/hello", probe::misbehaving("slow-start:1500"))
+        .await;
+    let events = home.events().await;
+    let request = home
+        .get("/demo/hello/x")
+        .patience(Duration::from_millis(300));
+    assert!(request.send().await.is_err());
+    wait_until("the instance gets ready all the same", LONG, async || {
+        !home.store.instances().await.unwrap().is_empty()
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(home.get("/demo/hello/x").await.status, 200);
+    assert_eq!(events.created("demo/hello").await, 1);
+}
+
+#[tokio::test]
+async fn missing_image() {
+    let home = builder("image").start().await;
+    let deployment = home.deploy("demo/hello", probe::config()).await;
+    let force = RemoveImageOptionsBuilder::default().force(true).build();
+    let client = home.docker.client().await.unwrap();
+    let id = client
+        .inspect_image(&deployment.image)
+        .await
+        .unwrap()
+        .id
+        .unwrap();
+    client.remove_image(&id, Some(force), None).await.unwrap();
+    let answer = home.get("/demo/hello/x").await;
+    assert_eq!(said(&answer), (502, Some("image-missing")));
+    let log = home.error_log();
+    assert!(
+        log.contains(&deployment.image) && log.contains("push the repository again"),
+        "{log}"
+    );
+}
+
+#[tokio::test]
+async fn clients_that_go_away_while_they_send_and_wait() {
+    let home = Home::builder("sendaway").queue(4).start().await;
+    home.deploy("demo/hello", probe::misbehaving("slow-start:1500"))
+        .await;
+    for _ in 0..20 {
+        let mut connection = home.client().connect().await;
+        connection
+            .write(
+                "POST /demo/hello/upload/x HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\nhalf",
+            )
+            .await;
+    }
+    // All of them have left: the queue of four has room.
+    wait_until("their places are free", LONG, async || {
+        home.get("/demo/hello/x").await.status == 200
+    })
+    .await;
+    assert_eq!(
+        home.error_log().matches("started instance").count(),
+        1,
+        "it was started again"
+    );
+}

@@ -1,0 +1,197 @@
+//! Nothing idle stays, and nothing busy is stopped.
+#![allow(clippy::unwrap_used)]
+
+use std::time::{Duration, Instant};
+
+use corefn_core::config::FunctionConfig;
+use corefn_tests::{Home, probe, wait_until};
+use hyper::Method;
+
+/// The cleaner's own interval between rounds.
+const ROUND: Duration = Duration::from_secs(5);
+
+/// What stopping a container may take.
+const SLACK: Duration = Duration::from_secs(3);
+
+fn idle(seconds: u64) -> FunctionConfig {
+    FunctionConfig {
+        idle_ms: Some(seconds * 1000),
+        ..probe::config()
+    }
+}
+
+/// Waits for the end of a function's last container; returns when it was.
+async fn gone(home: &Home, function: &str, patience: Duration) -> Instant {
+    wait_until(&format!("{function} is stopped"), patience, async || {
+        home.instances(function).await.is_empty()
+    })
+    .await;
+    Instant::now()
+}
+
+async fn count(home: &Home, function: &str) -> usize {
+    home.instances(function).await.len()
+}
+
+#[tokio::test]
+async fn idle_function_is_stopped_within_a_round() {
+    let mut home = Home::start("idle").await;
+    home.start_cleaner(None);
+    home.deploy("demo/hello", idle(3)).await;
+    assert_eq!(home.get("/demo/hello/x").await.status, 200);
+    let last = Instant::now();
+    let took = gone(&home, "demo/hello", Duration::from_secs(20)).await - last;
+    assert!(
+        took >= Duration::from_secs(3),
+        "stopped {took:?} after its last work"
+    );
+    assert!(
+        took <= Duration::from_secs(3) + ROUND + SLACK,
+        "stopped only {took:?} after its last work"
+    );
+    assert_eq!(home.get("/demo/hello/x").await.status, 200);
+    assert_eq!(home.accesses(2).await[1].start, "cold");
+}
+
+#[tokio::test]
+async fn default_idle_time_is_a_minute() {
+    let mut home = Home::start("minute").await;
+    home.start_cleaner(None);
+    let config = FunctionConfig {
+        idle_ms: None,
+        ..probe::config()
+    };
+    home.deploy("demo/hello", config).await;
+    assert_eq!(home.get("/demo/hello/x").await.status, 200);
+    let last = Instant::now();
+    let took = gone(&home, "demo/hello", Duration::from_secs(80)).await - last;
+    let minute = Duration::from_secs(60);
+    assert!(took >= minute && took <= minute + ROUND + SLACK, "{took:?}");
+}
+
+#[tokio::test]
+async fn idle_time_of_the_location_is_for_functions_that_set_none() {
+    let mut home = Home::builder("location").idle("2s").start().await;
+    home.start_cleaner(Some(1));
+    let config = FunctionConfig {
+        idle_ms: None,
+        ..probe::config()
+    };
+    home.deploy("demo/none", config).await;
+    home.deploy("demo/own", idle(30)).await;
+    assert_eq!(home.get("/demo/none/x").await.status, 200);
+    assert_eq!(home.get("/demo/own/x").await.status, 200);
+    gone(&home, "demo/none", Duration::from_secs(2) + ROUND + SLACK).await;
+    assert_eq!(count(&home, "demo/own").await, 1);
+}
+
+#[tokio::test]
+async fn request_of_90_seconds_survives() {
+    let mut home = Home::start("ninety").await;
+    home.start_cleaner(None);
+    home.deploy("demo/hello", idle(5)).await;
+    let request = home
+        .get("/demo/hello/sleep/90000")
+        .patience(Duration::from_secs(120));
+    let answer = request.await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, "slept\n"));
+    assert_eq!(count(&home, "demo/hello").await, 1, "it is not idle yet");
+    gone(&home, "demo/hello", Duration::from_secs(5) + ROUND + SLACK).await;
+}
+
+#[tokio::test]
+async fn busy_functions_outlive_their_idle_time() {
+    let mut home = Home::start("busy").await;
+    home.start_cleaner(Some(1));
+    for function in ["request", "stream", "upgrade", "upload", "idle"] {
+        home.deploy(&format!("demo/{function}"), idle(2)).await;
+    }
+    let request = tokio::spawn(home.get("/demo/request/sleep/12000").send());
+    let stream = tokio::spawn(home.get("/demo/stream/stream/5/3000").send());
+    let (upload, mut body) = home
+        .client()
+        .request(Method::POST, "/demo/upload/upload/slow")
+        .upload();
+    let upload = tokio::spawn(upload.send());
+    body.send("first").await.unwrap();
+    let mut upgrade = home.client().connect().await;
+    upgrade
+        .write("GET /demo/upgrade/ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+        .await;
+    assert_eq!(upgrade.head().await.status, 101);
+    let busy = ["request", "stream", "upgrade", "upload"].map(|name| format!("demo/{name}"));
+    for function in &busy {
+        wait_until("it runs", Duration::from_secs(10), async || {
+            count(&home, function).await == 1
+        })
+        .await;
+    }
+    let began = home.error_log().matches("started instance").count();
+    assert_eq!(home.get("/demo/idle/x").await.status, 200);
+
+    gone(&home, "demo/idle", Duration::from_secs(2) + SLACK * 2).await;
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(7) {
+        for function in &busy {
+            assert_eq!(
+                count(&home, function).await,
+                1,
+                "{function} was stopped while busy"
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    upgrade.write("still there").await;
+    assert_eq!(upgrade.read(11).await, b"still there");
+    body.send(" last").await.unwrap();
+    drop(body);
+    assert_eq!(upload.await.unwrap().unwrap().json()["length"], 10);
+    assert_eq!(request.await.unwrap().unwrap().text(), "slept\n");
+    assert_eq!(stream.await.unwrap().unwrap().text().lines().count(), 5);
+    assert_eq!(
+        home.error_log().matches("started instance").count(),
+        began + 1,
+        "one was replaced"
+    );
+
+    drop(upgrade);
+    for function in &busy {
+        gone(&home, function, Duration::from_secs(2) + ROUND + SLACK).await;
+    }
+}
+
+#[tokio::test]
+async fn mixed_requests_leave_no_count_behind() {
+    let mut home = Home::start("leaks").await;
+    home.deploy("demo/hello", idle(3)).await;
+    assert_eq!(home.get("/demo/hello/x").await.status, 200);
+    let mut clients = tokio::task::JoinSet::new();
+    for client in 0..8 {
+        let to = home.client();
+        clients.spawn(async move {
+            for number in 0..250 {
+                match (client + number) % 6 {
+                    // Clients that go away in the middle.
+                    0 => drop(to.get("/demo/hello/stream/100/50").open().await.unwrap()),
+                    1 => {
+                        let gone = to.get("/demo/hello/sleep/500").patience(Duration::from_millis(5)).send();
+                        assert!(gone.await.is_err());
+                    }
+                    2 => {
+                        let mut connection = to.connect().await;
+                        connection
+                            .write("GET /demo/hello/ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+                            .await;
+                        assert_eq!(connection.head().await.status, 101);
+                    }
+                    3 => assert_eq!(to.get("/demo/hello/status/500").await.status, 500),
+                    4 => assert_eq!(to.post("/demo/hello/x", "body").await.status, 200),
+                    _ => assert_eq!(to.get("/unknown/x").await.status, 404),
+                }
+            }
+        });
+    }
+    clients.join_all().await;
+    home.start_cleaner(Some(1));
+    gone(&home, "demo/hello", Duration::from_secs(3) + ROUND + SLACK).await;
+}

@@ -1,0 +1,226 @@
+//! Redis and Docker that are away, hang or are empty.
+#![allow(clippy::unwrap_used)]
+
+use std::time::{Duration, Instant};
+
+use corefn_core::config::FunctionConfig;
+use corefn_tests::load::Load;
+use corefn_tests::{Answer, Home, probe, wait_until};
+
+const LONG: Duration = Duration::from_secs(10);
+
+fn said(answer: &Answer) -> (u16, Option<&str>) {
+    (answer.status, answer.error())
+}
+
+#[tokio::test]
+async fn docker_that_is_not_there() {
+    let home = Home::builder("nodocker")
+        .docker_at("unix:///nonexistent/docker.sock")
+        .start()
+        .await;
+    let begin = Instant::now();
+    let answer = home.get("/demo/hello/x").await;
+    assert_eq!(said(&answer), (503, Some("docker-unavailable")));
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    assert!(
+        begin.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        begin.elapsed()
+    );
+    assert!(home.error_log().contains("/nonexistent/docker.sock"));
+}
+
+#[tokio::test]
+async fn docker_that_goes_away_and_comes_back() {
+    let home = Home::builder("dockerback").docker_proxy().start().await;
+    home.deploy("demo/warm", probe::config()).await;
+    home.deploy("demo/cold", probe::config()).await;
+    assert_eq!(home.get("/demo/warm/x").await.status, 200);
+    home.proxy().shut();
+    let begin = Instant::now();
+    let answer = home.get("/demo/cold/x").await;
+    assert_eq!(said(&answer), (503, Some("docker-unavailable")));
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    assert!(
+        begin.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        begin.elapsed()
+    );
+    assert_eq!(
+        home.get("/demo/warm/x").await.status,
+        200,
+        "warm functions go on"
+    );
+    home.proxy().reopen();
+    assert_eq!(
+        home.get("/demo/cold/x").await.status,
+        200,
+        "the very next request finds it"
+    );
+}
+
+#[tokio::test]
+async fn redis_that_is_not_there_at_the_start() {
+    let mut home = Home::builder("noredis").without_nginx().start().await;
+    home.deploy("demo/hello", probe::config()).await;
+    home.redis.stop().await;
+    home.start_nginx().await;
+    for path in ["/demo/hello/x", "/unknown/function"] {
+        let begin = Instant::now();
+        let answer = home.get(path).await;
+        assert_eq!(said(&answer), (503, Some("redis-unavailable")), "{path}");
+        assert_eq!(answer.header("retry-after"), Some("1"));
+        assert!(
+            begin.elapsed() < Duration::from_secs(3),
+            "{:?}",
+            begin.elapsed()
+        );
+    }
+    // It comes back empty: what is deployed is in the images.
+    home.redis.start().await;
+    wait_until("the router finds it", Duration::from_secs(5), async || {
+        home.get("/demo/hello/x").await.status == 200
+    })
+    .await;
+    assert_eq!(
+        said(&home.get("/unknown/function").await),
+        (404, Some("unknown-function"))
+    );
+}
+
+#[tokio::test]
+async fn warm_functions_do_without_redis() {
+    let mut home = Home::start("redisgone").await;
+    home.start_cleaner(Some(1));
+    let deployment = home.deploy("demo/hello", probe::config()).await;
+    assert_eq!(home.get("/demo/hello/x").await.status, 200);
+    let load = Load::start(home.client(), "/demo/hello/status/200", 4);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    home.redis.kill().await;
+    // Longer than a lease.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(
+        said(&home.get("/unknown/function").await),
+        (404, Some("unknown-function"))
+    );
+    home.redis.start().await;
+    wait_until("the index is rebuilt", LONG, async || {
+        let deployments = home.store.deployments().await.unwrap_or_default();
+        let instances = home.store.instances().await.unwrap_or_default();
+        deployments == [deployment.clone()] && instances.len() == 1
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let report = load.finish().await;
+    assert!(
+        report.failed.is_empty(),
+        "{} of {}: {:?}",
+        report.failed.len(),
+        report.answered,
+        report.failed.first()
+    );
+    assert_eq!(
+        home.error_log().matches("started instance").count(),
+        1,
+        "what was busy was stopped"
+    );
+    wait_until("it is stopped when it is idle", LONG * 2, async || {
+        home.instances("demo/hello").await.is_empty()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn emptied_redis_is_filled_from_docker() {
+    let mut home = Home::start("flush").await;
+    home.start_cleaner(Some(1));
+    let one = home.deploy("demo/one", probe::config()).await;
+    let two = home.deploy("demo/two", probe::config()).await;
+    assert_eq!(home.get("/demo/one/x").await.status, 200);
+    let load = Load::start(home.client(), "/demo/one/status/200", 2);
+    home.redis.command::<String>(&["FLUSHALL"]).await;
+    assert_eq!(
+        home.get("/demo/two/x").await.status,
+        200,
+        "a cold start right after it"
+    );
+    wait_until("the index is rebuilt", LONG, async || {
+        let mut deployments = home.store.deployments().await.unwrap();
+        deployments.sort_by(|a, b| a.function.cmp(&b.function));
+        home.store.has_index().await.unwrap() && deployments == [one.clone(), two.clone()]
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let report = load.finish().await;
+    assert!(
+        report.failed.is_empty(),
+        "{} of {}: {:?}",
+        report.failed.len(),
+        report.answered,
+        report.failed.first()
+    );
+    assert_eq!(
+        home.instances("demo/one").await.len(),
+        1,
+        "what was busy was stopped"
+    );
+    // A router that starts now knows the same.
+    home.reload().await;
+    assert_eq!(home.get("/demo/two/x").await.status, 200);
+    assert_eq!(
+        said(&home.get("/unknown/x").await),
+        (404, Some("unknown-function"))
+    );
+}
+
+#[tokio::test]
+async fn redis_that_hangs_does_not_hold_up_warm_requests() {
+    let mut home = Home::start("redishangs").await;
+    let config = FunctionConfig {
+        idle_ms: Some(10_000),
+        ..probe::config()
+    };
+    home.deploy("demo/hello", config).await;
+    assert_eq!(home.get("/demo/hello/x").await.status, 200);
+    home.redis.hang();
+    // Longer than the lease: the router must find out that it can't be renewed, and go on.
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(12) {
+        let asked = Instant::now();
+        assert_eq!(
+            home.get("/demo/hello/x").await.status,
+            200,
+            "after {:?}",
+            begin.elapsed()
+        );
+        assert!(
+            asked.elapsed() < Duration::from_millis(500),
+            "{:?}",
+            asked.elapsed()
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    home.redis.resume();
+}
+
+#[tokio::test]
+async fn redis_that_hangs_at_the_start() {
+    let mut home = Home::builder("hangsfirst").without_nginx().start().await;
+    home.deploy("demo/hello", probe::config()).await;
+    home.redis.hang();
+    home.start_nginx().await;
+    let begin = Instant::now();
+    let answer = home.get("/demo/hello/x").await;
+    assert_eq!(said(&answer), (503, Some("redis-unavailable")));
+    assert!(
+        begin.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begin.elapsed()
+    );
+    home.redis.resume();
+    wait_until("the router finds it", LONG, async || {
+        home.get("/demo/hello/x").await.status == 200
+    })
+    .await;
+}
