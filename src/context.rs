@@ -27,8 +27,9 @@ use crate::raw::now;
 use crate::waiting::Ticket;
 use crate::{CorefnModule, guard};
 
-/// How much longer than the runtime thread a request waits: the thread knows why it failed.
-const TIMER_SLACK: Duration = Duration::from_millis(500);
+/// How much longer than the runtime thread may take a request waits: the thread knows why it
+/// failed, and has the function's last output to fetch first.
+const TIMER_SLACK: Duration = Duration::from_secs(5);
 
 /// Where a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -58,7 +58,7 @@ pub unsafe extern "C" fn init(
         let (r, upstream) = unsafe { (&*r, &mut *(*r).upstream) };
         let Some(context) = Context::find(r).filter(|context| context.peer().is_some()) else {
             let text = format!(
-                "an upstream with {} is used where {} is off: write {0} on in the location",
+                "an upstream with {} is used where {} is off: write {1} on in the location",
                 directive::INSTANCES.to_string_lossy(),
                 directive::COREFN.to_string_lossy()
             );

@@ -138,10 +138,6 @@ impl Worker {
             Update::Ready { instance, until } => self.ready(instance, until),
             Update::Gone(id) => self.table.borrow_mut().gone(id),
             Update::Outcome { function, result } => {
-                if let Err(failure) = &result {
-                    // Once for all who waited; each of them gets its answer.
-                    log::cycle(NGX_LOG_ERR, &format!("function {function}: {failure}"));
-                }
                 self.waiting
                     .outcome(&function, result.map(|(_, start)| start));
             }

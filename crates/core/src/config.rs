@@ -49,7 +49,7 @@ impl Default for Limits {
         Self {
             memory: 256 << 20,
             nano_cpus: 1_000_000_000,
-            pids: 256,
+            pids: 512,
         }
     }
 }

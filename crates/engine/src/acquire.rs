@@ -19,6 +19,10 @@ use corefn_core::keys::{START_LOCK_RENEWAL, START_LOCK_TTL};
 /// How often one who waits looks again, in case the news of an instance got lost.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// How much longer than a start may take others wait for the news of it: the starter fetches the
+/// function's last output first.
+const REPORT: Duration = Duration::from_secs(2);
+
 /// Where leases and the starter's lock are kept: Redis.
 pub trait Ledger {
     /// Leases any ready instance of the deployment for `idle`.
@@ -70,13 +74,31 @@ pub enum Start {
     Cold,
 }
 
+/// Why there is no instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The cause.
+    pub failure: Failure,
+    /// Whether it was another starter's, who has told of it: then it is in that one's log.
+    pub told: bool,
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self {
+            failure,
+            told: false,
+        }
+    }
+}
+
 /// Gets a leased instance of `deployment` within `timeout`.
 ///
 /// `news` must have been subscribed to before the call, so that nothing that happens during it is
 /// missed. `token` is the starter's: unique to this call.
 ///
 /// # Errors
-/// [`Failure`] of the start, whoever made it, or [`ErrorCode::StartTimeout`].
+/// [`Refusal`] with the failure of the start, whoever made it, or [`ErrorCode::StartTimeout`].
 pub async fn acquire(
     ledger: &impl Ledger,
     launcher: &impl Launcher,
@@ -85,14 +107,14 @@ pub async fn acquire(
     token: &str,
     idle: Duration,
     timeout: Duration,
-) -> Result<(Instance, Start), Failure> {
+) -> Result<(Instance, Start), Refusal> {
     let deadline = Instant::now() + timeout;
     let mut start = Start::Warm;
     loop {
         if let Some(instance) = ledger.lease_any(deployment, idle).await? {
             return Ok((instance, start));
         }
-        if ledger.lock(deployment, token).await? {
+        if Instant::now() < deadline && ledger.lock(deployment, token).await? {
             // Between the look and the lock another starter may have finished.
             if let Some(instance) = ledger.lease_any(deployment, idle).await? {
                 let unneeded = Failure::new(ErrorCode::Internal, "an instance got ready meanwhile");
@@ -103,9 +125,9 @@ pub async fn acquire(
             return Ok((instance, Start::Cold));
         }
         start = Start::Cold;
-        wait_for_news(news, deployment, deadline).await?;
-        if Instant::now() >= deadline {
-            return Err(too_late(deployment, timeout));
+        wait_for_news(news, deployment, deadline + REPORT).await?;
+        if Instant::now() >= deadline + REPORT {
+            return Err(too_late(deployment, timeout).into());
         }
     }
 }
@@ -160,7 +182,7 @@ async fn wait_for_news(
     news: &mut Receiver<Event>,
     deployment: &Deployment,
     deadline: Instant,
-) -> Result<(), Failure> {
+) -> Result<(), Refusal> {
     let until = deadline.min(Instant::now() + LOOK_AGAIN);
     loop {
         let event = match timeout_at(until, news.recv()).await {
@@ -178,13 +200,19 @@ async fn wait_for_news(
             Event::Failed { function, failure }
                 if function == deployment.function && failure.code != ErrorCode::Internal =>
             {
-                return Err(failure);
+                return Err(Refusal {
+                    failure,
+                    told: true,
+                });
             }
             Event::Removed { function } if function == deployment.function => {
-                return Err(Failure::new(
-                    ErrorCode::UnknownFunction,
-                    format!("{function} was removed while a request waited for it"),
-                ));
+                return Err(Refusal {
+                    failure: Failure::new(
+                        ErrorCode::UnknownFunction,
+                        format!("{function} was removed while a request waited for it"),
+                    ),
+                    told: true,
+                });
             }
             _ => {}
         }

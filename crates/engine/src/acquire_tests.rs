@@ -56,6 +56,7 @@ impl World {
             timeout,
         )
         .await
+        .map_err(|refusal| refusal.failure)
     }
 }
 

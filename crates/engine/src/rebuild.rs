@@ -45,6 +45,18 @@ pub async fn rebuild(
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
+    let filled = fill(store, docker, token, idle).await;
+    // Whoever tries next, after a failure, need not wait until the lock has expired.
+    store.release_rebuild(token).await?;
+    filled.map(|()| true)
+}
+
+async fn fill(
+    store: &Store,
+    docker: &Docker,
+    token: &str,
+    idle: Duration,
+) -> Result<(), RebuildError> {
     for image in docker.images().await? {
         if image.current {
             match store.deploy(&image.deployment).await {
@@ -59,8 +71,7 @@ pub async fn rebuild(
             store.register(&instance, None, idle).await?;
         }
     }
-    store.set_index(token).await?;
-    Ok(true)
+    Ok(store.set_index(token).await?)
 }
 
 /// The instance that a container's labels describe.

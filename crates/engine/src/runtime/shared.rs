@@ -13,7 +13,7 @@ use corefn_core::instance::{Instance, InstanceId};
 use corefn_core::lease::relied_until;
 
 use super::{Gauges, Level, Outbox, Update};
-use crate::acquire::{Launcher, Ledger, Start, acquire};
+use crate::acquire::{Launcher, Ledger, Refusal, Start, acquire};
 use crate::clock;
 use crate::docker::Docker;
 use crate::start::{random_id, start};
@@ -117,7 +117,7 @@ impl Shared {
         let shared = self.clone();
         let function = deployment.function.clone();
         let work = tokio::spawn(async move {
-            let token = format!("{:?}", random_id()?);
+            let token = random_id()?.to_string();
             let mut news = shared.news.subscribe();
             let sent = clock::now();
             let got = acquire(
@@ -141,11 +141,7 @@ impl Shared {
                     shared.ready(&instance, ttl, sent);
                     Ok((instance.id, start))
                 }
-                Err(failure) if failure.code == ErrorCode::RedisUnavailable => shared
-                    .acquire_without_redis(&deployment.function, &deployment)
-                    .await
-                    .ok_or(failure),
-                Err(failure) => Err(failure),
+                Err(refusal) => shared.refused(&deployment, refusal).await,
             }
         });
         let outbox = self.outbox.clone();
@@ -160,17 +156,31 @@ impl Shared {
         });
     }
 
+    /// Logs a failure, once on the host for all who wait: only by whoever met it. That Redis is
+    /// out of reach is logged where its events are listened for.
+    async fn refused(
+        &self,
+        deployment: &Deployment,
+        refusal: Refusal,
+    ) -> Result<(InstanceId, Start), Failure> {
+        let Refusal { failure, told } = refusal;
+        if failure.code == ErrorCode::RedisUnavailable {
+            return self.acquire_without_redis(deployment).await.ok_or(failure);
+        }
+        if !told {
+            let function = &deployment.function;
+            self.log(Level::Error, format!("function {function}: {failure}"));
+        }
+        Err(failure)
+    }
+
     /// While Redis is out of reach nothing can be fenced: an instance that was known and still
     /// runs may serve on.
-    async fn acquire_without_redis(
-        &self,
-        function: &FunctionName,
-        deployment: &Deployment,
-    ) -> Option<(InstanceId, Start)> {
+    async fn acquire_without_redis(&self, deployment: &Deployment) -> Option<(InstanceId, Start)> {
         let candidates: Vec<Instance> = self
             .known()
             .values()
-            .filter(|i| i.function == *function && i.revision == deployment.revision)
+            .filter(|i| i.function == deployment.function && i.revision == deployment.revision)
             .cloned()
             .collect();
         for instance in candidates {

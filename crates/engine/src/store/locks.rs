@@ -24,6 +24,16 @@ impl Store {
         self.take(&self.keys.rebuild_lock(), token).await
     }
 
+    /// Gives the lock of whoever rebuilds the index back.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn release_rebuild(&self, token: &str) -> Result<(), StoreError> {
+        let mut script = self.scripts.release.prepare_invoke();
+        script.key(self.keys.rebuild_lock()).arg(token);
+        self.invoke(&script).await
+    }
+
     /// Whether a start of the function is under way.
     ///
     /// # Errors

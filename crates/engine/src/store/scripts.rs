@@ -9,6 +9,7 @@ pub(super) struct Scripts {
     pub renew: Script,
     pub lock: Script,
     pub unlock: Script,
+    pub release: Script,
     pub register: Script,
     pub fence: Script,
     pub drain: Script,
@@ -24,6 +25,7 @@ impl Default for Scripts {
             renew: Script::new(RENEW),
             lock: Script::new(LOCK),
             unlock: Script::new(UNLOCK),
+            release: Script::new(RELEASE),
             register: Script::new(REGISTER),
             fence: Script::new(FENCE),
             drain: Script::new(DRAIN),
@@ -100,6 +102,11 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then
   redis.call('DEL', KEYS[1])
   redis.call('PUBLISH', KEYS[2], ARGV[2])
 end
+";
+
+/// KEYS lock; ARGV token.
+const RELEASE: &str = r"
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 ";
 
 /// KEYS instances, ready, lease, lock, events; ARGV instance, record, TTL, token or '', event.
