@@ -126,7 +126,14 @@ async fn busy_functions_outlive_their_idle_time() {
         })
         .await;
     }
-    let began = home.error_log().matches("started instance").count();
+    // A container runs a little before its start is told.
+    let began = busy.len();
+    wait_until(
+        "their starts are told",
+        Duration::from_secs(10),
+        async || home.error_log().matches("started instance").count() == began,
+    )
+    .await;
     assert_eq!(home.get("/demo/idle/x").await.status, 200);
 
     gone(&home, "demo/idle", Duration::from_secs(2) + SLACK * 2).await;
