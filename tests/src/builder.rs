@@ -19,7 +19,6 @@ pub struct Builder {
     pub(crate) name: String,
     pub(crate) conf: Conf,
     pub(crate) access: Access,
-    pub(crate) redis: bool,
     pub(crate) nginx: bool,
     pub(crate) alerts: bool,
 }
@@ -41,7 +40,6 @@ impl Builder {
                 docker: docker::URL.to_owned(),
             },
             access: Access::Direct,
-            redis: true,
             nginx: true,
             alerts: false,
         }
@@ -126,13 +124,6 @@ impl Builder {
     pub fn without_module(mut self) -> Self {
         self.conf.module = false;
         self.without_functions()
-    }
-
-    /// Redis doesn't run until the test starts it.
-    #[must_use]
-    pub fn without_redis(mut self) -> Self {
-        self.redis = false;
-        self
     }
 
     /// nginx doesn't run until the test starts it.

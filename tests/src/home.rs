@@ -78,9 +78,7 @@ impl Home {
         let mut conf = builder.conf;
         let mut redis = Redis::new(&folder);
         conf.redis = redis.url();
-        if builder.redis {
-            redis.start().await;
-        }
+        redis.start().await;
         let proxy = match builder.access {
             builder::Access::Direct => None,
             builder::Access::Proxied => Some(Proxy::open(&folder)),

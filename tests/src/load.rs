@@ -23,6 +23,23 @@ pub struct Report {
     pub failed: Vec<String>,
 }
 
+impl Report {
+    /// Fails the test unless every request was answered with 200.
+    ///
+    /// # Panics
+    /// With the first failure.
+    #[track_caller]
+    pub fn assert_all_answered(&self) {
+        assert!(
+            self.failed.is_empty(),
+            "{} of {}: {:?}",
+            self.failed.len(),
+            self.answered,
+            self.failed.first()
+        );
+    }
+}
+
 impl Load {
     /// Starts `clients` clients, which GET the target, each request on a connection of its own.
     pub fn start(client: Client, target: &str, clients: usize) -> Self {

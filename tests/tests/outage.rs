@@ -113,13 +113,7 @@ async fn warm_functions_do_without_redis() {
     .await;
     tokio::time::sleep(Duration::from_secs(6)).await;
     let report = load.finish().await;
-    assert!(
-        report.failed.is_empty(),
-        "{} of {}: {:?}",
-        report.failed.len(),
-        report.answered,
-        report.failed.first()
-    );
+    report.assert_all_answered();
     assert_eq!(
         home.error_log().matches("started instance").count(),
         1,
@@ -153,13 +147,7 @@ async fn emptied_redis_is_filled_from_docker() {
     .await;
     tokio::time::sleep(Duration::from_secs(5)).await;
     let report = load.finish().await;
-    assert!(
-        report.failed.is_empty(),
-        "{} of {}: {:?}",
-        report.failed.len(),
-        report.answered,
-        report.failed.first()
-    );
+    report.assert_all_answered();
     assert_eq!(
         home.instances("demo/one").await.len(),
         1,

@@ -60,13 +60,7 @@ async fn reloads_under_load_lose_no_request() {
     }
     let (quick, slow) = (quick.finish().await, slow.finish().await);
     for report in [quick, slow] {
-        assert!(
-            report.failed.is_empty(),
-            "{} of {}: {:?}",
-            report.failed.len(),
-            report.answered,
-            report.failed.first()
-        );
+        report.assert_all_answered();
     }
     for worker in home.nginx.workers() {
         assert_eq!(process::threads(worker), THREADS);

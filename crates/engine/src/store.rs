@@ -102,14 +102,6 @@ impl Store {
         open(url).map(|_| ())
     }
 
-    /// Checks that Redis answers.
-    ///
-    /// # Errors
-    /// [`StoreError::Failed`] when it doesn't.
-    pub async fn ping(&self) -> Result<(), StoreError> {
-        self.command(&redis::cmd("PING")).await
-    }
-
     /// The installation's keys.
     pub fn keys(&self) -> &Keys {
         &self.keys
