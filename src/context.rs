@@ -19,12 +19,15 @@ use ngx::ffi::{
 use ngx::http::HttpModule;
 
 use corefn_core::error::ErrorCode;
+use corefn_core::function::Deployment;
 use corefn_core::table::{Function, Peer};
 use corefn_engine::acquire::Start;
 
 use crate::peer::Seat;
 use crate::raw::now;
 use crate::waiting::Ticket;
+use crate::worker::Worker;
+use crate::zone::Slot;
 use crate::{CorefnModule, guard};
 
 /// How much longer than the runtime thread may take a request waits: the thread knows why it
@@ -60,8 +63,18 @@ pub struct Context {
     waited: Cell<u64>,
     grant: RefCell<Option<Grant>>,
     ticket: RefCell<Option<Ticket>>,
+    place: RefCell<Option<Place>>,
     since: Cell<u64>,
     timer: RefCell<ngx_event_t>,
+}
+
+/// One of the requests that are under way at a function that takes only so many.
+struct Place(Slot);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.end(now());
+    }
 }
 
 /// Work that is under way at an instance.
@@ -135,6 +148,7 @@ impl Context {
             waited: Cell::new(0),
             grant: RefCell::default(),
             ticket: RefCell::default(),
+            place: RefCell::default(),
             since: Cell::new(0),
             // SAFETY: all zeros are an event that is not set.
             timer: RefCell::new(unsafe { std::mem::zeroed() }),
@@ -156,6 +170,7 @@ impl Context {
     fn reset(&self) {
         self.grant.take();
         self.ticket.take();
+        self.place.take();
         self.stop_timer();
         self.function.take();
         self.attempts.set(0);
@@ -172,6 +187,21 @@ impl Context {
         peer.slot.slot.begin();
         self.grant.replace(Some(Grant(peer)));
         self.state.set(State::Granted);
+    }
+
+    /// Counts the request, until it ends, among those that are under way at its function, if that
+    /// takes only so many.
+    ///
+    /// # Errors
+    /// [`ErrorCode::TooManyRequests`].
+    pub fn enter(&self, worker: &Worker, deployment: &Deployment) -> Result<(), ErrorCode> {
+        if let Some(most) = deployment.config.limits.requests
+            && self.place.borrow().is_none()
+        {
+            let slot = worker.enter(&deployment.function, most)?;
+            self.place.replace(Some(Place(slot)));
+        }
+        Ok(())
     }
 
     /// How many milliseconds the request waited for an instance, in all.

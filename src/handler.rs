@@ -75,7 +75,7 @@ fn decide(
         if let Some(failure) = &*worker.unavailable.borrow() {
             return Err(failure.code);
         }
-        let ticket = worker.waiting.join_table(context);
+        let ticket = worker.waiting.join_table(worker, context)?;
         context.suspend(r, ticket, conf.start_timeout())?;
         return Ok(Step::Wait);
     }
@@ -83,6 +83,7 @@ fn decide(
     context.function.replace(Some(function.clone()));
     context.prefix.set(prefix);
     check_path(r, &function, prefix)?;
+    context.enter(worker, &function.deployment)?;
     let idle = function.deployment.config.idle(conf.idle());
     let now = raw::now();
     let peer = function.pick(|seat| seat.slot.until() > now, |seat| seat.slot.load());

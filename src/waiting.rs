@@ -5,13 +5,18 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::ptr::NonNull;
+
+use ngx::ffi::NGX_LOG_WARN;
 
 use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::function::FunctionName;
+use corefn_core::names::directive;
 use corefn_engine::acquire::Start;
 
 use crate::context::Context;
+use crate::log;
 use crate::raw::now;
 use crate::worker::{self, Worker};
 use crate::zone::Slot;
@@ -28,7 +33,8 @@ pub struct Waiting {
 /// A request's place among those who wait; dropping it leaves the place.
 pub struct Ticket {
     number: u64,
-    slot: Option<Slot>,
+    /// Where it counts: among all who wait on the host, and among those who wait for its function.
+    places: [Option<Slot>; 2],
 }
 
 impl Drop for Ticket {
@@ -36,18 +42,21 @@ impl Drop for Ticket {
         if let Some(worker) = worker::get() {
             worker.waiting.requests.borrow_mut().remove(&self.number);
         }
-        if let Some(slot) = &self.slot {
-            slot.end(now());
+        for place in self.places.iter().flatten() {
+            place.end(now());
         }
     }
 }
 
 impl Waiting {
     /// A request waits until the table is filled.
-    pub fn join_table(&self, context: &Context) -> Ticket {
-        let ticket = self.ticket(context, None);
-        self.for_table.borrow_mut().push(ticket.number);
-        ticket
+    ///
+    /// # Errors
+    /// [`ErrorCode::QueueFull`] when as many wait on this host as may.
+    pub fn join_table(&self, worker: &Worker, context: &Context) -> Result<Ticket, ErrorCode> {
+        let ticket = self.ticket(context, [Some(host_place(worker)?), None]);
+        self.add(&mut self.for_table.borrow_mut(), ticket.number);
+        Ok(ticket)
     }
 
     /// A request waits for an instance of a function, of which at most `queue` may do so on this
@@ -55,7 +64,7 @@ impl Waiting {
     /// be asked for.
     ///
     /// # Errors
-    /// [`ErrorCode::QueueFull`].
+    /// [`ErrorCode::QueueFull`], also when as many wait on this host in all as may.
     pub fn join(
         &self,
         worker: &Worker,
@@ -63,18 +72,16 @@ impl Waiting {
         context: &Context,
         queue: u32,
     ) -> Result<(Ticket, bool), ErrorCode> {
+        let host = host_place(worker)?;
         let slot = worker.lane.function(function).ok_or(ErrorCode::QueueFull)?;
         if slot.load() >= queue {
-            return Err(ErrorCode::QueueFull);
+            let (who, limit) = (format!("for {function}"), directive::QUEUE);
+            return Err(full(&slot, &who, queue, limit));
         }
-        slot.begin();
-        let ticket = self.ticket(context, Some(slot));
+        let ticket = self.ticket(context, [Some(host), Some(slot)]);
         let mut queues = self.for_function.borrow_mut();
         let first = !queues.contains_key(function);
-        queues
-            .entry(function.clone())
-            .or_default()
-            .push(ticket.number);
+        self.add(queues.entry(function.clone()).or_default(), ticket.number);
         Ok((ticket, first))
     }
 
@@ -97,13 +104,27 @@ impl Waiting {
         );
     }
 
-    fn ticket(&self, context: &Context, slot: Option<Slot>) -> Ticket {
+    /// Adds a request to a queue. Those who have left it are taken out when it would grow, so that
+    /// it is never much longer than most requests waited at once.
+    fn add(&self, queue: &mut Vec<u64>, number: u64) {
+        if queue.len() == queue.capacity() {
+            let requests = self.requests.borrow();
+            queue.retain(|number| requests.contains_key(number));
+            queue.reserve(queue.len().max(8));
+        }
+        queue.push(number);
+    }
+
+    fn ticket(&self, context: &Context, places: [Option<Slot>; 2]) -> Ticket {
+        for place in places.iter().flatten() {
+            place.begin();
+        }
         let number = self.next.get();
         self.next.set(number + 1);
         self.requests
             .borrow_mut()
             .insert(number, NonNull::from(context));
-        Ticket { number, slot }
+        Ticket { number, places }
     }
 
     /// Resumes requests one by one. Each may end others, which then aren't found any more.
@@ -116,4 +137,28 @@ impl Waiting {
             }
         }
     }
+}
+
+/// A place among all who wait on this host.
+fn host_place(worker: &Worker) -> Result<Slot, ErrorCode> {
+    let slot = worker.lane.host().ok_or(ErrorCode::QueueFull)?;
+    if slot.load() >= worker.host_queue {
+        return Err(full(
+            &slot,
+            "on this host",
+            worker.host_queue,
+            directive::HOST_QUEUE,
+        ));
+    }
+    Ok(slot)
+}
+
+/// Refuses a request, and tells of it once a minute.
+fn full(slot: &Slot, who: &str, most: u32, limit: &CStr) -> ErrorCode {
+    if slot.may_tell(now()) {
+        let limit = limit.to_string_lossy();
+        let text = format!("{most} requests wait {who}: {limit} allows no more, others get 503");
+        log::cycle(NGX_LOG_WARN, &text);
+    }
+    ErrorCode::QueueFull
 }

@@ -3,6 +3,7 @@
 //! All of it belongs to the event loop's thread.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -12,7 +13,8 @@ use ngx::ffi::{
 };
 use ngx::http::HttpModuleMainConf;
 
-use corefn_core::error::Failure;
+use corefn_core::error::{ErrorCode, Failure};
+use corefn_core::function::FunctionName;
 use corefn_core::instance::{Instance, InstanceId};
 use corefn_core::names::directive;
 use corefn_core::table::Table;
@@ -21,8 +23,8 @@ use corefn_engine::runtime::{Level, Runtime, Update};
 use crate::bridge::Bridge;
 use crate::peer::Seat;
 use crate::waiting::Waiting;
-use crate::zone::{self, Lane};
-use crate::{CorefnModule, log, signals};
+use crate::zone::{self, Lane, Slot};
+use crate::{CorefnModule, log, raw, signals};
 
 /// One worker's state. Fields are dropped in their order: the thread ends before the bridge it
 /// rings is closed.
@@ -38,6 +40,11 @@ pub struct Worker {
     pub filled: Cell<bool>,
     /// Why the table can't be filled, if it can't.
     pub unavailable: RefCell<Option<Failure>>,
+    /// The counts of functions that take only so many requests, as far as they were needed. What
+    /// is under way holds its count by itself, so an entry may go at any time.
+    pub limited: RefCell<HashMap<FunctionName, Slot>>,
+    /// How many requests may wait on this host in all.
+    pub host_queue: u32,
     /// This worker's part of the shared memory.
     pub lane: Lane,
 }
@@ -84,6 +91,8 @@ fn make(cycle: &ngx_cycle_t, main: &crate::conf::MainConf) -> Result<Worker, Str
         waiting: Waiting::default(),
         filled: Cell::new(false),
         unavailable: RefCell::default(),
+        limited: RefCell::default(),
+        host_queue: main.host_queue(),
         lane,
     })
 }
@@ -96,6 +105,7 @@ pub fn stop() {
         let worker = unsafe { Box::from_raw(worker) };
         // What is let go of here must be let go of before another process gets the lane.
         drop(worker.table.take());
+        drop(worker.limited.take());
         worker.lane.release();
     }
 }
@@ -123,6 +133,7 @@ impl Worker {
                 for (instance, until) in instances {
                     self.ready(instance, until);
                 }
+                self.limited.take();
                 self.filled.set(true);
                 self.unavailable.replace(None);
                 self.waiting.table_filled();
@@ -133,8 +144,14 @@ impl Worker {
                     self.waiting.table_failed(&failure);
                 }
             }
-            Update::Deployed(deployment) => self.table.borrow_mut().deployed(deployment),
-            Update::Removed(function) => self.table.borrow_mut().removed(&function),
+            Update::Deployed(deployment) => {
+                self.limited.borrow_mut().remove(&deployment.function);
+                self.table.borrow_mut().deployed(deployment);
+            }
+            Update::Removed(function) => {
+                self.limited.borrow_mut().remove(&function);
+                self.table.borrow_mut().removed(&function);
+            }
             Update::Ready { instance, until } => self.ready(instance, until),
             Update::Gone(id) => self.table.borrow_mut().gone(id),
             Update::Outcome { function, result } => {
@@ -150,6 +167,30 @@ impl Worker {
                 log::cycle(level, &text);
             }
         }
+    }
+
+    /// Counts a request among those that are under way at a function that takes only `most`.
+    ///
+    /// # Errors
+    /// [`ErrorCode::TooManyRequests`].
+    pub fn enter(&self, function: &FunctionName, most: u32) -> Result<Slot, ErrorCode> {
+        let mut limited = self.limited.borrow_mut();
+        let slot = match limited.get(function) {
+            Some(slot) => slot.clone(),
+            None => {
+                let slot = self.lane.requests(function);
+                let slot = slot.ok_or(ErrorCode::TooManyRequests)?;
+                limited.insert(function.clone(), slot.clone());
+                slot
+            }
+        };
+        // It counts before it looks, so that no two workers take the last place both.
+        slot.begin();
+        if slot.load() > most {
+            slot.end(raw::now());
+            return Err(ErrorCode::TooManyRequests);
+        }
+        Ok(slot)
     }
 
     fn ready(&self, instance: Instance, until: u64) {

@@ -10,6 +10,7 @@ mod memory;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ptr::NonNull;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -33,6 +34,9 @@ use ngx::http::HttpModule;
 
 /// The smallest zone: nginx's own minimum is eight pages; this holds some 400 slots.
 pub const MIN_SIZE: usize = 256 << 10;
+
+/// How long a slot's trouble isn't told of again.
+const TELLING_INTERVAL: u64 = 60_000;
 
 /// Declares the zone. nginx keeps it over a reload as long as name and size stay.
 pub fn declare(
@@ -117,10 +121,17 @@ impl Lane {
 
     /// The slot of those who wait for a function; none if the zone is full.
     pub fn function(&self, name: &FunctionName) -> Option<Slot> {
-        use std::hash::{DefaultHasher, Hash, Hasher};
-        let mut hasher = DefaultHasher::new();
-        name.hash(&mut hasher);
-        self.slot(hasher.finish() | FUNCTION_BIT, None)
+        self.slot(key("waiting", name), None)
+    }
+
+    /// The slot of all requests that are under way at a function; none if the zone is full.
+    pub fn requests(&self, name: &FunctionName) -> Option<Slot> {
+        self.slot(key("requests", name), None)
+    }
+
+    /// The slot of all who wait on the host; none if the zone is full.
+    pub fn host(&self) -> Option<Slot> {
+        self.slot(HOST_KEY, None)
     }
 
     /// Gives everything back.
@@ -149,8 +160,18 @@ impl Lane {
     }
 }
 
+/// The key of what is counted of a function; the same in all workers.
+fn key(what: &str, name: &FunctionName) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (what, name).hash(&mut hasher);
+    hasher.finish() | FUNCTION_BIT
+}
+
 /// Tells keys of functions from those of instances.
 const FUNCTION_BIT: u64 = 1 << 63;
+
+/// The key of all who wait on the host.
+const HOST_KEY: u64 = u64::MAX;
 
 /// A slot that this worker has attached to. The last one to let go frees it.
 #[derive(Clone)]
@@ -205,6 +226,17 @@ impl Slot {
             .slot(self.0.index)
             .until
             .fetch_max(until, Relaxed);
+    }
+
+    /// Whether to tell of something at `now` that is told of once in an interval: of all workers
+    /// that ask, one may. For slots of no instance, which have no lease to renew.
+    pub fn may_tell(&self, now: u64) -> bool {
+        let told = &self.0.memory.slot(self.0.index).renewed;
+        let last = told.load(Relaxed);
+        (last == 0 || now.saturating_sub(last) >= TELLING_INTERVAL)
+            && told
+                .compare_exchange(last, now.max(1), Relaxed, Relaxed)
+                .is_ok()
     }
 
     /// The idle time that the next renewal goes by, in milliseconds.

@@ -17,12 +17,14 @@ const DEFAULT_REDIS: &str = "redis://127.0.0.1:6379/0";
 const DEFAULT_DOCKER: &str = "unix:///var/run/docker.sock";
 const DEFAULT_ZONE: &str = "corefn";
 const DEFAULT_ZONE_SIZE: usize = 8 << 20;
+const DEFAULT_HOST_QUEUE: u32 = 16_384;
 
 /// Settings of the `http` level.
 pub struct MainConf {
     redis: Option<String>,
     docker: Option<String>,
     namespace: Option<String>,
+    host_queue: Option<u32>,
     /// The shared memory, once it is declared.
     pub zone: *mut ngx_shm_zone_t,
     /// Whether any location is for functions. Without one the module does nothing at all.
@@ -35,6 +37,7 @@ impl Default for MainConf {
             redis: None,
             docker: None,
             namespace: None,
+            host_queue: None,
             zone: std::ptr::null_mut(),
             used: false,
         }
@@ -52,6 +55,11 @@ impl MainConf {
             docker: or(&self.docker, DEFAULT_DOCKER),
             namespace: or(&self.namespace, DEFAULT_NAMESPACE),
         }
+    }
+
+    /// How many requests may wait on this host in all.
+    pub fn host_queue(&self) -> u32 {
+        self.host_queue.unwrap_or(DEFAULT_HOST_QUEUE)
     }
 
     /// Declares the shared memory if no directive did.
@@ -123,6 +131,41 @@ pub unsafe extern "C" fn set_zone(
             ));
         }
         main.zone = zone::declare(cf, text(&words[1])?, size as usize)?;
+        Ok(())
+    })
+}
+
+/// `corefn_host_queue NUMBER;` default `16384`.
+pub unsafe extern "C" fn set_host_queue(
+    cf: *mut ngx_conf_t,
+    _: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    set_number(cf, conf, |main| &mut main.host_queue, 0, "length")
+}
+
+/// Sets a whole number of 32 bits, `least` at the least; `what` is what it is called in errors.
+fn set_number(
+    cf: *mut ngx_conf_t,
+    conf: *mut c_void,
+    field: impl FnOnce(&mut MainConf) -> &mut Option<u32>,
+    least: u32,
+    what: &str,
+) -> *mut c_char {
+    set(cf, |_, words| {
+        // SAFETY: nginx passes the configuration that create_main_conf made.
+        let field = field(unsafe { &mut *conf.cast::<MainConf>() });
+        if field.is_some() {
+            return Err(duplicate(words));
+        }
+        let (name, value) = (text(&words[0])?, text(&words[1])?);
+        let number = value.parse().ok().filter(|number| *number >= least);
+        *field = Some(number.ok_or_else(|| {
+            format!(
+                "{value:?} is no {what} for {name}: write a whole number, {least} to {}",
+                u32::MAX
+            )
+        })?);
         Ok(())
     })
 }

@@ -42,6 +42,10 @@ pub struct Limits {
     pub nano_cpus: u64,
     /// Processes and threads.
     pub pids: u32,
+    /// Requests that are under way at the function on one host, those that wait for an instance
+    /// included; without a value as many as may be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests: Option<u32>,
 }
 
 impl Default for Limits {
@@ -50,6 +54,7 @@ impl Default for Limits {
             memory: 256 << 20,
             nano_cpus: 1_000_000_000,
             pids: 512,
+            requests: None,
         }
     }
 }

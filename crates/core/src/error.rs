@@ -23,8 +23,10 @@ pub enum ErrorCode {
     FunctionNotListening,
     /// No instance got ready in the time the router allows.
     StartTimeout,
-    /// As many requests wait for the function as may.
+    /// As many requests wait for the function, or on the host, as may.
     QueueFull,
+    /// As many requests are under way at the function as its manifest allows.
+    TooManyRequests,
     /// Docker can't be reached or refused.
     DockerUnavailable,
     /// Redis can't be reached and the answer depends on it.
@@ -37,7 +39,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::BadPath,
         Self::UnknownFunction,
         Self::UnknownExport,
@@ -45,6 +47,7 @@ impl ErrorCode {
         Self::FunctionNotListening,
         Self::StartTimeout,
         Self::QueueFull,
+        Self::TooManyRequests,
         Self::DockerUnavailable,
         Self::RedisUnavailable,
         Self::ImageMissing,
@@ -70,7 +73,10 @@ impl ErrorCode {
     pub fn retry_after(self) -> Option<u32> {
         matches!(
             self,
-            Self::QueueFull | Self::DockerUnavailable | Self::RedisUnavailable
+            Self::QueueFull
+                | Self::TooManyRequests
+                | Self::DockerUnavailable
+                | Self::RedisUnavailable
         )
         .then_some(1)
     }
@@ -99,6 +105,11 @@ impl ErrorCode {
                 "queue-full",
                 503,
                 "Too many requests wait for this function",
+            ),
+            Self::TooManyRequests => (
+                "too-many-requests",
+                429,
+                "As many requests are under way as the function takes",
             ),
             Self::DockerUnavailable => {
                 ("docker-unavailable", 503, "No container can be started now")
@@ -178,7 +189,8 @@ mod tests {
     #[test]
     fn unavailable_says_when_to_try_again() {
         for code in ErrorCode::ALL {
-            assert_eq!(code.status() == 503, code.retry_after().is_some(), "{code}");
+            let passes = [429, 503].contains(&code.status());
+            assert_eq!(passes, code.retry_after().is_some(), "{code}");
         }
     }
 

@@ -37,7 +37,7 @@ const ROOT_KEYS: &[&str] = &["function"];
 const FUNCTION_KEYS: &[&str] = &[
     "env", "health", "limits", "name", "network", "routes", "scale", "stack",
 ];
-const LIMITS_KEYS: &[&str] = &["cpus", "memory", "pids"];
+const LIMITS_KEYS: &[&str] = &["cpus", "memory", "pids", "requests"];
 const SCALE_KEYS: &[&str] = &["idle"];
 
 impl Manifest {
@@ -185,6 +185,7 @@ impl Manifest {
                 "cpus" => {
                     limits.nano_cpus = values::cpus(reader, &entry).unwrap_or(default.nano_cpus)
                 }
+                "requests" => limits.requests = values::requests(reader, &entry),
                 "pids" => limits.pids = values::pids(reader, &entry).unwrap_or(default.pids),
                 _ => {}
             }

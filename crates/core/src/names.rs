@@ -75,6 +75,8 @@ pub mod directive {
     pub const START_TIMEOUT: &CStr = c"corefn_start_timeout";
     /// `http`, `server`, `location`: how many requests may wait for one function.
     pub const QUEUE: &CStr = c"corefn_queue";
+    /// `http`: how many requests may wait on the host in all.
+    pub const HOST_QUEUE: &CStr = c"corefn_host_queue";
     /// `http`, `server`, `location`: the idle time of functions that set none.
     pub const IDLE: &CStr = c"corefn_idle";
     /// `upstream`: peers are the instances of the request's function.

@@ -277,6 +277,7 @@ const DIRECTIVES: &[(&CStr, &str)] = &[
     (directive::COREFN, "COREFN"),
     (directive::START_TIMEOUT, "START_TIMEOUT"),
     (directive::QUEUE, "QUEUE"),
+    (directive::HOST_QUEUE, "HOST_QUEUE"),
     (directive::IDLE, "IDLE"),
     (directive::INSTANCES, "INSTANCES"),
 ];

@@ -37,6 +37,8 @@ pub const GOOD: &[(Block, &str)] = &[
     (Http, "corefn_queue 0;"),
     (Server, "corefn_queue 1024;"),
     (Location, "corefn_queue 4294967295;"),
+    (Http, "corefn_host_queue 0;"),
+    (Http, "corefn_host_queue 4294967295;"),
     (Http, "corefn_idle 2s;"),
     (Server, "corefn_idle 60s;"),
     (Location, "corefn_idle 30d;"),
@@ -233,6 +235,29 @@ pub const BAD: &[(Block, &str, &[&str])] = &[
         Http,
         "corefn_queue 1; corefn_queue 2;",
         &["corefn_queue is set twice"],
+    ),
+    (
+        Http,
+        "corefn_host_queue many;",
+        &[
+            "\"many\" is no length for corefn_host_queue",
+            "write a whole number, 0 to 4294967295",
+        ],
+    ),
+    (
+        Http,
+        "corefn_host_queue 4294967296;",
+        &["is no length for corefn_host_queue"],
+    ),
+    (
+        Http,
+        "corefn_host_queue 1; corefn_host_queue 2;",
+        &["corefn_host_queue is set twice", "delete one"],
+    ),
+    (
+        Location,
+        "corefn_host_queue 1;",
+        &["\"corefn_host_queue\" directive is not allowed here"],
     ),
     (
         Location,

@@ -28,7 +28,7 @@ fn everything() {
         routes = ["api.example.com/v1", "/short/"]
         health = "/healthz?deep=1"
         env = { GREETING = "hi", _x1 = "" }
-        limits = { memory = "128M", cpus = 0.5, pids = 0x20 }
+        limits = { memory = "128M", cpus = 0.5, pids = 0x20, requests = 9 }
         scale = { idle = "500s" }
         network = "none"
         "#,
@@ -47,6 +47,7 @@ fn everything() {
     assert_eq!(config.limits.memory, 128 << 20);
     assert_eq!(config.limits.nano_cpus, 500_000_000);
     assert_eq!(config.limits.pids, 32);
+    assert_eq!(config.limits.requests, Some(9));
     assert_eq!(config.idle_ms, Some(500_000));
     assert_eq!(config.network, Network::None);
     assert_eq!(
@@ -165,6 +166,10 @@ fn wrong_types() {
         &["2:15 pids is a float, not an integer"],
     );
     check(
+        "[function]\nlimits.requests = \"9\"",
+        &["2:19 requests is a string, not an integer: write requests = 100"],
+    );
+    check(
         "[function]\nscale = \"60s\"",
         &["2:9 scale is a string, not a table: write scale = { idle = \"60s\" }"],
     );
@@ -227,6 +232,11 @@ fn ranges() {
             "limits.pids",
             ["1", "4_194_304"],
             ["0", "4194305", "99999999999999999999"],
+        ),
+        (
+            "limits.requests",
+            ["1", "4294967295"],
+            ["0", "4294967296", "-1"],
         ),
         (
             "scale.idle",

@@ -181,6 +181,23 @@ pub(super) fn pids(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<u32> {
     reader.check(entry, checked)
 }
 
+pub(super) fn requests(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<u32> {
+    if !entry.value.get_ref().is_integer() {
+        reader.wrong_type(entry, "an integer", "requests = 100");
+        return None;
+    }
+    let checked = integer(entry)
+        .and_then(|number| u32::try_from(number).ok())
+        .filter(|number| *number > 0)
+        .ok_or_else(|| {
+            format!(
+                "write a number of requests from 1 to {}, such as 100",
+                u32::MAX
+            )
+        });
+    reader.check(entry, checked)
+}
+
 pub(super) fn idle(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<u64> {
     let text = reader.text(entry, IDLE)?;
     let checked = match parse_duration(text) {

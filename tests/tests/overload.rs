@@ -1,0 +1,108 @@
+//! More requests than the host, a function or nginx may take.
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use corefn_core::config::{FunctionConfig, Limits};
+use corefn_tests::{Answer, Home, probe, wait_until};
+use tokio::task::JoinSet;
+
+const LONG: Duration = Duration::from_secs(30);
+
+fn said(answer: &Answer) -> (u16, Option<&str>) {
+    (answer.status, answer.error())
+}
+
+async fn at_once(home: &Home, target: &str, count: usize) -> Vec<Answer> {
+    let mut requests = JoinSet::new();
+    for _ in 0..count {
+        let request = home.get(target);
+        requests.spawn(async move { request.await });
+    }
+    requests.join_all().await
+}
+
+#[tokio::test]
+async fn queue_of_the_host_is_bounded() {
+    let home = Home::builder("hostqueue")
+        .http("corefn_host_queue 3;")
+        .start()
+        .await;
+    let functions = ["demo/a", "demo/b", "demo/c", "demo/d"];
+    for function in functions {
+        home.deploy(function, probe::misbehaving("slow-start:3000"))
+            .await;
+    }
+    let mut waiting = JoinSet::new();
+    for function in &functions[..3] {
+        let name = function.parse().unwrap();
+        waiting.spawn(home.get(&format!("/{function}/x")).send());
+        wait_until("it is being started", LONG, async || {
+            home.store.is_starting(&name).await.unwrap()
+        })
+        .await;
+    }
+    // Three wait, each for another function: on whichever worker, there is no place for a fourth.
+    for _ in 0..8 {
+        let answer = home.get("/demo/d/x").await;
+        assert_eq!(
+            said(&answer),
+            (503, Some("queue-full")),
+            "{}",
+            answer.text()
+        );
+        assert_eq!(answer.header("retry-after"), Some("1"));
+    }
+    for answer in waiting.join_all().await {
+        assert_eq!(answer.unwrap().status, 200);
+    }
+    // Who is served doesn't wait, and all places are free again.
+    assert_eq!(home.get("/demo/d/x").await.status, 200);
+    let log = home.error_log();
+    assert_eq!(
+        log.matches("wait on this host").count(),
+        1,
+        "told once for all who were refused: {log}"
+    );
+}
+
+#[tokio::test]
+async fn function_takes_as_many_requests_as_it_says() {
+    let home = Home::start("requests").await;
+    let config = FunctionConfig {
+        limits: Limits {
+            requests: Some(5),
+            ..probe::config().limits
+        },
+        ..probe::misbehaving("slow-start:1000")
+    };
+    home.deploy("demo/hello", config).await;
+    home.deploy("demo/other", probe::config()).await;
+    // Those that wait for the start count. On several workers, two that come at the same moment may
+    // both be refused the last place; never do both get it.
+    let answers = at_once(&home, "/demo/hello/sleep/500", 20).await;
+    let (served, refused): (Vec<_>, Vec<_>) =
+        answers.iter().partition(|answer| answer.status == 200);
+    for answer in &refused {
+        assert_eq!(said(answer), (429, Some("too-many-requests")));
+        assert_eq!(answer.header("retry-after"), Some("1"));
+    }
+    assert!((1..=5).contains(&served.len()), "{}", served.len());
+    // Those that are served count.
+    let mut streams = Vec::new();
+    for _ in 0..5 {
+        let stream = home.get("/demo/hello/stream/600/100").open().await.unwrap();
+        assert_eq!(stream.status, 200, "its place is free again");
+        streams.push(stream);
+    }
+    let refused = async || home.get("/demo/hello/x").await.status == 429;
+    for _ in 0..8 {
+        assert!(refused().await, "there are five on other workers");
+    }
+    assert_eq!(home.get("/demo/other/x").await.status, 200);
+    streams.pop();
+    wait_until("the place of who left is free", LONG, async || {
+        !refused().await
+    })
+    .await;
+}
