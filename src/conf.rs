@@ -28,12 +28,13 @@ pub use location::LocationConf;
 const ANY_LEVEL: u32 = NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF;
 
 /// The directives, for nginx.
-pub static mut COMMANDS: [ngx_command_t; 11] = [
+pub static mut COMMANDS: [ngx_command_t; 12] = [
     http_directive(directive::REDIS, NGX_CONF_TAKE1, http::set_redis),
     http_directive(directive::DOCKER, NGX_CONF_TAKE1, http::set_docker),
     http_directive(directive::NAMESPACE, NGX_CONF_TAKE1, http::set_namespace),
     http_directive(directive::ZONE, NGX_CONF_TAKE2, http::set_zone),
     http_directive(directive::HOST_QUEUE, NGX_CONF_TAKE1, http::set_host_queue),
+    http_directive(directive::STARTS, NGX_CONF_TAKE1, http::set_starts),
     location_directive(directive::COREFN, NGX_CONF_FLAG, location::set_enabled),
     location_directive(
         directive::START_TIMEOUT,

@@ -204,6 +204,16 @@ impl Context {
         Ok(())
     }
 
+    /// After how many seconds trying again makes sense, when the request fails with `code`.
+    pub fn retry_after(&self, code: ErrorCode) -> Option<u64> {
+        let function = self.function.borrow();
+        let backed_off = function.as_ref().and_then(|f| f.backed_off(now()));
+        match backed_off {
+            Some((cause, left)) if cause == code => Some(left.div_ceil(1000)),
+            _ => code.retry_after().map(u64::from),
+        }
+    }
+
     /// How many milliseconds the request waited for an instance, in all.
     pub fn waited(&self) -> u64 {
         self.waited.get()

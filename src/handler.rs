@@ -92,6 +92,9 @@ fn decide(
         context.grant(peer);
         return Ok(Step::Proceed);
     }
+    if let Some((code, _)) = function.backed_off(now) {
+        return Err(code);
+    }
     wait(r, worker, context, &function, conf, idle)
 }
 

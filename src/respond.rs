@@ -30,7 +30,7 @@ pub fn error(r: &mut ngx_http_request_t, context: &Context, code: ErrorCode) -> 
 
 fn answer(r: &mut ngx_http_request_t, context: &Context, code: ErrorCode) -> Option<ngx_int_t> {
     set_header(r, header::ERROR, code.as_str())?;
-    if let Some(seconds) = code.retry_after() {
+    if let Some(seconds) = context.retry_after(code) {
         set_header(r, "Retry-After", &seconds.to_string())?;
     }
     let status = ngx_uint_t::from(code.status());

@@ -17,7 +17,7 @@ pub enum ErrorCode {
     UnknownFunction,
     /// The function has no such export.
     UnknownExport,
-    /// The function exited before it listened.
+    /// The function exited before it listened, or soon after.
     FunctionExited,
     /// The function runs, but not on its port, or its health path fails.
     FunctionNotListening,
@@ -93,7 +93,7 @@ impl ErrorCode {
             Self::FunctionExited => (
                 "function-exited",
                 502,
-                "The function exited while it started",
+                "The function exited while it started, or soon after",
             ),
             Self::FunctionNotListening => (
                 "function-not-listening",
@@ -139,6 +139,10 @@ pub struct Failure {
     pub code: ErrorCode,
     /// What the operator is told, in the error log: cause and remedy. A client doesn't see it.
     pub detail: String,
+    /// For how many milliseconds from now the function isn't started again because of it
+    /// ([`crate::backoff`]); none if it isn't backed off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_ms: Option<u64>,
 }
 
 impl Failure {
@@ -147,6 +151,7 @@ impl Failure {
         Self {
             code,
             detail: detail.into(),
+            retry_ms: None,
         }
     }
 }

@@ -41,6 +41,11 @@ pub enum Event {
         /// Why.
         failure: Failure,
     },
+    /// A function may be started now, which has waited for a permit.
+    Turn {
+        /// Which one.
+        function: FunctionName,
+    },
 }
 
 #[cfg(test)]

@@ -13,6 +13,12 @@
 //! | `ready:<function>` | set | instances that may get work | none | starter, cleaner | router |
 //! | `lease:<instance>` | string | `1`: somebody may send work | idle time | router | cleaner, CLI |
 //! | `start:<function>` | string | token of the one starter | [`START_LOCK_TTL`], renewed | router | router, cleaner |
+//! | `starting` | set | functions whose starter holds a permit; one without `start:<function>` is a dead starter's | none | router | router |
+//! | `waiting` | sorted set | functions that wait for a permit, in their order | none | router | router |
+//! | `waits:<function>` | string | `1`: somebody still waits for that permit | [`TURN_TTL`], renewed | router | router |
+//! | `failures:<function>` | string | failures in a row ([`crate::backoff`]) | pause and [`MEMORY`](crate::backoff::MEMORY), [`QUICK`](crate::backoff::QUICK) once an instance is ready | router; builder deletes | router |
+//! | `pause:<function>` | string | JSON of the [`Failure`](crate::error::Failure) it isn't started for | the pause | router; builder deletes | router |
+//! | `young:<instance>` | string | its revision: if it dies now that is a failure | [`QUICK`](crate::backoff::QUICK) | router, cleaner | router |
 //! | `rebuild` | string | token of the one who rebuilds | [`START_LOCK_TTL`] | router, cleaner | router, cleaner |
 //! | `address-cursor` | string | how many container addresses were ever given out | none | router, builder | router, builder |
 //! | `events` | channel | JSON of [`Event`](crate::event::Event) | – | all | router |
@@ -31,6 +37,10 @@ pub const START_LOCK_TTL: Duration = Duration::from_secs(10);
 
 /// How often a starter renews its lock.
 pub const START_LOCK_RENEWAL: Duration = Duration::from_secs(3);
+
+/// How long a function keeps its turn for a permit after its last waiter has asked: longer than
+/// the time between two looks, and short, since others wait behind it.
+pub const TURN_TTL: Duration = Duration::from_secs(3);
 
 /// Spells the keys of one installation.
 #[derive(Debug, Clone)]
@@ -88,7 +98,42 @@ impl Keys {
 
     /// The lock of a function's starter.
     pub fn start_lock(&self, function: &FunctionName) -> String {
-        self.key(&format!("start:{function}"))
+        format!("{}{function}", self.start_lock_prefix())
+    }
+
+    /// What the keys of starters' locks start with, for scripts that make them.
+    pub fn start_lock_prefix(&self) -> String {
+        self.key("start:")
+    }
+
+    /// Functions that are being started under a permit.
+    pub fn starting(&self) -> String {
+        self.key("starting")
+    }
+
+    /// Functions that wait for a permit, in their order.
+    pub fn waiting(&self) -> String {
+        self.key("waiting")
+    }
+
+    /// What the keys of functions' turns start with, for scripts that make them.
+    pub fn turn_prefix(&self) -> String {
+        self.key("waits:")
+    }
+
+    /// A function's failures in a row.
+    pub fn failures(&self, function: &FunctionName) -> String {
+        self.key(&format!("failures:{function}"))
+    }
+
+    /// Why a function isn't started for now.
+    pub fn pause(&self, function: &FunctionName) -> String {
+        self.key(&format!("pause:{function}"))
+    }
+
+    /// An instance that got ready a short time ago.
+    pub fn young(&self, instance: InstanceId) -> String {
+        self.key(&format!("young:{instance}"))
     }
 
     /// The lock of whoever rebuilds an emptied Redis.

@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod address;
+pub mod backoff;
 pub mod config;
 pub mod error;
 pub mod event;

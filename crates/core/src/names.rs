@@ -77,6 +77,8 @@ pub mod directive {
     pub const QUEUE: &CStr = c"corefn_queue";
     /// `http`: how many requests may wait on the host in all.
     pub const HOST_QUEUE: &CStr = c"corefn_host_queue";
+    /// `http`: how many containers may be started at once.
+    pub const STARTS: &CStr = c"corefn_starts";
     /// `http`, `server`, `location`: the idle time of functions that set none.
     pub const IDLE: &CStr = c"corefn_idle";
     /// `upstream`: peers are the instances of the request's function.

@@ -3,11 +3,12 @@
 //! It belongs to one thread. A slot of type `S` stands for what the workers of a host share about
 //! an instance; the table only keeps it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::error::ErrorCode;
 use crate::function::{Deployment, FunctionName};
 use crate::instance::{Instance, InstanceId};
 use crate::route::{Route, RouteTable};
@@ -26,10 +27,19 @@ pub struct Peer<S> {
 pub struct Function<S> {
     /// The deployment.
     pub deployment: Arc<Deployment>,
+    backed_off: Cell<Option<(ErrorCode, u64)>>,
     peers: RefCell<Vec<Rc<Peer<S>>>>,
 }
 
 impl<S> Function<S> {
+    /// Why the function isn't started at `now`, and for how many milliseconds more; none if it may
+    /// be. A new deployment is another [`Function`], so it always may.
+    pub fn backed_off(&self, now: u64) -> Option<(ErrorCode, u64)> {
+        let (code, until) = self.backed_off.get()?;
+        let left = until.checked_sub(now).filter(|left| *left > 0)?;
+        Some((code, left))
+    }
+
     /// The least loaded of the instances that `usable` lets pass. The load is asked for only where
     /// there is a choice.
     pub fn pick(
@@ -87,6 +97,7 @@ impl<S> Table<S> {
         let name = deployment.function.clone();
         let function = Rc::new(Function {
             deployment: Arc::new(deployment),
+            backed_off: Cell::new(None),
             peers: RefCell::new(peers),
         });
         self.routes.insert(&Route::of(&name), function.clone());
@@ -94,6 +105,13 @@ impl<S> Table<S> {
             self.routes.insert(route, function.clone());
         }
         self.functions.insert(name, function);
+    }
+
+    /// A function isn't started until then, because of a failure with this code.
+    pub fn backed_off(&self, name: &FunctionName, code: ErrorCode, until: u64) {
+        if let Some(function) = self.functions.get(name) {
+            function.backed_off.set(Some((code, until)));
+        }
     }
 
     /// A function is no more. Its instances stay known until they are gone.
@@ -120,6 +138,7 @@ impl<S> Table<S> {
             if let Some(function) = self.functions.get(&peer.instance.function)
                 && serves(&peer.instance, &function.deployment)
             {
+                function.backed_off.set(None);
                 function.peers.borrow_mut().push(peer.clone());
             }
             self.peers.insert(id, peer);
@@ -209,6 +228,25 @@ mod tests {
         assert_eq!(pick(&table, "/a/f"), Some(4));
         table.gone(InstanceId::from_random(4));
         assert_eq!(pick(&table, "/a/f"), None);
+    }
+
+    #[test]
+    fn back_off_ends_with_its_time_an_instance_or_a_deployment() {
+        let mut table: Table<u32> = Table::default();
+        let left = |table: &Table<u32>, now| {
+            let (function, _) = table.find(b"", b"/a/f").unwrap();
+            function.backed_off(now)
+        };
+        let (name, code) = ("a/f".parse().unwrap(), ErrorCode::FunctionExited);
+        table.deployed(deployment("a/f", "r1", &[]));
+        table.backed_off(&name, code, 500);
+        assert_eq!(left(&table, 100), Some((code, 400)));
+        assert_eq!(left(&table, 500), None);
+        table.ready(instance(1, "a/f", "r1"), |_| Some(0));
+        assert_eq!(left(&table, 100), None);
+        table.backed_off(&name, code, 500);
+        table.deployed(deployment("a/f", "r2", &[]));
+        assert_eq!(left(&table, 100), None);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! How a router gets an instance for a function when it holds none: lease any that is ready, else
 //! start one, exactly one across all workers and hosts.
 //!
-//! Whoever gets the starter's lock starts; everyone else waits for the news of it. The lock
-//! outlives a dead starter by its TTL only, so waiting ends in any case.
+//! Whoever gets the starter's lock and a permit starts; everyone else waits for the news of it, or
+//! for a turn. Lock and permit outlive a dead starter by their TTL only, so waiting ends in any case.
 
 use std::time::Duration;
 
@@ -15,6 +15,9 @@ use corefn_core::event::Event;
 use corefn_core::function::Deployment;
 use corefn_core::instance::Instance;
 use corefn_core::keys::{START_LOCK_RENEWAL, START_LOCK_TTL};
+use corefn_core::names::directive;
+
+use crate::store::Claim;
 
 /// How often one who waits looks again, in case the news of an instance got lost.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -31,12 +34,14 @@ pub trait Ledger {
         deployment: &Deployment,
         idle: Duration,
     ) -> impl Future<Output = Result<Option<Instance>, Failure>> + Send;
-    /// Takes the starter's lock, or renews it.
-    fn lock(
+    /// Asks for the starter's lock and a permit.
+    fn claim(
         &self,
         deployment: &Deployment,
         token: &str,
-    ) -> impl Future<Output = Result<bool, Failure>> + Send;
+    ) -> impl Future<Output = Result<Claim, Failure>> + Send;
+    /// Renews the starter's lock.
+    fn renew(&self, deployment: &Deployment, token: &str) -> impl Future<Output = ()> + Send;
     /// Registers the instance if the token still holds the lock, and gives the lock back.
     fn register(
         &self,
@@ -44,18 +49,20 @@ pub trait Ledger {
         token: &str,
         idle: Duration,
     ) -> impl Future<Output = Result<bool, Failure>> + Send;
-    /// Gives the lock back and tells everyone of the failure.
+    /// Gives the lock back and tells everyone of the failure. Returns it, with how long the
+    /// function is backed off because of it.
     fn give_up(
         &self,
         deployment: &Deployment,
         token: &str,
-        failure: &Failure,
-    ) -> impl Future<Output = ()> + Send;
+        failure: Failure,
+    ) -> impl Future<Output = Failure> + Send;
 }
 
 /// What starts instances: Docker.
 pub trait Launcher {
-    /// Starts an instance and waits until it is ready; leaves nothing behind on failure.
+    /// Starts an instance and waits until it is ready; leaves nothing behind on failure that Docker
+    /// lets it remove.
     fn launch(
         &self,
         deployment: &Deployment,
@@ -110,24 +117,39 @@ pub async fn acquire(
 ) -> Result<(Instance, Start), Refusal> {
     let deadline = Instant::now() + timeout;
     let mut start = Start::Warm;
+    let mut claim = Claim::Held;
     loop {
         if let Some(instance) = ledger.lease_any(deployment, idle).await? {
             return Ok((instance, start));
         }
-        if Instant::now() < deadline && ledger.lock(deployment, token).await? {
+        if Instant::now() < deadline {
+            claim = ledger.claim(deployment, token).await?;
+        }
+        if let Claim::BackedOff(failure) = claim {
+            return Err(Refusal {
+                failure,
+                told: true,
+            });
+        }
+        if claim == Claim::Granted {
             // Between the look and the lock another starter may have finished.
             if let Some(instance) = ledger.lease_any(deployment, idle).await? {
                 let unneeded = Failure::new(ErrorCode::Internal, "an instance got ready meanwhile");
-                ledger.give_up(deployment, token, &unneeded).await;
+                ledger.give_up(deployment, token, unneeded).await;
                 return Ok((instance, start));
             }
             let instance = launch(ledger, launcher, deployment, token, idle, deadline).await?;
             return Ok((instance, Start::Cold));
         }
         start = Start::Cold;
-        wait_for_news(news, deployment, deadline + REPORT).await?;
-        if Instant::now() >= deadline + REPORT {
-            return Err(too_late(deployment, timeout).into());
+        // Who waits for a turn waits for nobody's report.
+        let end = match claim {
+            Claim::Full => deadline,
+            _ => deadline + REPORT,
+        };
+        wait_for_news(news, deployment, end).await?;
+        if Instant::now() >= end {
+            return Err(too_late(deployment, timeout, &claim).into());
         }
     }
 }
@@ -146,12 +168,14 @@ async fn launch(
         loop {
             tokio::time::sleep(START_LOCK_RENEWAL).await;
             // A renewal that fails shows when the instance is registered.
-            let _ = ledger.lock(deployment, token).await;
+            ledger.renew(deployment, token).await;
         }
     };
     let launched = tokio::select! {
         launched = launcher.launch(deployment, patience) => launched,
         () = keep => unreachable!("the renewal never ends"),
+        // The launcher has its own limits; this one holds for all that could hang in it.
+        () = sleep_until(deadline + REPORT) => Err(hangs(deployment)),
     };
     let failure = match launched {
         Ok(instance) => match ledger.register(&instance, token, idle).await {
@@ -173,8 +197,7 @@ async fn launch(
         },
         Err(failure) => failure,
     };
-    ledger.give_up(deployment, token, &failure).await;
-    Err(failure)
+    Err(ledger.give_up(deployment, token, failure).await)
 }
 
 /// Waits until there may be something new: an instance, a removal, or the time to look again.
@@ -197,6 +220,7 @@ async fn wait_for_news(
             Event::Ready { instance, .. } if instance.function == deployment.function => {
                 return Ok(());
             }
+            Event::Turn { function } if function == deployment.function => return Ok(()),
             Event::Failed { function, failure }
                 if function == deployment.function && failure.code != ErrorCode::Internal =>
             {
@@ -219,11 +243,29 @@ async fn wait_for_news(
     }
 }
 
-fn too_late(deployment: &Deployment, timeout: Duration) -> Failure {
+fn too_late(deployment: &Deployment, timeout: Duration, claim: &Claim) -> Failure {
+    let why = if *claim == Claim::Full {
+        format!(
+            "as many others were being started as {} allows",
+            directive::STARTS.to_string_lossy()
+        )
+    } else {
+        "another starter was at it".to_owned()
+    };
     Failure::new(
         ErrorCode::StartTimeout,
         format!(
-            "no instance of {} got ready within {timeout:?}",
+            "no instance of {} got ready within {timeout:?}: {why}",
+            deployment.function
+        ),
+    )
+}
+
+fn hangs(deployment: &Deployment) -> Failure {
+    Failure::new(
+        ErrorCode::StartTimeout,
+        format!(
+            "the start of {} hangs: see whether Docker answers",
             deployment.function
         ),
     )

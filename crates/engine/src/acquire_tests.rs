@@ -27,12 +27,25 @@ struct State {
     fails: Option<Failure>,
     /// Whose lock vanishes during a launch.
     robbed: bool,
+    /// How many may be started at once, and who waits for that in turn.
+    permits: usize,
+    turns: Vec<String>,
+    /// What is backed off.
+    paused: Option<Failure>,
+    /// Launches never end.
+    hangs: bool,
+    /// In what order functions were launched, and how many at once at the most.
+    launched: Vec<String>,
+    most: usize,
 }
 
 impl World {
     fn new() -> Arc<Self> {
         Arc::new(Self {
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                permits: usize::MAX,
+                ..State::default()
+            }),
             news: broadcast::channel(64).0,
             launches: AtomicU32::new(0),
             discarded: AtomicU32::new(0),
@@ -44,19 +57,37 @@ impl World {
         token: u32,
         timeout: Duration,
     ) -> Result<(Instance, Start), Failure> {
+        self.acquire_for(deployment("r1"), token, timeout).await
+    }
+
+    async fn acquire_for(
+        self: Arc<Self>,
+        deployment: Deployment,
+        token: u32,
+        timeout: Duration,
+    ) -> Result<(Instance, Start), Failure> {
         let mut news = self.news.subscribe();
         let idle = Duration::from_secs(60);
         acquire(
             &*self,
             &*self,
             &mut news,
-            &deployment("r1"),
+            &deployment,
             &token.to_string(),
             idle,
             timeout,
         )
         .await
         .map_err(|refusal| refusal.failure)
+    }
+}
+
+impl World {
+    fn next_turn(&self, state: &State) {
+        if let Some(name) = state.turns.first() {
+            let function = name.parse().unwrap();
+            let _ = self.news.send(Event::Turn { function });
+        }
     }
 }
 
@@ -70,11 +101,11 @@ impl Ledger for World {
         Ok(state
             .ready
             .iter()
-            .find(|i| i.revision == deployment.revision)
+            .find(|i| i.function == deployment.function && i.revision == deployment.revision)
             .cloned())
     }
 
-    async fn lock(&self, deployment: &Deployment, token: &str) -> Result<bool, Failure> {
+    async fn claim(&self, deployment: &Deployment, token: &str) -> Result<Claim, Failure> {
         let mut state = self.state.lock().unwrap();
         let name = deployment.function.to_string();
         let now = Instant::now();
@@ -83,12 +114,34 @@ impl Ledger for World {
             .get(&name)
             .is_some_and(|(holder, until)| holder != token && *until > now)
         {
-            return Ok(false);
+            return Ok(Claim::Held);
         }
+        if let Some(failure) = &state.paused {
+            return Ok(Claim::BackedOff(failure.clone()));
+        }
+        state.locks.retain(|_, (_, until)| *until > now);
+        let free = state.permits.saturating_sub(state.locks.len());
+        let turn = state.turns.iter().position(|turn| *turn == name);
+        if turn.unwrap_or(state.turns.len()) >= free {
+            if turn.is_none() {
+                state.turns.push(name);
+            }
+            return Ok(Claim::Full);
+        }
+        state.turns.retain(|turn| *turn != name);
         state
             .locks
             .insert(name, (token.to_owned(), now + START_LOCK_TTL));
-        Ok(true)
+        state.most = state.most.max(state.locks.len());
+        Ok(Claim::Granted)
+    }
+
+    async fn renew(&self, deployment: &Deployment, token: &str) {
+        let mut state = self.state.lock().unwrap();
+        let until = Instant::now() + START_LOCK_TTL;
+        state
+            .locks
+            .insert(deployment.function.to_string(), (token.to_owned(), until));
     }
 
     async fn register(
@@ -111,10 +164,11 @@ impl Ledger for World {
             instance: instance.clone(),
             lease_ms: 60_000,
         });
+        self.next_turn(&state);
         Ok(true)
     }
 
-    async fn give_up(&self, deployment: &Deployment, token: &str, failure: &Failure) {
+    async fn give_up(&self, deployment: &Deployment, token: &str, failure: Failure) -> Failure {
         let mut state = self.state.lock().unwrap();
         let name = deployment.function.as_str();
         if state
@@ -128,12 +182,22 @@ impl Ledger for World {
             function: deployment.function.clone(),
             failure: failure.clone(),
         });
+        self.next_turn(&state);
+        failure
     }
 }
 
 impl Launcher for World {
     async fn launch(&self, deployment: &Deployment, _: Duration) -> Result<Instance, Failure> {
         let number = self.launches.fetch_add(1, Ordering::SeqCst) + 1;
+        let hangs = {
+            let mut state = self.state.lock().unwrap();
+            state.launched.push(deployment.function.to_string());
+            state.hangs
+        };
+        if hangs {
+            std::future::pending::<()>().await;
+        }
         tokio::time::sleep(Duration::from_secs(15)).await;
         if let Some(failure) = self.state.lock().unwrap().fails.clone() {
             return Err(failure);
@@ -265,4 +329,98 @@ async fn another_revision_does_not_count() {
         .await
         .unwrap();
     assert_eq!(world.launches.load(Ordering::SeqCst), 2);
+}
+
+fn other(number: usize) -> Deployment {
+    Deployment {
+        function: format!("demo/f{number:02}").parse().unwrap(),
+        ..deployment("r1")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn starts_beyond_the_permits_come_in_turn() {
+    let world = World::new();
+    world.state.lock().unwrap().permits = 3;
+    let mut tasks = Vec::new();
+    for number in 0..20 {
+        let (world, limit) = (world.clone(), Duration::from_secs(600));
+        tasks.push(tokio::spawn(world.acquire_for(
+            other(number),
+            number as u32,
+            limit,
+        )));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let begin = Instant::now();
+    for task in tasks {
+        assert_eq!(task.await.unwrap().unwrap().1, Start::Cold);
+    }
+    // Each takes 15 s, three at once, and nobody's turn is missed for long.
+    assert!(begin.elapsed() < Duration::from_secs(7 * 15 + 2));
+    let state = world.state.lock().unwrap();
+    assert_eq!(state.most, 3);
+    let expected: Vec<String> = (0..20).map(|n| other(n).function.to_string()).collect();
+    assert_eq!(state.launched, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_a_turn_ends() {
+    let world = World::new();
+    world.state.lock().unwrap().permits = 1;
+    let first = tokio::spawn(world.clone().acquire(1, Duration::from_secs(60)));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let begin = Instant::now();
+    let refused = world
+        .clone()
+        .acquire_for(other(1), 2, Duration::from_secs(5))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code, ErrorCode::StartTimeout);
+    assert_eq!(begin.elapsed(), Duration::from_secs(5));
+    assert!(first.await.unwrap().is_ok());
+    assert_eq!(world.launches.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_starter_gives_its_permit_back() {
+    let world = World::new();
+    world.state.lock().unwrap().permits = 1;
+    let dead = tokio::spawn(world.clone().acquire(1, Duration::from_secs(60)));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    dead.abort();
+    let begin = Instant::now();
+    let other = world
+        .acquire_for(other(1), 2, Duration::from_secs(60))
+        .await;
+    assert_eq!(other.unwrap().1, Start::Cold);
+    assert!(begin.elapsed() < START_LOCK_TTL + Duration::from_secs(17));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_backed_off_is_not_started() {
+    let world = World::new();
+    let failure = Failure {
+        retry_ms: Some(4_000),
+        ..Failure::new(ErrorCode::FunctionExited, "code 1")
+    };
+    world.state.lock().unwrap().paused = Some(failure.clone());
+    let begin = Instant::now();
+    let results = all(&world, 20, Duration::from_secs(30)).await;
+    assert!(results.into_iter().all(|r| r == Err(failure.clone())));
+    assert_eq!(begin.elapsed(), Duration::ZERO);
+    assert_eq!(world.launches.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_hangs_is_given_up() {
+    let world = World::new();
+    world.state.lock().unwrap().hangs = true;
+    let begin = Instant::now();
+    let results = all(&world, 5, Duration::from_secs(30)).await;
+    for result in results {
+        assert_eq!(result.unwrap_err().code, ErrorCode::StartTimeout);
+    }
+    assert_eq!(begin.elapsed(), Duration::from_secs(32));
+    assert!(world.state.lock().unwrap().locks.is_empty());
 }

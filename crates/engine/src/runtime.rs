@@ -5,6 +5,7 @@
 
 mod deaths;
 mod listen;
+mod news;
 mod renew;
 mod shared;
 
@@ -34,6 +35,8 @@ pub struct Settings {
     pub docker: String,
     /// The installation's namespace.
     pub namespace: String,
+    /// How many containers of the installation may be started at once.
+    pub starts: u32,
 }
 
 /// What the event loop asks for.
@@ -88,6 +91,8 @@ pub enum Update {
         /// The instance and how it was come by, or why there is none.
         result: Result<(InstanceId, Start), Failure>,
     },
+    /// A function isn't started again for as long as the failure says.
+    BackedOff(FunctionName, Failure),
     /// A line for the operator's log.
     Log(Level, String),
 }
@@ -155,7 +160,7 @@ impl Runtime {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let shared = Arc::new(Shared::new(store, docker, outbox, gauges));
+        let shared = Arc::new(Shared::new(store, docker, settings.starts, outbox, gauges));
         let thread = std::thread::Builder::new()
             .name("corefn".to_owned())
             .spawn(move || {

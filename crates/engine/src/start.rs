@@ -14,6 +14,10 @@ use crate::ready::ready;
 /// subnet, or the count of turns was lost.
 const ADDRESS_ATTEMPTS: u64 = 5;
 
+/// How long it may take to fetch a failed function's output, and to remove its container, before
+/// the failure is told without.
+const TIDYING: Duration = Duration::from_millis(800);
+
 /// How many lines of a failed function's output are told.
 const OUTPUT_LINES: usize = 20;
 
@@ -72,8 +76,10 @@ async fn start_for(
 ) -> Result<Instance, Failure> {
     let begin = Instant::now();
     let id = random_id()?;
-    let (container, placement) = run(docker, deployment, id, turn, purpose)
+    let run = run(docker, deployment, id, turn, purpose);
+    let (container, placement) = tokio::time::timeout(timeout, run)
         .await
+        .map_err(|_| hangs(deployment, timeout))?
         .map_err(|error| docker_failure(deployment, &error))?;
     let patience = timeout.saturating_sub(begin.elapsed());
     let address = placement.address();
@@ -92,7 +98,7 @@ async fn start_for(
         () = tokio::time::sleep(patience) => not_listening(docker, deployment, &container, timeout).await,
     };
     // The failure is what matters; a container that can't be removed now is the cleaner's.
-    let _ = docker.remove(&container).await;
+    let _ = tokio::time::timeout(TIDYING, docker.remove(&container)).await;
     Err(failure)
 }
 
@@ -136,6 +142,18 @@ fn docker_failure(deployment: &Deployment, error: &DockerError) -> Failure {
         _ => error.to_string(),
     };
     Failure::new(code, detail)
+}
+
+/// What Docker was about to make is left to the cleaner.
+fn hangs(deployment: &Deployment, timeout: Duration) -> Failure {
+    Failure::new(
+        ErrorCode::StartTimeout,
+        format!(
+            "Docker did not create and start a container of {} within {timeout:?}: see whether it \
+             hangs, or what loads this host",
+            deployment.function
+        ),
+    )
 }
 
 async fn exited(
@@ -183,7 +201,10 @@ async fn not_listening(
 
 /// What the function said last, as the end of a sentence.
 async fn output(docker: &Docker, container: &str) -> String {
-    let text = docker.last_output(container, OUTPUT_LINES).await;
+    let output = docker.last_output(container, OUTPUT_LINES);
+    let text = tokio::time::timeout(TIDYING, output)
+        .await
+        .unwrap_or_default();
     if text.is_empty() {
         "; it wrote nothing".to_owned()
     } else {

@@ -10,6 +10,7 @@ mod instances;
 mod leases;
 mod locks;
 mod scripts;
+mod starts;
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use scripts::Scripts;
 
 pub use instances::{Fenced, Leased};
 pub use leases::Renewed;
+pub use starts::Claim;
 
 /// How long Redis may take to accept a connection, and to answer a command.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);

@@ -39,6 +39,11 @@ async fn follow(shared: &Shared) -> Result<(), DockerError> {
                 format!("instance {} of {} has ended", died.id, died.function),
             );
         }
+        shared.gone(died.id);
+        if !died.ordered {
+            // Before anybody hears that it is gone, and starts another.
+            shared.died(died.id, &died.function).await;
+        }
         shared.forget(died.id, &died.function).await;
     }
     Ok(())

@@ -1,26 +1,27 @@
 //! What the tasks of the runtime thread share, and the two ports of [`crate::acquire`] on it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::broadcast::{self, Sender};
-
+use corefn_core::backoff::{QUICK, Rows, is_own_fault};
 use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::event::Event;
 use corefn_core::function::{Deployment, FunctionName};
 use corefn_core::instance::{Instance, InstanceId};
 use corefn_core::lease::relied_until;
 
+use super::news::News;
 use super::{Gauges, Level, Outbox, Update};
 use crate::acquire::{Launcher, Ledger, Refusal, Start, acquire};
 use crate::clock;
 use crate::docker::Docker;
 use crate::start::{random_id, start};
-use crate::store::{Store, StoreError};
+use crate::store::{Claim, Store, StoreError};
 
-/// How many events a waiting start may fall behind before it looks for itself.
-const NEWS_BACKLOG: usize = 256;
+/// How often it is told, at the most, that Docker can't start anything.
+const TELLING_INTERVAL: u64 = 60_000;
 
 /// How long an instance may be relied on that could not be leased because Redis is out of reach:
 /// without Redis, nobody can fence it.
@@ -31,7 +32,12 @@ pub(super) struct Shared {
     pub docker: Docker,
     pub outbox: Arc<dyn Outbox>,
     pub gauges: Arc<dyn Gauges>,
-    pub news: Sender<Event>,
+    news: News,
+    starts: u32,
+    /// Failures in a row that Redis could not count.
+    rows: Mutex<Rows>,
+    /// When it was last told that Docker can't start anything.
+    told: AtomicU64,
     known: Mutex<HashMap<InstanceId, Instance>>,
 }
 
@@ -39,6 +45,7 @@ impl Shared {
     pub fn new(
         store: Store,
         docker: Docker,
+        starts: u32,
         outbox: Arc<dyn Outbox>,
         gauges: Arc<dyn Gauges>,
     ) -> Self {
@@ -47,7 +54,10 @@ impl Shared {
             docker,
             outbox,
             gauges,
-            news: broadcast::channel(NEWS_BACKLOG).0,
+            news: News::default(),
+            starts,
+            rows: Mutex::default(),
+            told: AtomicU64::new(0),
             known: Mutex::default(),
         }
     }
@@ -65,15 +75,27 @@ impl Shared {
             Event::Removed { function } => self.outbox.send(Update::Removed(function.clone())),
             Event::Ready { instance, lease_ms } => self.ready(instance, *lease_ms, clock::now()),
             Event::Gone { id, .. } => self.gone(*id),
-            Event::Failed { .. } => {}
+            Event::Failed { function, failure } => self.backed_off(function, failure),
+            Event::Turn { .. } => {}
         }
-        // No receiver means that nobody waits.
-        let _ = self.news.send(event);
+        self.news.publish(event);
+    }
+
+    /// Has the event loop remember that a function isn't started for a while, if so it is.
+    fn backed_off(&self, function: &FunctionName, failure: &Failure) {
+        if failure.retry_ms.is_some() {
+            let update = Update::BackedOff(function.clone(), failure.clone());
+            self.outbox.send(update);
+        }
     }
 
     /// An instance may get work under a lease of `ttl` milliseconds that was asked for at `sent`.
     pub fn ready(&self, instance: &Instance, ttl: u64, sent: u64) {
         self.known().insert(instance.id, instance.clone());
+        self.rows
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .succeeded(&instance.function);
         self.outbox.send(Update::Ready {
             instance: instance.clone(),
             until: relied_until(sent, ttl),
@@ -118,7 +140,7 @@ impl Shared {
         let function = deployment.function.clone();
         let work = tokio::spawn(async move {
             let token = random_id()?.to_string();
-            let mut news = shared.news.subscribe();
+            let mut news = shared.news.subscribe(&deployment.function);
             let sent = clock::now();
             let got = acquire(
                 &*shared,
@@ -130,6 +152,8 @@ impl Shared {
                 timeout,
             )
             .await;
+            drop(news);
+            shared.news.tidy(&deployment.function);
             match got {
                 Ok((instance, start)) => {
                     let ttl = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
@@ -167,11 +191,54 @@ impl Shared {
         if failure.code == ErrorCode::RedisUnavailable {
             return self.acquire_without_redis(deployment).await.ok_or(failure);
         }
-        if !told {
+        self.backed_off(&deployment.function, &failure);
+        if !told && self.may_tell(failure.code) {
             let function = &deployment.function;
-            self.log(Level::Error, format!("function {function}: {failure}"));
+            let pause = not_started(failure.retry_ms);
+            self.log(
+                Level::Error,
+                format!("function {function}: {failure}{pause}"),
+            );
         }
         Err(failure)
+    }
+
+    /// Whether a failure is to be logged. That Docker can't be used fails each start at once, in a
+    /// storm of requests hundreds a second.
+    fn may_tell(&self, code: ErrorCode) -> bool {
+        if code != ErrorCode::DockerUnavailable {
+            return true;
+        }
+        let (now, last) = (clock::now(), self.told.load(Ordering::Relaxed));
+        let may = last == 0 || now.saturating_sub(last) >= TELLING_INTERVAL;
+        if may {
+            self.told.store(now.max(1), Ordering::Relaxed);
+        }
+        may
+    }
+
+    /// An instance has ended by itself: if that is a failure of its function, it is counted, once
+    /// for all who hear of it.
+    pub async fn died(&self, id: InstanceId, function: &FunctionName) {
+        let failure = Failure::new(
+            ErrorCode::FunctionExited,
+            format!(
+                "an instance of {function} died within {QUICK:?} of getting ready, and so did \
+                 those before it: its output says why"
+            ),
+        );
+        match self.store.died(id, function, &failure).await {
+            Ok(Duration::ZERO) => {}
+            Ok(pause) => self.log(
+                Level::Error,
+                format!(
+                    "function {function}: {failure}{}",
+                    not_started(Some(millis(pause)))
+                ),
+            ),
+            // Redis being away is told of where its events are listened for.
+            Err(_) => {}
+        }
     }
 
     /// While Redis is out of reach nothing can be fenced: an instance that was known and still
@@ -198,6 +265,16 @@ impl Shared {
             }
         }
         None
+    }
+
+    /// Counts a failed start by itself while Redis can't; returns for how long the function isn't
+    /// started again by this router.
+    fn failed_without_redis(&self, deployment: &Deployment, code: ErrorCode) -> Duration {
+        if !is_own_fault(code) {
+            return Duration::ZERO;
+        }
+        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        rows.failed(deployment, clock::now())
     }
 
     /// Looks whether an instance that could not be connected to still runs, and forgets it if not.
@@ -227,6 +304,18 @@ impl Shared {
     }
 }
 
+/// The end of a sentence about a failure: for how long the function is backed off.
+fn not_started(retry_ms: Option<u64>) -> String {
+    retry_ms.map_or_else(String::new, |millis| {
+        let pause = Duration::from_millis(millis);
+        format!("; it isn't started again for {pause:?}, or until it is pushed again")
+    })
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// What a client is told when Redis fails.
 pub(super) fn redis_failure(error: &StoreError) -> Failure {
     Failure::new(ErrorCode::RedisUnavailable, error.to_string())
@@ -244,11 +333,16 @@ impl Ledger for Shared {
             .map_err(|e| redis_failure(&e))
     }
 
-    async fn lock(&self, deployment: &Deployment, token: &str) -> Result<bool, Failure> {
+    async fn claim(&self, deployment: &Deployment, token: &str) -> Result<Claim, Failure> {
         self.store
-            .lock(&deployment.function, token)
+            .claim(&deployment.function, token, self.starts)
             .await
             .map_err(|e| redis_failure(&e))
+    }
+
+    async fn renew(&self, deployment: &Deployment, token: &str) {
+        // A renewal that fails shows when the instance is registered.
+        let _ = self.store.lock(&deployment.function, token).await;
     }
 
     async fn register(
@@ -263,14 +357,16 @@ impl Ledger for Shared {
             .map_err(|e| redis_failure(&e))
     }
 
-    async fn give_up(&self, deployment: &Deployment, token: &str, failure: &Failure) {
-        if let Err(error) = self
-            .store
-            .unlock(&deployment.function, token, failure)
-            .await
-        {
-            self.log(Level::Warn, error.to_string());
-        }
+    async fn give_up(&self, deployment: &Deployment, token: &str, mut failure: Failure) -> Failure {
+        let pause = match self.store.unlock(deployment, token, &failure).await {
+            Ok(pause) => pause,
+            Err(error) => {
+                self.log(Level::Warn, error.to_string());
+                self.failed_without_redis(deployment, failure.code)
+            }
+        };
+        failure.retry_ms = Some(millis(pause)).filter(|pause| *pause > 0);
+        failure
     }
 }
 

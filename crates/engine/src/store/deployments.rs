@@ -38,6 +38,8 @@ impl Store {
             .key(self.keys.functions())
             .key(self.keys.routes())
             .key(self.keys.events())
+            .key(self.keys.failures(&deployment.function))
+            .key(self.keys.pause(&deployment.function))
             .arg(deployment.function.as_str())
             .arg(json(deployment))
             .arg(json(&event))
@@ -68,6 +70,8 @@ impl Store {
             .key(self.keys.functions())
             .key(self.keys.routes())
             .key(self.keys.events())
+            .key(self.keys.failures(function))
+            .key(self.keys.pause(function))
             .arg(function.as_str())
             .arg(json(&event));
         self.invoke(&script).await

@@ -8,7 +8,7 @@ use corefn_core::event::Event;
 use corefn_core::function::FunctionName;
 use corefn_core::instance::{Instance, InstanceId};
 
-use super::{Store, StoreError, json, millis, read};
+use super::{Store, StoreError, json, millis, read, starts};
 
 /// An instance as Redis has it.
 #[derive(Debug, Clone)]
@@ -75,8 +75,8 @@ impl Store {
         self.command(&command).await
     }
 
-    /// Makes an instance known, leased for `idle`, and gives the starter's lock back. With a
-    /// token, only if it holds the lock; returns false if it doesn't, and nothing is changed.
+    /// Makes an instance known, leased for `idle`, and gives the starter's lock and permit back.
+    /// With a token, only if it holds the lock; returns false if it doesn't, and nothing is changed.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -97,11 +97,21 @@ impl Store {
             .key(self.keys.lease(instance.id))
             .key(self.keys.start_lock(&instance.function))
             .key(self.keys.events())
+            .key(self.keys.starting())
+            .key(self.keys.waiting())
+            .key(self.keys.failures(&instance.function))
+            .key(self.keys.pause(&instance.function))
+            .key(self.keys.young(instance.id))
             .arg(instance.id.to_string())
             .arg(json(instance))
             .arg(millis(idle))
             .arg(token.unwrap_or_default())
-            .arg(json(&event));
+            .arg(json(&event))
+            .arg(instance.function.as_str())
+            .arg(&instance.revision.0)
+            .arg(starts::quick())
+            .arg(self.keys.turn_prefix())
+            .arg(starts::turn(&instance.function));
         self.invoke(&script).await
     }
 
@@ -159,6 +169,7 @@ impl Store {
             .key(self.keys.ready(function))
             .key(self.keys.lease(id))
             .key(self.keys.events())
+            .key(self.keys.young(id))
             .arg(id.to_string())
             .arg(json(&event));
         script

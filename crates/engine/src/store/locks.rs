@@ -1,14 +1,12 @@
 //! One starter a function, one who rebuilds, and the turns of addresses.
 
-use corefn_core::error::Failure;
-use corefn_core::event::Event;
 use corefn_core::function::FunctionName;
 use corefn_core::keys::START_LOCK_TTL;
 
-use super::{Store, StoreError, json, millis};
+use super::{Store, StoreError, millis};
 
 impl Store {
-    /// Takes the starter's lock of a function. Returns whether `token` holds it now.
+    /// Takes the starter's lock of a function, or renews it, without a permit. Returns whether `token` holds it now.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -41,29 +39,6 @@ impl Store {
     pub async fn is_starting(&self, function: &FunctionName) -> Result<bool, StoreError> {
         self.command(redis::cmd("EXISTS").arg(self.keys.start_lock(function)))
             .await
-    }
-
-    /// Gives the starter's lock back after a failure, and tells those who wait for the start.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn unlock(
-        &self,
-        function: &FunctionName,
-        token: &str,
-        failure: &Failure,
-    ) -> Result<(), StoreError> {
-        let event = Event::Failed {
-            function: function.clone(),
-            failure: failure.clone(),
-        };
-        let mut script = self.scripts.unlock.prepare_invoke();
-        script
-            .key(self.keys.start_lock(function))
-            .key(self.keys.events())
-            .arg(token)
-            .arg(json(&event));
-        self.invoke(&script).await
     }
 
     async fn take(&self, key: &str, token: &str) -> Result<bool, StoreError> {

@@ -8,7 +8,9 @@ pub(super) struct Scripts {
     pub lease_any: Script,
     pub renew: Script,
     pub lock: Script,
+    pub claim: Script,
     pub unlock: Script,
+    pub died: Script,
     pub release: Script,
     pub register: Script,
     pub fence: Script,
@@ -24,9 +26,11 @@ impl Default for Scripts {
             lease_any: Script::new(LEASE_ANY),
             renew: Script::new(RENEW),
             lock: Script::new(LOCK),
-            unlock: Script::new(UNLOCK),
+            claim: Script::new(CLAIM),
+            unlock: Script::new(&[FAIL, NEXT_TURN, UNLOCK].concat()),
+            died: Script::new(&[FAIL, DIED].concat()),
             release: Script::new(RELEASE),
-            register: Script::new(REGISTER),
+            register: Script::new(&[NEXT_TURN, REGISTER].concat()),
             fence: Script::new(FENCE),
             drain: Script::new(DRAIN),
             forget: Script::new(FORGET),
@@ -34,7 +38,7 @@ impl Default for Scripts {
     }
 }
 
-/// KEYS functions, routes, events; ARGV function, deployment, event, route… Returns nothing, or a
+/// KEYS functions, routes, events, failures, pause; ARGV function, deployment, event, route… Returns nothing, or a
 /// route and its other owner.
 const DEPLOY: &str = r"
 for i = 4, #ARGV do
@@ -47,16 +51,18 @@ for i = 1, #routes, 2 do
 end
 for i = 4, #ARGV do redis.call('HSET', KEYS[2], ARGV[i], ARGV[1]) end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('DEL', KEYS[4], KEYS[5])
 redis.call('PUBLISH', KEYS[3], ARGV[3])
 return {}
 ";
 
-/// KEYS functions, routes, events; ARGV function, event. Returns 1 if it was there.
+/// KEYS functions, routes, events, failures, pause; ARGV function, event. Returns 1 if it was there.
 const REMOVE: &str = r"
 local routes = redis.call('HGETALL', KEYS[2])
 for i = 1, #routes, 2 do
   if routes[i + 1] == ARGV[1] then redis.call('HDEL', KEYS[2], routes[i]) end
 end
+redis.call('DEL', KEYS[4], KEYS[5])
 local removed = redis.call('HDEL', KEYS[1], ARGV[1])
 redis.call('PUBLISH', KEYS[3], ARGV[2])
 return removed
@@ -96,12 +102,112 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 ";
 
-/// KEYS lock, events; ARGV token, event.
-const UNLOCK: &str = r"
-if redis.call('GET', KEYS[1]) == ARGV[1] then
-  redis.call('DEL', KEYS[1])
-  redis.call('PUBLISH', KEYS[2], ARGV[2])
+/// KEYS lock, starting, waiting, pause; ARGV token, TTL, function, permits, prefix of locks, prefix
+/// of turns, their TTL. Returns 1 if the token holds the lock, 0 if another does, 2 if there is no
+/// permit, 3 with failure and time left if the function is backed off.
+///
+/// Who waits gets a permit in turn: a function goes ahead if, of those before it that are still
+/// waited for, there are fewer than permits are free.
+const CLAIM: &str = r"
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return {0, '', 0} end
+if not holder then
+  local failure = redis.call('GET', KEYS[4])
+  if failure then return {3, failure, redis.call('PTTL', KEYS[4])} end
+  local permits = tonumber(ARGV[4])
+  if redis.call('SCARD', KEYS[2]) >= permits then
+    for _, name in ipairs(redis.call('SMEMBERS', KEYS[2])) do
+      if redis.call('EXISTS', ARGV[5] .. name) == 0 then redis.call('SREM', KEYS[2], name) end
+    end
+  end
+  local free = permits - redis.call('SCARD', KEYS[2])
+  local goes, gone = false, free > 0
+  while gone do
+    gone = false
+    goes = true
+    local ahead = 0
+    for _, name in ipairs(redis.call('ZRANGE', KEYS[3], 0, free - 1)) do
+      if name == ARGV[3] then break end
+      if redis.call('EXISTS', ARGV[6] .. name) == 1 then ahead = ahead + 1
+      else gone = redis.call('ZREM', KEYS[3], name) == 1 end
+    end
+    goes = ahead < free
+  end
+  if not goes then
+    if not redis.call('ZSCORE', KEYS[3], ARGV[3]) then
+      local last = redis.call('ZREVRANGE', KEYS[3], 0, 0, 'WITHSCORES')[2]
+      redis.call('ZADD', KEYS[3], (tonumber(last) or 0) + 1, ARGV[3])
+    end
+    redis.call('SET', ARGV[6] .. ARGV[3], 1, 'PX', ARGV[7])
+    return {2, '', 0}
+  end
+  redis.call('ZREM', KEYS[3], ARGV[3])
+  redis.call('DEL', ARGV[6] .. ARGV[3])
 end
+redis.call('SADD', KEYS[2], ARGV[3])
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return {1, '', 0}
+";
+
+/// Tells the first of those who wait for a permit, and are still there, that one is free.
+const NEXT_TURN: &str = r"
+local function next_turn(waiting, prefix, event, events)
+  local name = redis.call('ZRANGE', waiting, 0, 0)[1]
+  while name and redis.call('EXISTS', prefix .. name) == 0 do
+    redis.call('ZREM', waiting, name)
+    name = redis.call('ZRANGE', waiting, 0, 0)[1]
+  end
+  if name then
+    event = cjson.decode(event)
+    event['function'] = name
+    redis.call('PUBLISH', events, cjson.encode(event))
+  end
+end
+";
+
+/// Counts a failure of the deployed revision; returns the pause, 0 if there is none, and the event
+/// with it.
+const FAIL: &str = r"
+local function fail(functions, failures, pause, name, revision, event, pauses, memory)
+  local deployed = redis.call('HGET', functions, name)
+  if not deployed or cjson.decode(deployed).revision ~= revision then return 0, event end
+  pauses = cjson.decode(pauses)
+  local time = pauses[math.min(redis.call('INCR', failures), #pauses)]
+  redis.call('PEXPIRE', failures, time + memory)
+  if time == 0 then return 0, event end
+  event = cjson.decode(event)
+  redis.call('SET', pause, cjson.encode(event.failure), 'PX', time)
+  event.failure.retry_ms = time
+  return time, cjson.encode(event)
+end
+";
+
+/// KEYS lock, events, starting, waiting, functions, failures, pause; ARGV token, function,
+/// revision, event, pauses, memory, 1 if the failure counts, prefix of turns, event of a turn.
+/// Returns the pause.
+const UNLOCK: &str = r"
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return math.max(redis.call('PTTL', KEYS[7]), 0) end
+redis.call('DEL', KEYS[1])
+redis.call('SREM', KEYS[3], ARGV[2])
+local time, event = 0, ARGV[4]
+if ARGV[7] == '1' then
+  time, event = fail(KEYS[5], KEYS[6], KEYS[7], ARGV[2], ARGV[3], event, ARGV[5], ARGV[6])
+end
+redis.call('PUBLISH', KEYS[2], event)
+next_turn(KEYS[4], ARGV[8], ARGV[9], KEYS[2])
+return time
+";
+
+/// KEYS young, events, lock, functions, failures, pause; ARGV function, event, pauses, memory.
+/// Returns the pause. Whoever waits for a start that is under way already goes on doing so.
+const DIED: &str = r"
+local revision = redis.call('GET', KEYS[1])
+if not revision then return 0 end
+redis.call('DEL', KEYS[1])
+local time, event =
+  fail(KEYS[4], KEYS[5], KEYS[6], ARGV[1], revision, ARGV[2], ARGV[3], ARGV[4])
+if time > 0 and redis.call('EXISTS', KEYS[3]) == 0 then redis.call('PUBLISH', KEYS[2], event) end
+return time
 ";
 
 /// KEYS lock; ARGV token.
@@ -109,31 +215,37 @@ const RELEASE: &str = r"
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 ";
 
-/// KEYS instances, ready, lease, lock, events; ARGV instance, record, TTL, token or '', event.
-/// Returns 0 if the token doesn't hold the lock.
+/// KEYS instances, ready, lease, lock, events, starting, waiting, failures, pause, young; ARGV
+/// instance, record, TTL, token or '', event, function, revision, how long a success must last,
+/// prefix of turns, event of a turn. Returns 0 if the token doesn't hold the lock.
 const REGISTER: &str = r"
 if ARGV[4] ~= '' then
   if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then return 1 end
   if redis.call('GET', KEYS[4]) ~= ARGV[4] then return 0 end
-  redis.call('DEL', KEYS[4])
+  redis.call('DEL', KEYS[4], KEYS[9])
+  redis.call('SREM', KEYS[6], ARGV[6])
+  redis.call('PEXPIRE', KEYS[8], ARGV[8])
+  redis.call('SET', KEYS[10], ARGV[7], 'PX', ARGV[8])
 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('SADD', KEYS[2], ARGV[1])
 redis.call('SET', KEYS[3], 1, 'PX', ARGV[3])
 redis.call('PUBLISH', KEYS[5], ARGV[5])
+if ARGV[4] ~= '' then next_turn(KEYS[7], ARGV[9], ARGV[10], KEYS[5]) end
 return 1
 ";
 
-/// KEYS instances, ready, lease, events; ARGV instance, event. Returns 0 if it is leased.
+/// KEYS instances, ready, lease, events, young; ARGV instance, event. Returns 0 if it is leased.
 const FENCE: &str = r"
 if redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
+redis.call('DEL', KEYS[5])
 if redis.call('SREM', KEYS[2], ARGV[1]) == 1 then redis.call('PUBLISH', KEYS[4], ARGV[2]) end
 return 1
 ";
 
 /// The same without asking for the lease.
 const DRAIN: &str = r"
-redis.call('DEL', KEYS[3])
+redis.call('DEL', KEYS[3], KEYS[5])
 if redis.call('SREM', KEYS[2], ARGV[1]) == 1 then redis.call('PUBLISH', KEYS[4], ARGV[2]) end
 ";
 

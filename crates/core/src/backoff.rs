@@ -1,0 +1,128 @@
+//! How long a function that fails again and again isn't started.
+//!
+//! A failure in a row is a start that the function made fail, or the death, not by order, of an
+//! instance within [`QUICK`] of getting ready. An instance that outlives that ends the row, and so
+//! does a new deployment.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::error::ErrorCode;
+use crate::function::{Deployment, FunctionName, RevisionId};
+
+/// How long the function isn't started after the first failure in a row, the second, and so on;
+/// after all further ones as after the last. The first costs nothing: a request that kills its
+/// instance now and then must not keep others waiting.
+pub const PAUSES: [Duration; 8] = [
+    Duration::ZERO,
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(8),
+    Duration::from_secs(16),
+    Duration::from_secs(32),
+    Duration::from_secs(60),
+];
+
+/// An instance that dies sooner after it got ready has failed.
+pub const QUICK: Duration = Duration::from_secs(10);
+
+/// How long after a pause its row is remembered, if there is neither a success nor a failure.
+pub const MEMORY: Duration = Duration::from_secs(600);
+
+/// The pause after so many failures in a row.
+pub fn pause(failures: usize) -> Duration {
+    failures
+        .checked_sub(1)
+        .map_or(Duration::ZERO, |at| PAUSES[at.min(PAUSES.len() - 1)])
+}
+
+/// Whether a start that failed so is the function's own doing. What Docker, Redis or the router
+/// itself can't do is not, and neither is a wait that got too long.
+pub fn is_own_fault(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::FunctionExited | ErrorCode::FunctionNotListening | ErrorCode::ImageMissing
+    )
+}
+
+/// The failures in a row that one router counts by itself, while Redis can't count them for all.
+/// All times are milliseconds of one monotonic clock.
+#[derive(Debug, Default)]
+pub struct Rows(HashMap<FunctionName, Row>);
+
+#[derive(Debug)]
+struct Row {
+    revision: RevisionId,
+    failures: usize,
+    /// When it is forgotten.
+    end: u64,
+}
+
+impl Rows {
+    /// Counts a failed start at `now`; returns the pause.
+    pub fn failed(&mut self, deployment: &Deployment, now: u64) -> Duration {
+        self.0.retain(|_, row| row.end > now);
+        let row = self.0.entry(deployment.function.clone()).or_insert(Row {
+            revision: deployment.revision.clone(),
+            failures: 0,
+            end: 0,
+        });
+        if row.revision != deployment.revision {
+            row.revision = deployment.revision.clone();
+            row.failures = 0;
+        }
+        row.failures += 1;
+        let pause = pause(row.failures);
+        row.end = now + (pause + MEMORY).as_millis() as u64;
+        pause
+    }
+
+    /// An instance of the function got ready.
+    pub fn succeeded(&mut self, function: &FunctionName) {
+        self.0.remove(function);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::FunctionConfig;
+
+    fn deployment(revision: &str) -> Deployment {
+        Deployment {
+            function: "demo/hello".parse().unwrap(),
+            revision: RevisionId(revision.to_owned()),
+            image: String::new(),
+            config: FunctionConfig::default(),
+        }
+    }
+
+    #[test]
+    fn pauses_double_to_a_minute() {
+        let seconds: Vec<u64> = (0..11).map(|count| pause(count).as_secs()).collect();
+        assert_eq!(seconds, [0, 0, 1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        assert_eq!(pause(usize::MAX).as_secs(), 60);
+    }
+
+    #[test]
+    fn a_row_ends_with_a_success_a_deployment_or_by_itself() {
+        let mut rows = Rows::default();
+        let (one, two) = (deployment("r1"), deployment("r2"));
+        let mut row = |deployment: &Deployment, now| rows.failed(deployment, now).as_secs();
+        assert_eq!([row(&one, 0), row(&one, 1), row(&one, 2)], [0, 1, 2]);
+        assert_eq!([row(&two, 3), row(&two, 4)], [0, 1]);
+        assert_eq!(row(&two, 4 + 601_000), 0, "it was long ago");
+        assert_eq!(row(&two, 5 + 601_000), 1);
+        rows.succeeded(&one.function);
+        assert_eq!(rows.failed(&two, 6 + 601_000), Duration::ZERO);
+    }
+
+    #[test]
+    fn only_the_function_is_backed_off() {
+        for code in ErrorCode::ALL {
+            let own = [502, 504].contains(&code.status()) && code != ErrorCode::StartTimeout;
+            assert_eq!(is_own_fault(code), own, "{code}");
+        }
+    }
+}

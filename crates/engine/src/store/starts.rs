@@ -1,0 +1,153 @@
+//! Who may start a function, and when: one starter a function, so many starts at once, and none
+//! for a while of a function that fails again and again.
+
+use std::time::Duration;
+
+use corefn_core::backoff::{MEMORY, PAUSES, QUICK, is_own_fault};
+use corefn_core::error::Failure;
+use corefn_core::event::Event;
+use corefn_core::function::{Deployment, FunctionName};
+use corefn_core::instance::InstanceId;
+use corefn_core::keys::{START_LOCK_TTL, TURN_TTL};
+
+use super::{Store, StoreError, json, millis, read};
+
+/// What became of the wish to start a function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// The token holds the starter's lock now, and a permit.
+    Granted,
+    /// Another starter is at it.
+    Held,
+    /// As many starts are under way as may be. The function keeps its turn for as long as it is
+    /// claimed again within [`TURN_TTL`].
+    Full,
+    /// The function isn't started for as long as the failure says.
+    BackedOff(Failure),
+}
+
+impl Store {
+    /// Asks for the starter's lock of a function and one of `starts` permits. Both last for
+    /// [`START_LOCK_TTL`] unless [`Store::lock`] renews the lock.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn claim(
+        &self,
+        function: &FunctionName,
+        token: &str,
+        starts: u32,
+    ) -> Result<Claim, StoreError> {
+        let pause = self.keys.pause(function);
+        let mut script = self.scripts.claim.prepare_invoke();
+        script
+            .key(self.keys.start_lock(function))
+            .key(self.keys.starting())
+            .key(self.keys.waiting())
+            .key(&pause)
+            .arg(token)
+            .arg(millis(START_LOCK_TTL))
+            .arg(function.as_str())
+            .arg(starts)
+            .arg(self.keys.start_lock_prefix())
+            .arg(self.keys.turn_prefix())
+            .arg(millis(TURN_TTL));
+        let (answer, failure, left): (i64, String, i64) = self.invoke(&script).await?;
+        Ok(match answer {
+            1 => Claim::Granted,
+            2 => Claim::Full,
+            3 => Claim::BackedOff(Failure {
+                retry_ms: Some(u64::try_from(left).unwrap_or(1).max(1)),
+                ..read(&pause, &failure)?
+            }),
+            _ => Claim::Held,
+        })
+    }
+
+    /// Gives the starter's lock and the permit back after a failure, counts it if it is the
+    /// function's own, and tells those who wait for the start. Returns for how long the function
+    /// isn't started again.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn unlock(
+        &self,
+        deployment: &Deployment,
+        token: &str,
+        failure: &Failure,
+    ) -> Result<Duration, StoreError> {
+        let function = &deployment.function;
+        let own_fault = is_own_fault(failure.code);
+        let mut script = self.scripts.unlock.prepare_invoke();
+        script
+            .key(self.keys.start_lock(function))
+            .key(self.keys.events())
+            .key(self.keys.starting())
+            .key(self.keys.waiting())
+            .key(self.keys.functions())
+            .key(self.keys.failures(function))
+            .key(self.keys.pause(function))
+            .arg(token)
+            .arg(function.as_str())
+            .arg(&deployment.revision.0)
+            .arg(failed(function, failure))
+            .arg(pauses())
+            .arg(millis(MEMORY))
+            .arg(i32::from(own_fault))
+            .arg(self.keys.turn_prefix())
+            .arg(turn(function));
+        let pause: u64 = self.invoke(&script).await?;
+        Ok(Duration::from_millis(pause))
+    }
+
+    /// Counts the death of an instance, if it is within [`QUICK`] of getting ready and the first
+    /// to be told. Returns for how long its function isn't started.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn died(
+        &self,
+        id: InstanceId,
+        function: &FunctionName,
+        failure: &Failure,
+    ) -> Result<Duration, StoreError> {
+        let mut script = self.scripts.died.prepare_invoke();
+        script
+            .key(self.keys.young(id))
+            .key(self.keys.events())
+            .key(self.keys.start_lock(function))
+            .key(self.keys.functions())
+            .key(self.keys.failures(function))
+            .key(self.keys.pause(function))
+            .arg(function.as_str())
+            .arg(failed(function, failure))
+            .arg(pauses())
+            .arg(millis(MEMORY));
+        let pause: u64 = self.invoke(&script).await?;
+        Ok(Duration::from_millis(pause))
+    }
+}
+
+/// How long a success must last, for the script that registers an instance.
+pub(super) fn quick() -> u64 {
+    millis(QUICK)
+}
+
+/// The event that tells whose turn it is, with any function's name.
+pub(super) fn turn(function: &FunctionName) -> String {
+    json(&Event::Turn {
+        function: function.clone(),
+    })
+}
+
+/// The event that tells of a failure; the scripts add the pause.
+fn failed(function: &FunctionName, failure: &Failure) -> String {
+    json(&Event::Failed {
+        function: function.clone(),
+        failure: failure.clone(),
+    })
+}
+
+fn pauses() -> String {
+    json(&PAUSES.map(millis))
+}
