@@ -22,6 +22,7 @@ pub struct Proxy {
 #[derive(Debug, Default)]
 struct Seen {
     shut: AtomicBool,
+    held: Mutex<Option<String>>,
     calls: Mutex<Vec<String>>,
 }
 
@@ -68,6 +69,16 @@ impl Proxy {
         self.seen.shut.store(true, Ordering::SeqCst);
     }
 
+    /// Has calls that contain a text hang: Docker doesn't get them, and nobody gets an answer.
+    pub fn hold(&self, text: &str) {
+        *self.seen.held() = Some(text.to_owned());
+    }
+
+    /// Lets calls through again; those that hang still do.
+    pub fn release(&self) {
+        *self.seen.held() = None;
+    }
+
     /// Opens it again.
     pub fn reopen(&self) {
         self.seen.shut.store(false, Ordering::SeqCst);
@@ -77,6 +88,16 @@ impl Proxy {
 impl Seen {
     fn calls(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn holds(&self, call: &str) -> bool {
+        self.held()
+            .as_ref()
+            .is_some_and(|text| call.contains(text.as_str()))
     }
 
     fn is_shut(&self) -> bool {
@@ -105,7 +126,11 @@ async fn pass(client: UnixStream, seen: Arc<Seen>) {
         while let Ok(count @ 1..) = from_client.read(&mut buffer).await {
             // A request begins a write of the client's: it sends one at a time.
             if let Some(call) = request_line(&buffer[..count]) {
+                let held = seen.holds(&call);
                 seen.calls().push(call);
+                if held {
+                    std::future::pending::<()>().await;
+                }
             }
             if seen.is_shut() || to_docker.write_all(&buffer[..count]).await.is_err() {
                 return;

@@ -1,16 +1,22 @@
 //! More requests than the host, a function or nginx may take.
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use corefn_core::config::{FunctionConfig, Limits};
 use corefn_tests::{Answer, Home, probe, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::task::JoinSet;
 
 const LONG: Duration = Duration::from_secs(30);
 
 fn said(answer: &Answer) -> (u16, Option<&str>) {
     (answer.status, answer.error())
+}
+
+fn kill(id: u32) {
+    let id = i32::try_from(id).ok().and_then(Pid::from_raw).unwrap();
+    kill_process(id, Signal::KILL).unwrap();
 }
 
 async fn at_once(home: &Home, target: &str, count: usize) -> Vec<Answer> {
@@ -103,6 +109,236 @@ async fn function_takes_as_many_requests_as_it_says() {
     streams.pop();
     wait_until("the place of who left is free", LONG, async || {
         !refused().await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn function_that_crashes_at_its_start_is_backed_off() {
+    let home = Home::start("crashloop").await;
+    home.deploy("demo/hello", probe::misbehaving("exit")).await;
+    home.deploy("demo/other", probe::config()).await;
+    let events = home.events().await;
+    let fails = async || {
+        let answer = home.get("/demo/hello/x").await;
+        assert_eq!(said(&answer), (502, Some("function-exited")));
+        answer.header("retry-after").map(str::to_owned)
+    };
+    assert_eq!(fails().await, None, "the first failure costs nothing");
+    let mut monitor = home.redis.monitor().await;
+    assert_eq!(fails().await.as_deref(), Some("1"));
+    wait_until("all workers know", LONG, async || {
+        monitor.commands(&home.redis).await;
+        for answer in at_once(&home, "/demo/hello/x", 40).await {
+            assert_eq!(answer.status, 502);
+        }
+        monitor.commands(&home.redis).await.is_empty()
+    })
+    .await;
+    assert_eq!(home.get("/demo/other/x").await.status, 200, "others serve");
+    // Each time it is tried again, once, and then not for twice as long.
+    for (starts, seconds) in [(3, "2"), (4, "4")] {
+        wait_until("it is tried again", LONG, async || {
+            fails().await.as_deref() == Some(seconds)
+        })
+        .await;
+        assert_eq!(events.created("demo/hello").await, starts);
+    }
+    let log = home.error_log();
+    assert_eq!(
+        log.matches("the probe exits on purpose").count(),
+        4,
+        "{log}"
+    );
+    assert_eq!(log.matches("it isn't started again for 4s").count(), 1);
+    // A new deployment is started at once.
+    home.deploy("demo/hello", probe::config()).await;
+    assert_eq!(home.get("/demo/hello/x").await.status, 200);
+}
+
+#[tokio::test]
+async fn only_instances_that_die_soon_again_and_again_are_backed_off() {
+    let home = Home::start("diesoon").await;
+    home.deploy("demo/hello", probe::config()).await;
+    let poison = async || {
+        let ended = home.error_log().matches("has ended").count();
+        home.get("/demo/hello/exit").await;
+        wait_until("all workers know that it has ended", LONG, async || {
+            home.error_log().matches("has ended").count() > ended
+                && home
+                    .instances("demo/hello")
+                    .await
+                    .iter()
+                    .all(|c| !c.running)
+        })
+        .await;
+        home.get("/demo/hello/x").await
+    };
+    // Somebody who stops it is no failure of the function.
+    for _ in 0..3 {
+        assert_eq!(home.get("/demo/hello/x").await.status, 200);
+        for container in home.instances("demo/hello").await {
+            home.docker.remove(&container.id).await.unwrap();
+        }
+        wait_until("it is forgotten", LONG, async || {
+            home.store.instances().await.unwrap().is_empty()
+        })
+        .await;
+    }
+    assert_eq!(home.get("/demo/hello/x").await.status, 200);
+    // One poisonous request costs the others nothing, the second one a second.
+    let answer = poison().await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let answer = poison().await;
+    assert_eq!(said(&answer), (502, Some("function-exited")));
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    wait_until("it is started again", LONG, async || {
+        home.get("/demo/hello/x").await.status == 200
+    })
+    .await;
+    // An instance that lives ends the row.
+    let key = home.store.keys().failures(&"demo/hello".parse().unwrap());
+    wait_until("the failures are forgotten", LONG, async || {
+        home.get("/demo/hello/x").await;
+        home.redis.command::<u32>(&["EXISTS", &key]).await == 0
+    })
+    .await;
+    let answer = poison().await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let log = home.error_log();
+    let told = log.matches("died within 10s of getting ready").count();
+    assert_eq!(told, 1, "by one worker, for the one pause: {log}");
+}
+
+#[tokio::test]
+async fn starts_take_turns() {
+    let home = Home::builder("turns")
+        .http("corefn_starts 2;")
+        .start()
+        .await;
+    let functions: Vec<String> = (0..7).map(|number| format!("demo/f{number}")).collect();
+    for function in &functions {
+        home.deploy(function, probe::misbehaving("slow-start:700"))
+            .await;
+    }
+    let events = home.events().await;
+    let mut requests = JoinSet::new();
+    for function in &functions {
+        for _ in 0..3 {
+            let request = home.get(&format!("/{function}/x"));
+            requests.spawn(async move { request.await });
+        }
+    }
+    let (keys, mut most) = (home.store.keys(), 0);
+    while !requests.is_empty() {
+        let starting: u32 = home.redis.command(&["SCARD", &keys.starting()]).await;
+        most = most.max(starting);
+        while let Some(answer) = requests.try_join_next() {
+            assert_eq!(answer.unwrap().status, 200);
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(most, 2);
+    for function in &functions {
+        assert_eq!(events.created(function).await, 1);
+    }
+    for key in [keys.starting(), keys.waiting()] {
+        assert_eq!(
+            home.redis.command::<u32>(&["EXISTS", &key]).await,
+            0,
+            "{key}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn permit_of_a_killed_starter_comes_back() {
+    let home = Home::builder("permit")
+        .workers(1)
+        .http("corefn_starts 1;")
+        .with_alerts()
+        .start()
+        .await;
+    home.deploy("demo/never", probe::misbehaving("never-listen"))
+        .await;
+    home.deploy("demo/hello", probe::config()).await;
+    let never = tokio::spawn(home.get("/demo/never/x").send());
+    let name = "demo/never".parse().unwrap();
+    wait_until("it is being started", LONG, async || {
+        home.store.is_starting(&name).await.unwrap()
+    })
+    .await;
+    for worker in home.nginx.workers() {
+        kill(worker);
+    }
+    assert!(never.await.unwrap().is_err(), "its worker is gone");
+    wait_until("there is another worker", LONG, async || {
+        home.get("/demo/hello/x")
+            .send()
+            .await
+            .is_ok_and(|answer| answer.status == 200)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn request_gets_its_504_though_docker_hangs() {
+    let home = Home::builder("dockerhangs")
+        .docker_proxy()
+        .start_timeout("2s")
+        .start()
+        .await;
+    home.deploy("demo/warm", probe::config()).await;
+    assert_eq!(home.get("/demo/warm/x").await.status, 200);
+    for call in ["/containers/create", "/start"] {
+        let function = format!("demo/cold{}", call.len());
+        home.deploy(&function, probe::config()).await;
+        home.proxy().hold(call);
+        let begin = Instant::now();
+        for answer in at_once(&home, &format!("/{function}/x"), 10).await {
+            assert_eq!(said(&answer), (504, Some("start-timeout")), "{call}");
+        }
+        // Nobody waits for Docker's own time limit, a minute.
+        assert!(begin.elapsed() < Duration::from_secs(30), "{call}");
+        assert_eq!(home.get("/demo/warm/x").await.status, 200);
+        home.proxy().release();
+        assert_eq!(
+            home.get(&format!("/{function}/x")).await.status,
+            200,
+            "{call}"
+        );
+    }
+    assert!(home.error_log().contains("Docker did not create and start"));
+}
+
+#[tokio::test]
+async fn waiting_for_a_turn_ends_in_time() {
+    let home = Home::builder("noturn")
+        .http("corefn_starts 1;")
+        .start_timeout("6s")
+        .start()
+        .await;
+    home.deploy("demo/never", probe::misbehaving("never-listen"))
+        .await;
+    home.deploy("demo/hello", probe::config()).await;
+    let never = tokio::spawn(home.get("/demo/never/x").send());
+    let name = "demo/never".parse().unwrap();
+    wait_until("it is being started", LONG, async || {
+        home.store.is_starting(&name).await.unwrap()
+    })
+    .await;
+    // Its turn comes when the other is given up.
+    let turn = tokio::spawn(home.get("/demo/hello/x").send());
+    let answer = never.await.unwrap().unwrap();
+    assert_eq!(said(&answer), (504, Some("function-not-listening")));
+    let answer = turn.await.unwrap().unwrap();
+    assert!(
+        answer.status == 200 || said(&answer) == (504, Some("start-timeout")),
+        "{}",
+        answer.text()
+    );
+    wait_until("nobody is in its way any more", LONG, async || {
+        home.get("/demo/hello/x").await.status == 200
     })
     .await;
 }
