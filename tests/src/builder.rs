@@ -30,6 +30,7 @@ impl Builder {
             name: name.to_owned(),
             conf: Conf {
                 workers: 4,
+                connections: 4096,
                 module: true,
                 functions: true,
                 main: String::new(),
@@ -50,6 +51,13 @@ impl Builder {
     pub fn workers(mut self, count: u32) -> Self {
         self.conf.workers = count;
         self
+    }
+
+    /// How many connections a worker may have, those to functions included.
+    #[must_use]
+    pub fn connections(mut self, count: u32) -> Self {
+        self.conf.connections = count;
+        self.main(&format!("worker_rlimit_nofile {};", count + 1000))
     }
 
     /// Lines outside of all blocks of nginx's configuration.

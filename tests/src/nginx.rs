@@ -28,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Conf {
     /// `worker_processes`.
     pub workers: u32,
+    /// `worker_connections`.
+    pub connections: u32,
     /// Whether the module is loaded.
     pub module: bool,
     /// Whether functions are served: the module's directives, the upstream and `location /`.
@@ -51,6 +53,7 @@ impl Conf {
     pub fn text(&self, folder: &Folder, address: SocketAddr) -> String {
         let Self {
             workers,
+            connections,
             main,
             http,
             server,
@@ -85,7 +88,7 @@ pid {path}/run/nginx-master.pid;
 error_log {path}/log/error.log notice;
 {load}
 {main}
-events {{ worker_connections 4096; }}
+events {{ worker_connections {connections}; }}
 http {{
     client_body_temp_path temp-body;
     proxy_temp_path temp-proxy;

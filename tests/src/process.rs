@@ -176,3 +176,11 @@ fn send(id: u32, signal: Signal) {
         let _ = kill_process(pid, signal);
     }
 }
+
+/// How many bytes of memory a process has in use: its resident set.
+pub fn resident(id: u32) -> usize {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next());
+    kilobytes.map_or(0, |text| text.parse::<usize>().unwrap_or(0)) << 10
+}

@@ -313,32 +313,78 @@ async fn request_gets_its_504_though_docker_hangs() {
 
 #[tokio::test]
 async fn waiting_for_a_turn_ends_in_time() {
+    let patient = "location /demo/never { corefn on; corefn_start_timeout 8s; \
+                   proxy_pass http://functions$corefn_uri; include corefn/proxy.conf; }";
     let home = Home::builder("noturn")
         .http("corefn_starts 1;")
-        .start_timeout("6s")
+        .server(patient)
+        .start_timeout("2s")
         .start()
         .await;
     home.deploy("demo/never", probe::misbehaving("never-listen"))
         .await;
     home.deploy("demo/hello", probe::config()).await;
+    let events = home.events().await;
     let never = tokio::spawn(home.get("/demo/never/x").send());
     let name = "demo/never".parse().unwrap();
     wait_until("it is being started", LONG, async || {
         home.store.is_starting(&name).await.unwrap()
     })
     .await;
-    // Its turn comes when the other is given up.
-    let turn = tokio::spawn(home.get("/demo/hello/x").send());
+    let answer = home.get("/demo/hello/x").await;
+    assert_eq!(said(&answer), (504, Some("start-timeout")));
+    assert_eq!(events.created("demo/hello").await, 0);
     let answer = never.await.unwrap().unwrap();
     assert_eq!(said(&answer), (504, Some("function-not-listening")));
-    let answer = turn.await.unwrap().unwrap();
-    assert!(
-        answer.status == 200 || said(&answer) == (504, Some("start-timeout")),
-        "{}",
-        answer.text()
+    assert_eq!(home.get("/demo/hello/x").await.status, 200);
+}
+
+#[tokio::test]
+async fn slow_loris_starts_one_container_and_holds_nothing_else() {
+    let mut home = Home::builder("loris")
+        .http("corefn_starts 1;")
+        .start()
+        .await;
+    home.start_cleaner(Some(1));
+    home.deploy("demo/hello", probe::config()).await;
+    home.deploy("demo/other", probe::config()).await;
+    let events = home.events().await;
+    let mut dribbling = Vec::new();
+    for _ in 0..50 {
+        let mut connection = home.client().connect().await;
+        connection
+            .write("POST /demo/hello/upload/x HTTP/1.1\r\nHos")
+            .await;
+        dribbling.push(connection);
+    }
+    assert_eq!(home.get("/demo/other/x").await.status, 200);
+    assert_eq!(
+        events.created("demo/hello").await,
+        0,
+        "the headers are not there"
     );
-    wait_until("nobody is in its way any more", LONG, async || {
-        home.get("/demo/hello/x").await.status == 200
+    for connection in &mut dribbling {
+        connection
+            .write("t: h\r\nContent-Length: 1000\r\n\r\n")
+            .await;
+    }
+    // For longer than the idle time, each sends a byte now and then. Everybody else is served, by
+    // the same instance, and by others that are started meanwhile.
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(6) {
+        for connection in &mut dribbling {
+            connection.write("x").await;
+        }
+        assert_eq!(home.get("/demo/hello/x").await.status, 200);
+        assert_eq!(home.get("/demo/other/x").await.status, 200);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!(events.created("demo/hello").await, 1);
+    let starting = home.store.keys().starting();
+    assert_eq!(home.redis.command::<u32>(&["EXISTS", &starting]).await, 0);
+    drop(dribbling);
+    wait_until("it is given back", LONG, async || {
+        home.instances("demo/hello").await.is_empty()
     })
     .await;
 }
