@@ -20,7 +20,7 @@
 //! | `pause:<function>` | string | JSON of the [`Failure`](crate::error::Failure) it isn't started for | the pause | router; builder deletes | router |
 //! | `young:<instance>` | string | its revision: if it dies now that is a failure | [`QUICK`](crate::backoff::QUICK) | router, cleaner | router |
 //! | `rebuild` | string | token of the one who rebuilds | [`START_LOCK_TTL`] | router, cleaner | router, cleaner |
-//! | `address-cursor` | string | how many container addresses were ever given out | none | router, builder | router, builder |
+//! | `address-cursor` | string | counts the container addresses given out, from a random beginning | none | router, builder | router, builder |
 //! | `events` | channel | JSON of [`Event`](crate::event::Event) | – | all | router |
 //!
 //! An instance that is in `instances` but not in `ready:<function>` is draining: it gets no more

@@ -49,10 +49,18 @@ impl Store {
 
     /// Counts the containers that were given an address; the result says which is the next one's.
     ///
+    /// An emptied Redis has lost the count. It begins anew at random, for the addresses behind a
+    /// fixed beginning are those of the containers that run.
+    ///
     /// # Errors
     /// [`StoreError`].
     pub async fn next_turn(&self) -> Result<u64, StoreError> {
-        self.command(redis::cmd("INCR").arg(self.keys.address_cursor()))
-            .await
+        let key = self.keys.address_cursor();
+        let begin = getrandom::u32().unwrap_or_default();
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("SET").arg(&key).arg(begin).arg("NX").ignore();
+        pipeline.cmd("INCR").arg(&key);
+        let (turn,) = self.pipeline(&pipeline).await?;
+        Ok(turn)
     }
 }
