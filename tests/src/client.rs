@@ -68,6 +68,7 @@ pub struct Request {
     headers: HeaderMap,
     body: BoxBody<Bytes, std::convert::Infallible>,
     patience: Duration,
+    connection: Option<TcpStream>,
 }
 
 /// A body that is sent piece by piece. Dropping it ends the body.
@@ -104,6 +105,7 @@ impl Client {
             headers: HeaderMap::new(),
             body: BoxBody::new(Empty::new()),
             patience: PATIENCE,
+            connection: None,
         }
     }
 }
@@ -143,6 +145,13 @@ impl Request {
         self
     }
 
+    /// It is sent on this connection, which is used for nothing else.
+    #[must_use]
+    pub fn over(mut self, connection: TcpStream) -> Self {
+        self.connection = Some(connection);
+        self
+    }
+
     /// Sends it and takes the whole answer.
     ///
     /// # Errors
@@ -177,9 +186,12 @@ impl Request {
         let what = format!("{} {}", self.method, self.target);
         let failed = |error: &dyn fmt::Display| ClientError(format!("{what}: {error}"));
         let uri: Uri = self.target.parse().map_err(|error| failed(&error))?;
-        let stream = TcpStream::connect(self.address)
-            .await
-            .map_err(|error| failed(&error))?;
+        let stream = match self.connection {
+            Some(stream) => stream,
+            None => TcpStream::connect(self.address)
+                .await
+                .map_err(|error| failed(&error))?,
+        };
         stream.set_nodelay(true).map_err(|error| failed(&error))?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
             .await

@@ -21,6 +21,12 @@ pub struct Event {
     pub function: String,
     /// The container's name.
     pub container: String,
+    /// The instance's identifier; empty if it is none.
+    pub instance: String,
+    /// The signal of a `kill`; empty otherwise.
+    pub signal: String,
+    /// When, by the system's clock: nanoseconds since 1970.
+    pub time: i64,
 }
 
 /// The record.
@@ -61,6 +67,9 @@ impl<'a> Events<'a> {
                         action: event.action.unwrap_or_default(),
                         function: of(label::FUNCTION),
                         container: of("name"),
+                        instance: of(label::INSTANCE),
+                        signal: of("signal"),
+                        time: event.time_nano.unwrap_or_default(),
                     });
                 } else if let Some(id) = actor.id.filter(|id| id.starts_with(&namespace)) {
                     seen.marks.push(id);

@@ -170,8 +170,8 @@ fn stat(id: u32) -> Option<String> {
     Some(text.rsplit_once(") ")?.1.to_owned())
 }
 
-fn send(id: u32, signal: Signal) {
-    // Who has ended meanwhile needs no signal.
+/// Sends a signal. Who has ended meanwhile needs none.
+pub fn send(id: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw) {
         let _ = kill_process(pid, signal);
     }

@@ -1,0 +1,79 @@
+//! Deployments of one function, as pushes make them in their last steps.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use corefn_build::deploy::switch;
+use corefn_build::image::{Revision, from_executable};
+use corefn_core::function::RevisionId;
+use corefn_engine::docker::Docker;
+use corefn_engine::store::Store;
+use corefn_tests::{docker, probe};
+use fastrand::Rng;
+use tokio::task::JoinHandle;
+
+use crate::book::Book;
+use crate::traffic::{DEPLOYED, functions};
+
+/// One who deploys again and again.
+#[derive(Debug)]
+pub struct Deploys {
+    stop: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+impl Deploys {
+    /// Begins. A deployment that fails, since Redis is broken just then, is made again later.
+    pub fn start(namespace: &str, redis: &str, book: Arc<Book>, seed: u64) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let docker = Docker::new(docker::URL, namespace);
+        let store = Store::new(redis, namespace).expect("the harness's URL is one");
+        let mut random = Rng::with_seed(seed);
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move {
+            let mut number = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(random.u64(500..5000))).await;
+                number += 1;
+                let deployed = deploy(&docker, &store, number).await;
+                let counts = &mut book.pages().deployed;
+                match deployed {
+                    Ok(()) => counts.0 += 1,
+                    Err(_) => counts.1 += 1,
+                }
+            }
+        });
+        Self { stop, task }
+    }
+
+    /// Lets a deployment that has begun finish.
+    ///
+    /// # Panics
+    /// When the one who deploys did.
+    pub async fn finish(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.await.expect("deploying goes on");
+    }
+}
+
+async fn deploy(
+    docker: &Docker,
+    store: &Store,
+    number: u32,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let config = functions()
+        .into_iter()
+        .find(|(function, _)| *function == DEPLOYED)
+        .map(|(_, config)| config)
+        .unwrap_or_default();
+    let revision = Revision {
+        function: DEPLOYED.parse()?,
+        id: RevisionId(format!("next-{number:04}")),
+        commit: format!("{number:040x}"),
+    };
+    from_executable(docker, &revision, &config, &probe::executable()).await?;
+    let deployment = revision.deployment(docker.namespace(), config);
+    switch(docker, store, &deployment).await?;
+    Ok(())
+}

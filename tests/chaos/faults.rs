@@ -1,0 +1,263 @@
+//! Bringing a fault about, and ending it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bollard::query_parameters::{
+    KillContainerOptions, RemoveContainerOptionsBuilder, StopContainerOptions,
+};
+use corefn_core::names::label;
+use corefn_engine::docker::Container;
+use corefn_tests::push::Repository;
+use corefn_tests::{Home, process};
+use fastrand::Rng;
+use rustix::process::Signal;
+
+use crate::ask::Sender;
+use crate::book::{Book, Harm, Lost};
+use crate::plan::{Fault, Step};
+use crate::sockets::held;
+use crate::traffic::{SLOW, simple};
+
+/// Seconds between two rounds of the cleaner.
+pub const ROUNDS: u64 = 1;
+
+/// One slow answer of Redis, and the time in which it answers.
+const SLOW_ANSWER: Duration = Duration::from_millis(200);
+const ANSWERS: Duration = Duration::from_millis(20);
+
+/// How long a start that is to be met may take to begin.
+const START_BEGINS: Duration = Duration::from_secs(5);
+
+/// What breaks things.
+pub struct Breaker {
+    /// The installation.
+    pub home: Home,
+    /// Where it is noted.
+    pub book: Arc<Book>,
+    /// A repository that is pushed from.
+    pub repository: Repository,
+    /// For requests that belong to a fault.
+    pub sender: Sender,
+}
+
+impl Breaker {
+    /// Brings one fault about and ends it.
+    pub async fn step(&mut self, step: &Step) {
+        let mut random = Rng::with_seed(step.seed);
+        let begin = Instant::now();
+        let happened = match step.fault {
+            Fault::WorkerKilled => self.kill_a_worker(&mut random),
+            Fault::StarterKilled => self.kill_a_starter().await,
+            Fault::Reloaded => {
+                self.home.reload().await;
+                true
+            }
+            Fault::CleanerKilled => {
+                self.home.take_cleaner().kill().await;
+                tokio::time::sleep(step.lasts).await;
+                self.home.start_cleaner(Some(ROUNDS));
+                true
+            }
+            Fault::InstanceKilled
+            | Fault::InstancePaused
+            | Fault::InstanceRemoved
+            | Fault::InstanceStopped => self.harm_an_instance(step, &mut random).await,
+            Fault::DockerCut => {
+                let begin = Instant::now();
+                self.home.proxy().shut();
+                tokio::time::sleep(step.lasts).await;
+                self.home.proxy().reopen();
+                self.book.pages().cuts.push((begin, Instant::now()));
+                true
+            }
+            Fault::PushKilled => self.kill_a_push(step, &mut random).await,
+            Fault::RedisKilled
+            | Fault::RedisStopped
+            | Fault::RedisEmptied
+            | Fault::RedisHangs
+            | Fault::RedisSlow
+            | Fault::RedisFull
+            | Fault::RedisReadOnly => {
+                self.break_redis(step).await;
+                true
+            }
+        };
+        let mut pages = self.book.pages();
+        let pages = &mut *pages;
+        pages.times.push((step.fault, begin, Instant::now()));
+        let counts = if happened {
+            &mut pages.faults
+        } else {
+            &mut pages.skipped
+        };
+        *counts.entry(step.fault).or_default() += 1;
+    }
+
+    async fn break_redis(&mut self, step: &Step) {
+        let redis = &mut self.home.redis;
+        match step.fault {
+            Fault::RedisKilled => redis.kill().await,
+            Fault::RedisStopped => redis.stop().await,
+            Fault::RedisEmptied => return redis.command(&["FLUSHALL"]).await,
+            Fault::RedisHangs => redis.hang(),
+            Fault::RedisFull => redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await,
+            Fault::RedisReadOnly => {
+                let setting = ["CONFIG", "SET", "min-replicas-to-write", "1"];
+                redis.command(&setting).await
+            }
+            _ => {}
+        }
+        let begin = Instant::now();
+        while step.fault == Fault::RedisSlow && begin.elapsed() < step.lasts {
+            redis.hang();
+            tokio::time::sleep(SLOW_ANSWER).await;
+            redis.resume();
+            tokio::time::sleep(ANSWERS).await;
+        }
+        tokio::time::sleep(step.lasts.saturating_sub(begin.elapsed())).await;
+        match step.fault {
+            Fault::RedisKilled | Fault::RedisStopped => redis.start().await,
+            Fault::RedisHangs => redis.resume(),
+            Fault::RedisFull => redis.command(&["CONFIG", "SET", "maxmemory", "0"]).await,
+            Fault::RedisReadOnly => {
+                let setting = ["CONFIG", "SET", "min-replicas-to-write", "0"];
+                redis.command(&setting).await
+            }
+            _ => {}
+        }
+    }
+
+    fn kill_a_worker(&mut self, random: &mut Rng) -> bool {
+        let Some(worker) = random.choice(self.home.nginx.workers()) else {
+            return false;
+        };
+        self.kill(worker);
+        true
+    }
+
+    /// Kills a worker. It is stopped before, so that what it holds can be written down.
+    fn kill(&self, worker: u32) {
+        process::send(worker, Signal::STOP);
+        let ports = held(worker, self.home.nginx.address().port());
+        self.book.pages().lost.push(Lost {
+            at: Instant::now(),
+            ports,
+        });
+        process::send(worker, Signal::KILL);
+    }
+
+    /// Has a function started, and kills the worker that does it in the middle. Whoever asks next
+    /// must be answered.
+    async fn kill_a_starter(&mut self) -> bool {
+        let Ok(function) = SLOW.parse() else {
+            return false;
+        };
+        let Some(connection) = self.sender.connect().await else {
+            return false;
+        };
+        let port = connection.local_addr().map_or(0, |address| address.port());
+        let sender = self.sender.clone();
+        let request = tokio::spawn(async move {
+            let ask = simple("at killed starters", SLOW);
+            sender.send_over(connection, ask).await
+        });
+        let begin = Instant::now();
+        while !self
+            .home
+            .store
+            .is_starting(&function)
+            .await
+            .unwrap_or(false)
+        {
+            if begin.elapsed() > START_BEGINS || request.is_finished() {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let server = self.home.nginx.address().port();
+        let mut workers = self.home.nginx.workers().into_iter();
+        let Some(worker) = workers.find(|worker| held(*worker, server).contains(&port)) else {
+            return false;
+        };
+        self.kill(worker);
+        let sender = self.sender.clone();
+        // It is waited for by nobody: it may take as long as the dead starter's lock lasts.
+        tokio::spawn(async move { sender.send(simple("after killed starters", SLOW)).await });
+        true
+    }
+
+    /// Does something to an instance that has answered before.
+    async fn harm_an_instance(&mut self, step: &Step, random: &mut Rng) -> bool {
+        let unharmed = self.book.unharmed();
+        let mut containers = self.home.docker.containers().await.unwrap_or_default();
+        containers.retain(|container| {
+            container.running && instance(container).is_some_and(|id| unharmed.contains(id))
+        });
+        containers.sort_by(|a, b| a.name.cmp(&b.name));
+        let Some(victim) = random.choice(containers) else {
+            return false;
+        };
+        self.book.pages().harms.push(Harm {
+            function: victim
+                .labels
+                .get(label::FUNCTION)
+                .cloned()
+                .unwrap_or_default(),
+            instance: instance(&victim).unwrap_or_default().to_owned(),
+            at: Instant::now(),
+            deadly: step.fault != Fault::InstancePaused,
+        });
+        let Ok(client) = self.home.docker.client().await else {
+            return false;
+        };
+        let id = victim.id.as_str();
+        let done = match step.fault {
+            Fault::InstanceKilled => {
+                client
+                    .kill_container(id, None::<KillContainerOptions>)
+                    .await
+            }
+            Fault::InstanceStopped => {
+                client
+                    .stop_container(id, None::<StopContainerOptions>)
+                    .await
+            }
+            Fault::InstanceRemoved => {
+                let options = RemoveContainerOptionsBuilder::default().force(true).build();
+                client.remove_container(id, Some(options)).await
+            }
+            _ => {
+                let paused = client.pause_container(id).await;
+                tokio::time::sleep(step.lasts).await;
+                // Somebody may have removed it meanwhile.
+                let _ = client.unpause_container(id).await;
+                paused
+            }
+        };
+        // The cleaner may have been faster: then nothing was done.
+        done.is_ok()
+    }
+
+    /// Kills a push with all that it has started, sooner or later. The next one must be accepted.
+    async fn kill_a_push(&mut self, step: &Step, random: &mut Rng) -> bool {
+        self.repository.commit("Killed").await;
+        let push = self.repository.begin_push("main");
+        tokio::time::sleep(step.lasts.mul_f64(random.f64())).await;
+        drop(push);
+        self.repository.commit("Not killed").await;
+        let pushed = self.repository.push().await;
+        if !pushed.accepted {
+            let text = format!(
+                "the push after a killed one was rejected:\n{}",
+                pushed.output
+            );
+            self.book.complain(text);
+        }
+        true
+    }
+}
+
+fn instance(container: &Container) -> Option<&str> {
+    container.labels.get(label::INSTANCE).map(String::as_str)
+}

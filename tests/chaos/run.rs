@@ -1,0 +1,185 @@
+//! One run, from an installation of its own to what is left of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use corefn_core::names::label;
+use corefn_engine::docker::Docker;
+use corefn_tests::events::Events;
+use corefn_tests::push::Repository;
+use corefn_tests::{Home, docker, probe};
+
+use crate::ask::{INSTANCE, Sender};
+use crate::book::{Book, Pages};
+use crate::deploys::Deploys;
+use crate::faults::{Breaker, ROUNDS};
+use crate::plan::plan;
+use crate::report::Report;
+use crate::traffic::{Traffic, functions, simple};
+
+/// The function that is pushed.
+const PUSHED: &str = "chaos/pushed";
+
+/// Within what time of the last request nothing may be left: the longest idle time, the age at
+/// which a dead starter's container counts as left over, and some rounds of the cleaner.
+const TIDY: Duration = Duration::from_secs(60);
+
+/// Runs it.
+pub async fn run(seed: u64, total: Duration) -> Report {
+    let mut breaker = set_up().await;
+    let (book, sender) = (breaker.book.clone(), breaker.sender.clone());
+    let namespace = breaker.home.namespace().to_owned();
+    let observer = Docker::new(docker::URL, &namespace);
+    let events = Events::record(&observer).await;
+    let traffic = Traffic::start(&sender, seed);
+    let redis = breaker.home.redis.url();
+    let deploys = Deploys::start(&namespace, &redis, book.clone(), seed);
+    for step in plan(seed, total) {
+        let begin = Instant::now();
+        breaker.step(&step).await;
+        println!(
+            "{:8.3} s: {}, {:.1} s",
+            book.second(begin),
+            step.fault.name(),
+            begin.elapsed().as_secs_f64()
+        );
+        tokio::time::sleep(step.calm).await;
+    }
+    deploys.finish().await;
+    traffic.finish().await;
+    for (function, _) in functions() {
+        sender.send(simple("afterwards", function)).await;
+    }
+    let left = left_over(&breaker.home).await;
+    let log = breaker.home.error_log();
+    for line in log.lines().filter(|line| is_alarming(line)) {
+        book.complain(line);
+    }
+    let pages = book.pages().clone();
+    let busy = stopped_while_busy(&book, &pages, &events).await;
+    let report = Report::new(&book, &pages, busy, left);
+    if !report.wrong.is_empty() {
+        keep_logs(&breaker.home);
+    }
+    report
+}
+
+async fn set_up() -> Breaker {
+    let mut home = Home::builder("chaos")
+        .workers(3)
+        .location(&format!("add_header {INSTANCE} $corefn_instance always;"))
+        .docker_proxy()
+        .with_alerts()
+        .start()
+        .await;
+    home.start_cleaner(Some(ROUNDS));
+    for (function, config) in functions() {
+        home.deploy(function, config).await;
+    }
+    let repository = Repository::create(&home, PUSHED).await;
+    let path = home.folder.write("probe", probe::executable());
+    repository
+        .run(&format!("cp '{}' probe", path.display()))
+        .await;
+    repository.run("chmod 755 probe").await;
+    repository.write(
+        "Dockerfile",
+        "FROM scratch\nCOPY probe /probe\nCMD [\"/probe\"]\n",
+    );
+    repository.commit("The probe").await;
+    repository.push().await.accepted();
+    let book = Arc::new(Book::new());
+    let sender = Sender {
+        client: home.client(),
+        book: book.clone(),
+    };
+    Breaker {
+        home,
+        book,
+        repository,
+        sender,
+    }
+}
+
+/// What is still there though nobody asks for anything. What a killed builder leaves is the
+/// cleaner's when it is half an hour old.
+async fn left_over(home: &Home) -> Vec<String> {
+    let begin = Instant::now();
+    loop {
+        let left = remains(home).await;
+        if left.is_empty() || begin.elapsed() > TIDY {
+            return left;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn remains(home: &Home) -> Vec<String> {
+    let mut left = Vec::new();
+    for container in home.docker.containers().await.unwrap_or_default() {
+        if !container.labels.contains_key(label::ROLE) {
+            left.push(format!("container {}", container.name));
+        }
+    }
+    match home.store.instances().await {
+        Ok(instances) => left.extend(
+            instances
+                .iter()
+                .map(|leased| format!("instance {} in Redis", leased.instance.id)),
+        ),
+        Err(error) => left.push(error.to_string()),
+    }
+    for (function, _) in functions() {
+        let Ok(name) = function.parse() else { continue };
+        if home.store.is_starting(&name).await.unwrap_or(true) {
+            left.push(format!("the lock of the start of {function}"));
+        }
+    }
+    left
+}
+
+/// Instances that somebody else than this run has stopped while they had a request.
+async fn stopped_while_busy(book: &Book, pages: &Pages, events: &Events<'_>) -> Vec<String> {
+    let mut stopped = Vec::new();
+    for event in events.all().await {
+        let at = book.instant(event.time);
+        let harmed = |id: &str| pages.harms.iter().any(|harm| harm.instance == id);
+        if event.action != "kill" || event.instance.is_empty() || harmed(&event.instance) {
+            continue;
+        }
+        if let Some(record) = pages.was_busy(&event.instance, at) {
+            stopped.push(format!(
+                "{:8.3} s: instance {} of {} was stopped (signal {}) while it had {}, {:.3} s to {:.3} s",
+                book.second(at),
+                event.instance,
+                event.function,
+                event.signal,
+                record.what,
+                book.second(record.begin),
+                book.second(record.end)
+            ));
+        }
+    }
+    stopped
+}
+
+/// Whether a line of nginx's error log says that something is wrong with it or with the module. That
+/// a worker was killed is what we wanted.
+fn is_alarming(line: &str) -> bool {
+    let alarms = ["[alert]", "[emerg]", "panic"];
+    alarms.iter().any(|word| line.contains(word)) && !line.contains("exited on signal 9")
+}
+
+/// Keeps the logs of what failed where they outlive the installation.
+fn keep_logs(home: &Home) {
+    let folder = corefn_tests::programs::target().join("chaos");
+    let _ = std::fs::create_dir_all(&folder);
+    for (name, text) in [
+        ("error.log", home.error_log()),
+        ("access.log", home.folder.read("log/access.log")),
+        ("corefn-clean.log", home.cleaner_log()),
+    ] {
+        let _ = std::fs::write(folder.join(name), text);
+    }
+    eprintln!("the logs are in {}", folder.display());
+}
