@@ -65,14 +65,18 @@ impl Cleaner {
         let settled = grace.is_zero() && self.store.uptime().await? >= REDIS_SETTLES;
         for leased in self.store.instances().await? {
             let instance = leased.instance;
-            let running = containers
-                .get(&instance.container)
-                .is_some_and(|c| c.running);
+            let container = containers.get(&instance.container);
+            let running = container.is_some_and(|c| c.running);
             if !running && !self.docker.is_running(&instance.container).await? {
                 self.store.forget(instance.id, &instance.function).await?;
                 self.end(&instance, "it has ended").await;
             } else if !leased.ready {
-                self.end(&instance, "it is draining").await;
+                if leased.lease.is_none() {
+                    self.end(&instance, "it is draining").await;
+                }
+            } else if container.is_some_and(|c| c.paused) {
+                let Instance { id, function, .. } = &instance;
+                self.store.withhold(*id, function).await?;
             } else if leased.lease.is_none()
                 && settled
                 && self.store.fence(&instance).await? == Fenced::Yes

@@ -126,6 +126,7 @@ mod tests {
             name: "n".into(),
             labels: [].into(),
             running,
+            paused: false,
             created: 1_000,
         };
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_090);

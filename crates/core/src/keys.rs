@@ -24,7 +24,7 @@
 //! | `events` | channel | JSON of [`Event`](crate::event::Event) | – | all | router |
 //!
 //! An instance that is in `instances` but not in `ready:<function>` is draining: it gets no more
-//! work, and the cleaner stops it.
+//! work, and the cleaner stops it when its lease has ended.
 
 use std::time::Duration;
 

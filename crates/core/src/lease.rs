@@ -13,6 +13,10 @@ pub const RENEWAL_INTERVAL: Duration = Duration::from_secs(1);
 /// The shortest idle time: below it renewals could not keep up with the lease.
 pub const MIN_IDLE: Duration = Duration::from_secs(2);
 
+/// The longest lease of an instance that may not get work any more: it is renewed only while it
+/// holds some.
+pub const DRAINING_LEASE: Duration = Duration::from_secs(5);
+
 /// The idle time of functions and routers that set none.
 pub const DEFAULT_IDLE: Duration = Duration::from_secs(60);
 

@@ -12,9 +12,9 @@ use bollard::errors::Error as Cause;
 use bollard::{API_DEFAULT_VERSION, Docker as Client};
 use tokio::sync::OnceCell;
 
-pub use containers::Container;
+pub use containers::{Condition, Container};
 pub use create::{Placement, Purpose};
-pub use events::Died;
+pub use events::{Loss, Lost};
 pub use images::Image;
 
 /// How long one call to Docker may take before it counts as failed. Starting a container on a

@@ -69,6 +69,9 @@ async fn fill(
     for container in docker.containers().await? {
         if let Some(instance) = instance(&container).filter(|_| container.running) {
             store.register(&instance, None, idle).await?;
+            if container.paused {
+                store.withhold(instance.id, &instance.function).await?;
+            }
         }
     }
     Ok(store.set_index(token).await?)

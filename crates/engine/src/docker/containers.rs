@@ -27,8 +27,21 @@ pub struct Container {
     pub labels: HashMap<String, String>,
     /// Whether its process runs; a paused one's does.
     pub running: bool,
+    /// Whether it is paused.
+    pub paused: bool,
     /// When it was created: seconds since 1970.
     pub created: i64,
+}
+
+/// What a container does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// Its process runs.
+    Runs,
+    /// Its process is there, and gets no time.
+    Paused,
+    /// Its process has ended, or never began, or the container isn't there.
+    Ended,
 }
 
 impl Docker {
@@ -61,25 +74,41 @@ impl Docker {
                             ContainerSummaryStateEnum::RUNNING | ContainerSummaryStateEnum::PAUSED
                         )
                     ),
+                    paused: summary.state == Some(ContainerSummaryStateEnum::PAUSED),
                     created: summary.created.unwrap_or_default(),
                 })
             })
             .collect())
     }
 
-    /// Whether a container is there and its process runs.
+    /// Whether a container is there and its process runs; a paused one's does.
     ///
     /// # Errors
     /// [`DockerError`] when Docker can't say.
     pub async fn is_running(&self, container: &str) -> Result<bool, DockerError> {
+        Ok(self.condition(container).await? != Condition::Ended)
+    }
+
+    /// What a container does.
+    ///
+    /// # Errors
+    /// [`DockerError`] when Docker can't say.
+    pub async fn condition(&self, container: &str) -> Result<Condition, DockerError> {
         let client = self.client().await?;
         let found = client
             .inspect_container(container, None::<InspectContainerOptions>)
             .await
             .map_err(|cause| self.failed("look at the container", cause));
         match found {
-            Ok(found) => Ok(found.state.and_then(|state| state.running).unwrap_or(false)),
-            Err(error) if error.is_absent() => Ok(false),
+            Ok(found) => {
+                let state = found.state.unwrap_or_default();
+                Ok(match (state.running, state.paused) {
+                    (Some(true), Some(true)) => Condition::Paused,
+                    (Some(true), _) => Condition::Runs,
+                    _ => Condition::Ended,
+                })
+            }
+            Err(error) if error.is_absent() => Ok(Condition::Ended),
             Err(error) => Err(error),
         }
     }

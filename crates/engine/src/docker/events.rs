@@ -1,4 +1,4 @@
-//! Docker's event stream: containers that end, whoever ended them.
+//! Docker's event stream: containers that end or are paused, whoever did it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,34 +12,46 @@ use corefn_core::names::label;
 
 use super::{Docker, DockerError};
 
-/// An instance whose container has ended.
+/// An instance that can't be sent work any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Died {
+pub struct Lost {
     /// Which instance.
     pub id: InstanceId,
     /// Of which function.
     pub function: FunctionName,
-    /// Whether somebody had Docker end it: this installation, or a person.
-    pub ordered: bool,
+    /// How.
+    pub how: Loss,
 }
 
 /// The events, as Docker names them. `kill` is an order to send a signal; when the kernel or the
 /// process itself ends it there is none.
 const DIE: &str = "die";
 const KILL: &str = "kill";
+const PAUSE: &str = "pause";
+
+/// How an instance was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// Its container was paused, and may go on.
+    Paused,
+    /// Somebody had Docker end it: this installation, or a person.
+    Ordered,
+    /// It ended without an order.
+    Died,
+}
 
 impl Docker {
-    /// Instances of the namespace that end, as Docker tells. The stream ends when the connection
-    /// does; what happened meanwhile must be looked up.
+    /// Instances of the namespace that end or are paused, as Docker tells. The stream ends when
+    /// the connection does; what happened meanwhile must be looked up.
     ///
     /// # Errors
     /// [`DockerError`] when Docker can't be reached.
-    pub async fn deaths(&self) -> Result<impl Stream<Item = Died> + '_, DockerError> {
+    pub async fn losses(&self) -> Result<impl Stream<Item = Lost> + '_, DockerError> {
         let ours = format!("{}={}", label::NAMESPACE, self.namespace());
         let options = EventsOptionsBuilder::default()
             .filters(&HashMap::from([
                 ("type", vec!["container".to_owned()]),
-                ("event", vec![DIE.to_owned(), KILL.to_owned()]),
+                ("event", [DIE, KILL, PAUSE].map(str::to_owned).to_vec()),
                 ("label", vec![ours]),
             ]))
             .build();
@@ -49,23 +61,28 @@ impl Docker {
             .events(Some(options))
             .take_while(|event| std::future::ready(event.is_ok()))
             .filter_map(move |event| {
-                let died = event.ok().and_then(|event| died(&event, &mut ordered));
-                std::future::ready(died)
+                let lost = event.ok().and_then(|event| lost(&event, &mut ordered));
+                std::future::ready(lost)
             }))
     }
 }
 
-/// Reads an event; none if no instance has ended. `ordered` are those that somebody is ending.
-fn died(event: &EventMessage, ordered: &mut HashSet<InstanceId>) -> Option<Died> {
+/// Reads an event; none if no instance is lost. `ordered` are those that somebody is ending.
+fn lost(event: &EventMessage, ordered: &mut HashSet<InstanceId>) -> Option<Lost> {
     let labels = event.actor.as_ref()?.attributes.as_ref()?;
     let id = labels.get(label::INSTANCE)?.parse().ok()?;
-    if event.action.as_deref() == Some(KILL) {
-        ordered.insert(id);
-        return None;
-    }
-    Some(Died {
+    let how = match event.action.as_deref() {
+        Some(KILL) => {
+            ordered.insert(id);
+            return None;
+        }
+        Some(PAUSE) => Loss::Paused,
+        _ if ordered.remove(&id) => Loss::Ordered,
+        _ => Loss::Died,
+    };
+    Some(Lost {
         id,
         function: labels.get(label::FUNCTION)?.parse().ok()?,
-        ordered: ordered.remove(&id),
+        how,
     })
 }

@@ -1,6 +1,6 @@
-//! Follows Docker's events, so that an instance that ends is not sent another request.
+//! Follows Docker's events, so that an instance that ends or is paused is not sent another request.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -8,14 +8,14 @@ use futures_util::StreamExt;
 use super::Level;
 use super::listen::{FIRST_PAUSE, LONGEST_PAUSE};
 use super::shared::Shared;
-use crate::docker::DockerError;
+use crate::docker::{Container, DockerError, Loss};
 
 /// Runs for as long as the thread does.
 pub(super) async fn deaths(shared: Arc<Shared>) {
     let mut pause = FIRST_PAUSE;
     let mut failing = false;
     loop {
-        match follow(&shared).await {
+        match follow(&shared, &mut failing).await {
             Ok(()) => pause = FIRST_PAUSE,
             // Told once, not with each attempt.
             Err(error) if !failing => {
@@ -29,44 +29,58 @@ pub(super) async fn deaths(shared: Arc<Shared>) {
     }
 }
 
-async fn follow(shared: &Shared) -> Result<(), DockerError> {
-    let mut deaths = std::pin::pin!(shared.docker.deaths().await?);
-    forget_missed(shared).await?;
-    while let Some(died) = deaths.next().await {
-        if shared.find(died.id).is_some() {
+async fn follow(shared: &Shared, failing: &mut bool) -> Result<(), DockerError> {
+    let mut losses = std::pin::pin!(shared.docker.losses().await?);
+    catch_up(shared).await?;
+    if std::mem::take(failing) {
+        shared.log(Level::Notice, "Docker can be used again");
+    }
+    while let Some(lost) = losses.next().await {
+        if shared.find(lost.id).is_some() {
+            let what = match lost.how {
+                Loss::Paused => "was paused",
+                Loss::Ordered | Loss::Died => "has ended",
+            };
             shared.log(
                 Level::Notice,
-                format!("instance {} of {} has ended", died.id, died.function),
+                format!("instance {} of {} {what}", lost.id, lost.function),
             );
         }
-        shared.gone(died.id);
-        if !died.ordered {
-            // Before anybody hears that it is gone, and starts another.
-            shared.died(died.id, &died.function).await;
+        match lost.how {
+            Loss::Paused => shared.withhold(lost.id, &lost.function).await,
+            Loss::Ordered => shared.forget(lost.id, &lost.function).await,
+            Loss::Died => {
+                shared.gone(lost.id);
+                // Before anybody hears that it is gone, and starts another.
+                shared.died(lost.id, &lost.function).await;
+                shared.forget(lost.id, &lost.function).await;
+            }
         }
-        shared.forget(died.id, &died.function).await;
     }
     Ok(())
 }
 
-/// Forgets what ended while nobody listened.
-async fn forget_missed(shared: &Shared) -> Result<(), DockerError> {
-    let Ok(instances) = shared.store.instances().await else {
-        // Without Redis there is no list; the cleaner compares it with Docker later.
-        return Ok(());
-    };
-    let running: HashSet<String> = shared
+/// Does what it takes for what happened while nobody listened.
+async fn catch_up(shared: &Shared) -> Result<(), DockerError> {
+    let known = shared.all();
+    // Without Redis there is no list; the cleaner compares it with Docker later.
+    let listed = shared.store.instances().await.unwrap_or_default();
+    let containers: HashMap<String, Container> = shared
         .docker
         .containers()
         .await?
         .into_iter()
         .filter(|container| container.running)
-        .map(|container| container.id)
+        .map(|container| (container.id.clone(), container))
         .collect();
-    for leased in instances {
-        let instance = leased.instance;
-        if !running.contains(&instance.container) {
-            shared.forget(instance.id, &instance.function).await;
+    let listed = listed.into_iter().map(|leased| leased.instance);
+    for instance in known.into_iter().chain(listed) {
+        match containers.get(&instance.container) {
+            None => shared.forget(instance.id, &instance.function).await,
+            Some(container) if container.paused => {
+                shared.withhold(instance.id, &instance.function).await;
+            }
+            Some(_) => {}
         }
     }
     Ok(())

@@ -76,17 +76,20 @@ async fn follow(shared: &Shared) -> Result<(), Failure> {
 async fn snapshot(shared: &Shared) -> Result<(), StoreError> {
     let deployments = shared.store.deployments().await?;
     let now = clock::now();
-    let instances = shared
+    let (ready, withheld): (Vec<_>, Vec<_>) = shared
         .store
         .instances()
         .await?
         .into_iter()
-        .filter(|leased| leased.ready)
+        .partition(|leased| leased.ready);
+    let instances = ready
+        .into_iter()
         .map(|leased| {
             let left = leased.lease.map_or(0, |lease| lease.as_millis() as u64);
             (leased.instance, relied_until(now, left))
         })
         .collect();
-    shared.snapshot(deployments, instances);
+    let withheld = withheld.into_iter().map(|leased| leased.instance);
+    shared.snapshot(deployments, instances, withheld.collect());
     Ok(())
 }

@@ -10,6 +10,7 @@ use corefn_core::lease::relied_until;
 use super::Level;
 use super::shared::{RELIANCE_WITHOUT_REDIS, Shared};
 use crate::clock;
+use crate::docker::Condition;
 use crate::store::Renewed;
 
 /// How often the counts are looked at: a quarter of the shortest interval between renewals.
@@ -49,7 +50,7 @@ async fn round(shared: &Shared, due: &[(Instance, Duration)], failing: &mut bool
                         let until = relied_until(sent, ttl.as_millis() as u64);
                         shared.gauges.renewed(instance.id, until);
                     }
-                    Renewed::Draining => shared.gone(instance.id),
+                    Renewed::Draining => shared.withheld(instance.id),
                     Renewed::Unknown => register_again(shared, instance, *ttl).await,
                 }
             }
@@ -69,13 +70,16 @@ async fn round(shared: &Shared, due: &[(Instance, Duration)], failing: &mut bool
 
 /// Redis has lost an instance that has work: it is registered again if it still runs.
 async fn register_again(shared: &Shared, instance: &Instance, ttl: Duration) {
-    match shared.docker.is_running(&instance.container).await {
-        Ok(true) => {
+    match shared.docker.condition(&instance.container).await {
+        Ok(Condition::Ended) => shared.gone(instance.id),
+        Ok(condition) => {
             if let Err(error) = shared.store.register(instance, None, ttl).await {
                 shared.log(Level::Warn, error.to_string());
             }
+            if condition == Condition::Paused {
+                shared.withhold(instance.id, &instance.function).await;
+            }
         }
-        Ok(false) => shared.gone(instance.id),
         Err(error) => shared.log(Level::Warn, error.to_string()),
     }
 }

@@ -16,7 +16,7 @@ use super::news::News;
 use super::{Gauges, Level, Outbox, Update};
 use crate::acquire::{Launcher, Ledger, Refusal, Start, acquire};
 use crate::clock;
-use crate::docker::Docker;
+use crate::docker::{Condition, Docker};
 use crate::start::{random_id, start};
 use crate::store::{Claim, Store, StoreError};
 
@@ -38,7 +38,15 @@ pub(super) struct Shared {
     rows: Mutex<Rows>,
     /// When it was last told that Docker can't start anything.
     told: AtomicU64,
-    known: Mutex<HashMap<InstanceId, Instance>>,
+    known: Mutex<HashMap<InstanceId, Known>>,
+}
+
+/// An instance that is known.
+#[derive(Debug, Clone)]
+struct Known {
+    instance: Instance,
+    /// Whether it may get work. One that may not is known as long as it may hold some.
+    ready: bool,
 }
 
 impl Shared {
@@ -74,7 +82,7 @@ impl Shared {
             }
             Event::Removed { function } => self.outbox.send(Update::Removed(function.clone())),
             Event::Ready { instance, lease_ms } => self.ready(instance, *lease_ms, clock::now()),
-            Event::Gone { id, .. } => self.gone(*id),
+            Event::Gone { id, .. } => self.withheld(*id),
             Event::Failed { function, failure } => self.backed_off(function, failure),
             Event::Turn { .. } => {}
         }
@@ -91,7 +99,7 @@ impl Shared {
 
     /// An instance may get work under a lease of `ttl` milliseconds that was asked for at `sent`.
     pub fn ready(&self, instance: &Instance, ttl: u64, sent: u64) {
-        self.known().insert(instance.id, instance.clone());
+        self.know(instance.clone(), true);
         self.rows
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -102,18 +110,35 @@ impl Shared {
         });
     }
 
-    /// An instance may not get work any more.
+    /// An instance is no more.
     pub fn gone(&self, id: InstanceId) {
         self.known().remove(&id);
         self.outbox.send(Update::Gone(id));
     }
 
-    /// Replaces what is known.
-    pub fn snapshot(&self, deployments: Vec<Deployment>, instances: Vec<(Instance, u64)>) {
-        *self.known() = instances
-            .iter()
-            .map(|(instance, _)| (instance.id, instance.clone()))
-            .collect();
+    /// An instance may not get work any more, and may hold some.
+    pub fn withheld(&self, id: InstanceId) {
+        if let Some(known) = self.known().get_mut(&id) {
+            known.ready = false;
+        }
+        self.outbox.send(Update::Gone(id));
+    }
+
+    /// Replaces what is known: instances with the time until which they may be relied on, and
+    /// those that may not get work any more.
+    pub fn snapshot(
+        &self,
+        deployments: Vec<Deployment>,
+        instances: Vec<(Instance, u64)>,
+        withheld: Vec<Instance>,
+    ) {
+        self.known().clear();
+        for (instance, _) in &instances {
+            self.know(instance.clone(), true);
+        }
+        for instance in withheld {
+            self.know(instance, false);
+        }
         self.outbox.send(Update::Snapshot {
             deployments,
             instances,
@@ -122,10 +147,22 @@ impl Shared {
 
     /// An instance that is known.
     pub fn find(&self, id: InstanceId) -> Option<Instance> {
-        self.known().get(&id).cloned()
+        self.known().get(&id).map(|known| known.instance.clone())
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<InstanceId, Instance>> {
+    /// All that are known.
+    pub fn all(&self) -> Vec<Instance> {
+        self.known()
+            .values()
+            .map(|known| known.instance.clone())
+            .collect()
+    }
+
+    fn know(&self, instance: Instance, ready: bool) {
+        self.known().insert(instance.id, Known { instance, ready });
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<InstanceId, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -247,16 +284,13 @@ impl Shared {
         let candidates: Vec<Instance> = self
             .known()
             .values()
+            .filter(|known| known.ready)
+            .map(|known| known.instance.clone())
             .filter(|i| i.function == deployment.function && i.revision == deployment.revision)
-            .cloned()
             .collect();
         for instance in candidates {
-            if self
-                .docker
-                .is_running(&instance.container)
-                .await
-                .unwrap_or(false)
-            {
+            let condition = self.docker.condition(&instance.container).await;
+            if condition.is_ok_and(|condition| condition == Condition::Runs) {
                 self.outbox.send(Update::Ready {
                     until: clock::now() + RELIANCE_WITHOUT_REDIS,
                     instance: instance.clone(),
@@ -284,12 +318,25 @@ impl Shared {
         };
         let shared = self.clone();
         tokio::spawn(async move {
-            match shared.docker.is_running(&instance.container).await {
-                Ok(false) => shared.forget(id, &instance.function).await,
-                Ok(true) => {}
+            match shared.docker.condition(&instance.container).await {
+                Ok(Condition::Ended) => shared.forget(id, &instance.function).await,
+                Ok(Condition::Paused) => shared.withhold(id, &instance.function).await,
+                Ok(Condition::Runs) => {}
                 Err(error) => shared.log(Level::Warn, error.to_string()),
             }
         });
+    }
+
+    /// An instance may not get work any more, and may hold some: here at once, everywhere else by
+    /// way of Redis.
+    pub async fn withhold(&self, id: InstanceId, function: &FunctionName) {
+        self.withheld(id);
+        if let Err(error) = self.store.withhold(id, function).await {
+            self.log(
+                Level::Warn,
+                format!("instance {id} of {function} is paused, but {error}"),
+            );
+        }
     }
 
     /// An instance is no more: here at once, everywhere else by way of Redis.

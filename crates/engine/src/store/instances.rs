@@ -7,6 +7,7 @@ use redis::ScriptInvocation;
 use corefn_core::event::Event;
 use corefn_core::function::FunctionName;
 use corefn_core::instance::{Instance, InstanceId};
+use corefn_core::lease::DRAINING_LEASE;
 
 use super::{Store, StoreError, json, millis, read, starts};
 
@@ -112,6 +113,21 @@ impl Store {
             .arg(starts::quick())
             .arg(self.keys.turn_prefix())
             .arg(starts::turn(&instance.function));
+        self.invoke(&script).await
+    }
+
+    /// Has nobody send an instance work any more. Who holds some may finish it: the lease lasts
+    /// for as long as it is renewed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn withhold(
+        &self,
+        id: InstanceId,
+        function: &FunctionName,
+    ) -> Result<(), StoreError> {
+        let mut script = self.end_script_of(&self.scripts.withhold, id, function);
+        script.arg(millis(DRAINING_LEASE));
         self.invoke(&script).await
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use corefn_core::function::{Deployment, FunctionName};
 use corefn_core::instance::{Instance, InstanceId};
+use corefn_core::lease::DRAINING_LEASE;
 
 use super::{Store, StoreError, millis, read};
 
@@ -12,7 +13,7 @@ use super::{Store, StoreError, millis, read};
 pub enum Renewed {
     /// The lease lasts for the time asked for.
     Yes,
-    /// The instance is draining: it must not get work any more.
+    /// The instance is draining: it must not get work any more. What it holds it may finish.
     Draining,
     /// Redis doesn't know the instance.
     Unknown,
@@ -49,7 +50,9 @@ impl Store {
         renewals: &[(InstanceId, FunctionName, Duration)],
     ) -> Result<Vec<Renewed>, StoreError> {
         let mut script = self.scripts.renew.prepare_invoke();
-        script.key(self.keys.instances());
+        script
+            .key(self.keys.instances())
+            .arg(millis(DRAINING_LEASE));
         for (id, function, ttl) in renewals {
             script
                 .key(self.keys.ready(function))

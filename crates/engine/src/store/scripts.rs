@@ -13,6 +13,7 @@ pub(super) struct Scripts {
     pub died: Script,
     pub release: Script,
     pub register: Script,
+    pub withhold: Script,
     pub fence: Script,
     pub drain: Script,
     pub forget: Script,
@@ -31,6 +32,7 @@ impl Default for Scripts {
             died: Script::new(&[FAIL, DIED].concat()),
             release: Script::new(RELEASE),
             register: Script::new(&[NEXT_TURN, REGISTER].concat()),
+            withhold: Script::new(WITHHOLD),
             fence: Script::new(FENCE),
             drain: Script::new(DRAIN),
             forget: Script::new(FORGET),
@@ -80,15 +82,19 @@ end
 return false
 ";
 
-/// KEYS instances, then ready and lease of each; ARGV instance and TTL of each. Returns for each 1
-/// if renewed, 0 if draining, -1 if unknown.
+/// KEYS instances, then ready and lease of each; ARGV the longest lease of one that drains, then
+/// instance and TTL of each. Returns for each 1 if renewed, 0 if draining, -1 if unknown. What
+/// drains keeps a lease that it has.
 const RENEW: &str = r"
 local answers = {}
-for i = 1, #ARGV, 2 do
-  local answer = 1
+for i = 2, #ARGV, 2 do
+  local answer, ttl = 1, ARGV[i + 1]
   if redis.call('HEXISTS', KEYS[1], ARGV[i]) == 0 then answer = -1
-  elseif redis.call('SISMEMBER', KEYS[i + 1], ARGV[i]) == 0 then answer = 0
-  else redis.call('SET', KEYS[i + 2], 1, 'PX', ARGV[i + 1]) end
+  elseif redis.call('SISMEMBER', KEYS[i], ARGV[i]) == 0 then
+    answer = 0
+    ttl = math.min(ttl, ARGV[1])
+    if redis.call('EXISTS', KEYS[i + 1]) == 1 then redis.call('SET', KEYS[i + 1], 1, 'PX', ttl) end
+  else redis.call('SET', KEYS[i + 1], 1, 'PX', ttl) end
   answers[#answers + 1] = answer
 end
 return answers
@@ -233,6 +239,12 @@ redis.call('SET', KEYS[3], 1, 'PX', ARGV[3])
 redis.call('PUBLISH', KEYS[5], ARGV[5])
 if ARGV[4] ~= '' then next_turn(KEYS[7], ARGV[9], ARGV[10], KEYS[5]) end
 return 1
+";
+
+/// KEYS instances, ready, lease, events; ARGV instance, event, the longest lease it keeps.
+const WITHHOLD: &str = r"
+if redis.call('PTTL', KEYS[3]) > tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[3], ARGV[3]) end
+if redis.call('SREM', KEYS[2], ARGV[1]) == 1 then redis.call('PUBLISH', KEYS[4], ARGV[2]) end
 ";
 
 /// KEYS instances, ready, lease, events, young; ARGV instance, event. Returns 0 if it is leased.
