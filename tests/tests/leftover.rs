@@ -26,7 +26,7 @@ async fn stop_that_a_cleaner_did_not_finish_is_finished_by_the_next() {
     home.start_cleaner(Some(1));
     wait_until(
         "the draining instance is gone",
-        Duration::from_secs(8),
+        Duration::from_secs(15),
         async || {
             let left = home.instances("demo/hello").await;
             !left

@@ -47,9 +47,9 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let host = home::read(&home::find(arguments.home)?)?;
     let store = Store::new(&host.redis, &host.namespace)?;
     let docker = Docker::new(&host.docker, &host.namespace);
-    let cleaner = Arc::new(Cleaner::new(store, docker));
+    let cleaner = Arc::new(Cleaner::new(store, docker, arguments.once));
     if arguments.once {
-        cleaner.round(Duration::ZERO).await?;
+        cleaner.round().await?;
         cleaner.settle().await;
         return Ok(());
     }
@@ -59,29 +59,27 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut failing = false;
-    let mut grace = every;
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
-        match cleaner.round(grace).await {
+        match cleaner.round().await {
             Ok(()) => {
                 if failing {
                     eprintln!("corefn-clean: back to work");
                 }
                 failing = false;
-                grace = grace.saturating_sub(every);
             }
             Err(error) => {
-                // Told once, not with each round. Whoever is busy gets a round's time to renew
-                // its leases before anything is stopped again.
+                // Told once, not with each round. Whoever is busy gets the time to renew its
+                // leases before anything is stopped again.
                 if !failing {
                     eprintln!("corefn-clean: {error}; nothing is stopped until it is back");
                 }
                 failing = true;
-                grace = every * 2;
+                cleaner.unsettle();
             }
         }
     }

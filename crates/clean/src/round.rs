@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use corefn_core::function::FunctionName;
 use corefn_core::instance::Instance;
@@ -24,8 +24,13 @@ const ORPHAN_AGE: Duration = Duration::from_secs(10);
 /// The same for containers of builders, which have no lock: no build takes that long.
 const BUILD_AGE: Duration = Duration::from_secs(30 * 60);
 
-/// After a start of Redis, leases are missing that their holders have not renewed yet.
-const REDIS_SETTLES: Duration = Duration::from_secs(5);
+/// After a start of Redis, an outage or a jump of the clock, leases are missing that their holders
+/// have not renewed yet. It is longer than a router relies on an instance without a lease.
+const SETTLES: Duration = Duration::from_secs(6);
+
+/// Redis ends leases by the wall clock. It has jumped if it went on by so much more, or less, than
+/// the clock that doesn't jump.
+const JUMP: Duration = Duration::from_millis(500);
 
 /// Does rounds, and remembers what it is just stopping.
 pub struct Cleaner {
@@ -33,24 +38,62 @@ pub struct Cleaner {
     docker: Arc<Docker>,
     stopping: Mutex<HashSet<String>>,
     stops: tokio::sync::Mutex<JoinSet<()>>,
+    /// The clocks, as of the last look.
+    clocks: Mutex<Clocks>,
+    /// Since when all has been in order; none before the first round, and after an outage.
+    settling: Mutex<Option<Instant>>,
+    /// When a container was first seen. Docker goes by the wall clock too.
+    seen: Mutex<HashMap<String, Instant>>,
+    once: bool,
+}
+
+/// A moment, by both clocks.
+struct Clocks {
+    wall: SystemTime,
+    steady: Instant,
+}
+
+impl Clocks {
+    fn now() -> Self {
+        Self {
+            wall: SystemTime::now(),
+            steady: Instant::now(),
+        }
+    }
+
+    /// Whether the wall clock has jumped from the other moment to this one.
+    fn jumped_since(&self, other: &Self) -> bool {
+        let steady = self.steady - other.steady;
+        match self.wall.duration_since(other.wall) {
+            Ok(wall) => wall.abs_diff(steady) > JUMP,
+            Err(_) => true,
+        }
+    }
 }
 
 impl Cleaner {
-    pub fn new(store: Store, docker: Docker) -> Self {
+    /// One round and no more, if it is for `once`: then nothing is waited for to settle.
+    pub fn new(store: Store, docker: Docker, once: bool) -> Self {
         Self {
             store: Arc::new(store),
             docker: Arc::new(docker),
             stopping: Mutex::default(),
             stops: tokio::sync::Mutex::default(),
+            clocks: Mutex::new(Clocks::now()),
+            settling: Mutex::default(),
+            seen: Mutex::default(),
+            once,
         }
     }
 
-    /// Forgets what has ended, stops what is idle, removes what is left over. With a `grace`
-    /// nothing idle is stopped yet.
+    /// Forgets what has ended, stops what is idle, removes what is left over. Nothing is stopped
+    /// or removed while it may be that leases have not been renewed yet.
     ///
     /// The order of the three looks matters: whatever got registered after the containers were
     /// listed is found in Redis.
-    pub async fn round(self: &Arc<Self>, grace: Duration) -> Result<(), RebuildError> {
+    pub async fn round(self: &Arc<Self>) -> Result<(), RebuildError> {
+        // What refuses this refuses renewals too.
+        self.store.pulse().await?;
         let token = random_id().map_or_else(|_| "cleaner".to_owned(), |id| id.to_string());
         if rebuild(&self.store, &self.docker, &token, DEFAULT_IDLE).await? {
             eprintln!("corefn-clean: Redis was empty; filled it from Docker's labels");
@@ -62,7 +105,10 @@ impl Cleaner {
             .into_iter()
             .map(|container| (container.id.clone(), container))
             .collect();
-        let settled = grace.is_zero() && self.store.uptime().await? >= REDIS_SETTLES;
+        if self.store.uptime().await? < SETTLES {
+            self.unsettle();
+        }
+        self.is_settled();
         for leased in self.store.instances().await? {
             let instance = leased.instance;
             let container = containers.get(&instance.container);
@@ -71,21 +117,24 @@ impl Cleaner {
                 self.store.forget(instance.id, &instance.function).await?;
                 self.end(&instance, "it has ended").await;
             } else if !leased.ready {
-                if leased.lease.is_none() {
+                if leased.lease.is_none() && self.is_settled() {
                     self.end(&instance, "it is draining").await;
                 }
             } else if container.is_some_and(|c| c.paused) {
                 let Instance { id, function, .. } = &instance;
                 self.store.withhold(*id, function).await?;
-            } else if leased.lease.is_none()
-                && settled
+            } else if (leased.overlong || leased.lease.is_none())
+                && self.is_settled()
                 && self.store.fence(&instance).await? == Fenced::Yes
             {
                 self.end(&instance, "it is idle").await;
             }
         }
+        let seen = |id: &String, _: &mut Instant| containers.contains_key(id);
+        self.seen().retain(seen);
         for container in containers.values() {
-            if self.is_left_over(container).await? {
+            let age = self.age(container);
+            if self.is_settled() && self.is_left_over(container, age).await? {
                 eprintln!(
                     "corefn-clean: removing {}: its maker is gone",
                     container.name
@@ -135,8 +184,11 @@ impl Cleaner {
     ///
     /// Registering an instance and giving the starter's lock back is one step, so an instance
     /// that is neither being started nor, asked in this order, registered never will be.
-    async fn is_left_over(&self, container: &Container) -> Result<bool, RebuildError> {
-        let age = age(container);
+    async fn is_left_over(
+        &self,
+        container: &Container,
+        age: Duration,
+    ) -> Result<bool, RebuildError> {
         if let Some(role) = container.labels.get(label::ROLE) {
             return Ok(
                 [label::ROLE_BUILD, label::ROLE_TRIAL].contains(&role.as_str()) && age > BUILD_AGE,
@@ -152,9 +204,46 @@ impl Cleaner {
         Ok(!self.store.is_starting(function).await? && !self.store.knows(instance.id).await?)
     }
 
-    fn stopping(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
-        self.stopping.lock().unwrap_or_else(PoisonError::into_inner)
+    /// How long a container has been there, as far as this cleaner has seen: not by the wall clock,
+    /// unless there is but one round.
+    fn age(&self, container: &Container) -> Duration {
+        if self.once {
+            return age(container);
+        }
+        let mut seen = self.seen();
+        let first = seen.entry(container.id.clone());
+        first.or_insert_with(Instant::now).elapsed()
     }
+
+    /// Leases may be missing: from the next round on, they get the time to be renewed.
+    pub fn unsettle(&self) {
+        *lock(&self.settling) = None;
+    }
+
+    /// Whether what has no lease is idle. If the wall clock has jumped since the last look, all
+    /// leases may have ended at once.
+    fn is_settled(&self) -> bool {
+        let now = Clocks::now();
+        let former = std::mem::replace(&mut *lock(&self.clocks), now);
+        if lock(&self.clocks).jumped_since(&former) {
+            eprintln!("corefn-clean: the clock has jumped; nothing is stopped for {SETTLES:?}");
+            self.unsettle();
+        }
+        let since = *lock(&self.settling).get_or_insert_with(Instant::now);
+        self.once || since.elapsed() >= SETTLES
+    }
+
+    fn seen(&self) -> std::sync::MutexGuard<'_, HashMap<String, Instant>> {
+        lock(&self.seen)
+    }
+
+    fn stopping(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        lock(&self.stopping)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn age(container: &Container) -> Duration {

@@ -119,6 +119,7 @@ mod tests {
                 address: "10.192.0.2:8080".parse().unwrap(),
             },
             lease: Some(Duration::from_millis(1_500)),
+            overlong: false,
             ready,
         };
         let container = |running| Container {
@@ -127,6 +128,7 @@ mod tests {
             labels: [].into(),
             running,
             paused: false,
+            unstarted: false,
             created: 1_000,
         };
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_090);

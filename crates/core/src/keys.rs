@@ -11,7 +11,7 @@
 //! | `routes` | hash | route → function name | none | builder, `corefn rm`, rebuild | builder (to refuse a claimed one), CLI |
 //! | `instances` | hash | instance → JSON of [`Instance`](crate::instance::Instance), ready and draining ones | none | starter, cleaner | router, cleaner, CLI |
 //! | `ready:<function>` | set | instances that may get work | none | starter, cleaner | router |
-//! | `lease:<instance>` | string | `1`: somebody may send work | idle time | router | cleaner, CLI |
+//! | `lease:<instance>` | string | its own time in milliseconds: somebody may send work | idle time | router | cleaner, CLI |
 //! | `start:<function>` | string | token of the one starter | [`START_LOCK_TTL`], renewed | router | router, cleaner |
 //! | `starting` | set | functions whose starter holds a permit; one without `start:<function>` is a dead starter's | none | router | router |
 //! | `waiting` | sorted set | functions that wait for a permit, in their order | none | router | router |
@@ -21,6 +21,7 @@
 //! | `young:<instance>` | string | its revision: if it dies now that is a failure | [`QUICK`](crate::backoff::QUICK) | router, cleaner | router |
 //! | `rebuild` | string | token of the one who rebuilds | [`START_LOCK_TTL`] | router, cleaner | router, cleaner |
 //! | `address-cursor` | string | counts the container addresses given out, from a random beginning | none | router, builder | router, builder |
+//! | `pulse` | string | `1`: written to see whether Redis takes writes | one minute | router, cleaner | nobody |
 //! | `events` | channel | JSON of [`Event`](crate::event::Event) | – | all | router |
 //!
 //! An instance that is in `instances` but not in `ready:<function>` is draining: it gets no more
@@ -41,6 +42,9 @@ pub const START_LOCK_RENEWAL: Duration = Duration::from_secs(3);
 /// How long a function keeps its turn for a permit after its last waiter has asked: longer than
 /// the time between two looks, and short, since others wait behind it.
 pub const TURN_TTL: Duration = Duration::from_secs(3);
+
+/// How long the key is kept that shows that Redis takes writes.
+pub const PULSE_TTL: Duration = Duration::from_secs(60);
 
 /// Spells the keys of one installation.
 #[derive(Debug, Clone)]
@@ -144,6 +148,11 @@ impl Keys {
     /// Counts the container addresses given out.
     pub fn address_cursor(&self) -> String {
         self.key("address-cursor")
+    }
+
+    /// Written to see whether Redis takes writes.
+    pub fn pulse(&self) -> String {
+        self.key("pulse")
     }
 
     /// The channel of events.

@@ -140,6 +140,21 @@ pub fn container(
     )
 }
 
+/// The name of a container that is started while Redis is out of reach:
+/// `<namespace>--<account>--<name>--<revision>`. Docker refuses a second one of a name, so there is
+/// one a revision; no segment of a name has two dashes in a row, so no two revisions share a name.
+pub fn lone_container(
+    namespace: &str,
+    function: &crate::function::FunctionName,
+    revision: &crate::function::RevisionId,
+) -> String {
+    format!(
+        "{namespace}--{}--{}--{revision}",
+        function.account(),
+        function.name()
+    )
+}
+
 /// The Docker network of functions that may reach out (`true`) or may not.
 pub fn network(namespace: &str, outbound: bool) -> String {
     let kind = if outbound { "outbound" } else { "none" };

@@ -44,6 +44,14 @@ pub enum DockerError {
         /// What the connection met.
         cause: Cause,
     },
+    /// The engine hangs.
+    #[error("Docker at {url} has not answered within {patience:?}: see what it waits for")]
+    Hangs {
+        /// Where it is.
+        url: String,
+        /// What it was given.
+        patience: Duration,
+    },
     /// The engine answered with an error.
     #[error("Docker could not {what}: {cause}")]
     Refused {
@@ -115,6 +123,22 @@ impl Docker {
             .await
     }
 
+    /// Does it, or gives up after `patience`.
+    ///
+    /// # Errors
+    /// [`DockerError::Hangs`], and those of `work`.
+    pub async fn within<T>(
+        &self,
+        patience: Duration,
+        work: impl Future<Output = Result<T, DockerError>>,
+    ) -> Result<T, DockerError> {
+        let hangs = |_| DockerError::Hangs {
+            url: self.url.clone(),
+            patience,
+        };
+        tokio::time::timeout(patience, work).await.map_err(hangs)?
+    }
+
     fn unreachable(&self, cause: Cause) -> DockerError {
         DockerError::Unreachable {
             url: self.url.clone(),
@@ -153,6 +177,11 @@ impl DockerError {
     /// Whether what was asked for isn't there.
     pub fn is_absent(&self) -> bool {
         self.status() == Some(404)
+    }
+
+    /// Whether there is something of that name already.
+    pub fn is_conflict(&self) -> bool {
+        self.status() == Some(409)
     }
 
     /// Whether a container could not be started because another has its address.

@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod acquire;
+pub mod alone;
 pub mod clock;
 pub mod docker;
 pub mod home;

@@ -6,6 +6,7 @@
 mod deaths;
 mod listen;
 mod news;
+mod outage;
 mod renew;
 mod shared;
 
@@ -200,6 +201,7 @@ async fn run(
     tokio::spawn(listen::listen(shared.clone()));
     tokio::spawn(deaths::deaths(shared.clone()));
     tokio::spawn(renew::renew(shared.clone()));
+    tokio::spawn(outage::outages(shared.clone()));
     loop {
         let command = tokio::select! {
             _ = &mut stopped => return,

@@ -37,6 +37,31 @@ pub async fn start(
     start_for(docker, deployment, turn, timeout, Purpose::Serve).await
 }
 
+/// The same without Redis: the container is the only one of its revision that is started so.
+/// Returns nothing if there is one already.
+///
+/// # Errors
+/// [`Failure`], as of [`start`].
+pub async fn start_alone(
+    docker: &Docker,
+    deployment: &Deployment,
+    turn: u64,
+    timeout: Duration,
+) -> Result<Option<Instance>, Failure> {
+    let begin = Instant::now();
+    let id = random_id()?;
+    let work = run(docker, deployment, id, turn, Purpose::ServeAlone);
+    match docker.within(timeout, work).await {
+        Ok((container, placement)) => {
+            let patience = timeout.saturating_sub(begin.elapsed());
+            let placed = settle(docker, deployment, container, placement, patience);
+            placed.await.map(Some)
+        }
+        Err(error) if error.is_conflict() => Ok(None),
+        Err(error) => Err(docker_failure(deployment, &error)),
+    }
+}
+
 /// Starts a deployment, waits until it is ready, and removes it again. Returns how long it took.
 ///
 /// # Errors
@@ -82,12 +107,24 @@ async fn start_for(
         .map_err(|_| hangs(deployment, timeout))?
         .map_err(|error| docker_failure(deployment, &error))?;
     let patience = timeout.saturating_sub(begin.elapsed());
+    settle(docker, deployment, container, placement, patience).await
+}
+
+/// Waits until a container that was started is ready, for as long as `patience`; removes it if it
+/// never is.
+async fn settle(
+    docker: &Docker,
+    deployment: &Deployment,
+    container: String,
+    placement: Placement,
+    patience: Duration,
+) -> Result<Instance, Failure> {
     let address = placement.address();
     let failure = tokio::select! {
         biased;
         () = ready(address, deployment.config.health.as_deref()) => {
             return Ok(Instance {
-                id,
+                id: placement.id,
                 function: deployment.function.clone(),
                 revision: deployment.revision.clone(),
                 container,
@@ -95,7 +132,7 @@ async fn start_for(
             });
         }
         code = docker.exit_code(&container) => exited(docker, deployment, &container, code).await,
-        () = tokio::time::sleep(patience) => not_listening(docker, deployment, &container, timeout).await,
+        () = tokio::time::sleep(patience) => not_listening(docker, deployment, &container, patience).await,
     };
     // The failure is what matters; a container that can't be removed now is the cleaner's.
     let _ = tokio::time::timeout(TIDYING, docker.remove(&container)).await;

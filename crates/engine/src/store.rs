@@ -18,7 +18,7 @@ use std::time::Duration;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, FromRedisValue, RedisError, ScriptInvocation};
 
-use corefn_core::keys::Keys;
+use corefn_core::keys::{Keys, PULSE_TTL};
 
 use scripts::Scripts;
 
@@ -109,6 +109,17 @@ impl Store {
         &self.keys
     }
 
+    /// Sees whether Redis takes writes, as renewals of leases are.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it doesn't, for whatever reason.
+    pub async fn pulse(&self) -> Result<(), StoreError> {
+        let mut command = redis::cmd("SET");
+        let ttl = millis(PULSE_TTL);
+        command.arg(self.keys.pulse()).arg(1).arg("PX").arg(ttl);
+        self.command(&command).await
+    }
+
     /// How long Redis has been up, to the second.
     ///
     /// # Errors
@@ -171,6 +182,21 @@ impl Store {
             answer = attempt(connection).await;
         }
         answer.map_err(|cause| self.failed(cause))
+    }
+
+    /// Does it, or gives up after `patience`, where that is shorter than usual.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`], and those of `work`.
+    pub async fn within<T>(
+        &self,
+        patience: Duration,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        match tokio::time::timeout(patience, work).await {
+            Ok(done) => done,
+            Err(_) => Err(self.failed(std::io::Error::from(std::io::ErrorKind::TimedOut).into())),
+        }
     }
 
     fn failed(&self, cause: RedisError) -> StoreError {

@@ -29,6 +29,8 @@ pub struct Container {
     pub running: bool,
     /// Whether it is paused.
     pub paused: bool,
+    /// Whether its process never began.
+    pub unstarted: bool,
     /// When it was created: seconds since 1970.
     pub created: i64,
 }
@@ -75,6 +77,7 @@ impl Docker {
                         )
                     ),
                     paused: summary.state == Some(ContainerSummaryStateEnum::PAUSED),
+                    unstarted: summary.state == Some(ContainerSummaryStateEnum::CREATED),
                     created: summary.created.unwrap_or_default(),
                 })
             })

@@ -27,6 +27,8 @@ const LOG_SIZE: &str = "4m";
 pub enum Purpose {
     /// To serve requests.
     Serve,
+    /// To serve requests, as the one of its revision that is started while Redis is out of reach.
+    ServeAlone,
     /// To show that its revision starts.
     Trial,
 }
@@ -51,8 +53,9 @@ impl Docker {
     /// Creates the container of an instance, without starting it, and returns its identifier.
     ///
     /// # Errors
-    /// [`DockerError`]; an absent image is [`DockerError::is_absent`], an address that another
-    /// container has shows only when the container is started.
+    /// [`DockerError`]; an absent image is [`DockerError::is_absent`], a second container that is
+    /// alone in its revision [`DockerError::is_conflict`]. An address that another container has
+    /// shows only when the container is started.
     pub async fn create(
         &self,
         deployment: &Deployment,
@@ -60,12 +63,13 @@ impl Docker {
         purpose: Purpose,
     ) -> Result<String, DockerError> {
         let body = create_body(self.namespace(), deployment, placement, purpose);
+        let (namespace, function) = (self.namespace(), &deployment.function);
+        let name = match purpose {
+            Purpose::ServeAlone => names::lone_container(namespace, function, &deployment.revision),
+            Purpose::Serve | Purpose::Trial => names::container(namespace, function, placement.id),
+        };
         let options = CreateContainerOptions {
-            name: Some(names::container(
-                self.namespace(),
-                &deployment.function,
-                placement.id,
-            )),
+            name: Some(name),
             ..CreateContainerOptions::default()
         };
         let client = self.client().await?;
@@ -169,7 +173,9 @@ fn labels(
         (label::ADDRESS.to_owned(), placement.address().to_string()),
     ]);
     match purpose {
-        Purpose::Serve => labels.insert(label::INSTANCE.to_owned(), placement.id.to_string()),
+        Purpose::Serve | Purpose::ServeAlone => {
+            labels.insert(label::INSTANCE.to_owned(), placement.id.to_string())
+        }
         Purpose::Trial => labels.insert(label::ROLE.to_owned(), label::ROLE_TRIAL.to_owned()),
     };
     labels

@@ -64,7 +64,10 @@ async fn follow(shared: &Shared, failing: &mut bool) -> Result<(), DockerError> 
 async fn catch_up(shared: &Shared) -> Result<(), DockerError> {
     let known = shared.all();
     // Without Redis there is no list; the cleaner compares it with Docker later.
-    let listed = shared.store.instances().await.unwrap_or_default();
+    let listed = shared
+        .asked(shared.store.instances())
+        .await
+        .unwrap_or_default();
     let containers: HashMap<String, Container> = shared
         .docker
         .containers()

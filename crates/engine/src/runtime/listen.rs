@@ -8,9 +8,10 @@ use futures_util::StreamExt;
 use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::lease::{DEFAULT_IDLE, relied_until};
 
-use super::shared::{Shared, redis_failure};
+use super::shared::Shared;
 use super::{Level, Update};
 use crate::clock;
+use crate::docker::DockerError;
 use crate::rebuild::{RebuildError, rebuild};
 use crate::start::random_id;
 use crate::store::StoreError;
@@ -19,26 +20,28 @@ use crate::store::StoreError;
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// How long Docker may take to say what is deployed, when Redis can't.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Runs for as long as the thread does.
 pub(super) async fn listen(shared: Arc<Shared>) {
     let mut pause = FIRST_PAUSE;
-    let mut failing = false;
+    let mut filled = false;
     loop {
-        match follow(&shared).await {
-            Ok(()) => {
-                pause = FIRST_PAUSE;
-                shared.log(
-                    Level::Warn,
-                    "the connection to Redis has ended; connecting again",
-                );
-                failing = true;
-            }
-            Err(failure) => {
-                // Told once, not with each attempt.
-                if !failing {
-                    shared.log(Level::Error, failure.detail.clone());
-                    failing = true;
+        match follow(&shared, &mut filled).await {
+            Ok(()) => pause = FIRST_PAUSE,
+            Err(RebuildError::Store(error)) => {
+                let failure = shared.redis_failed(&error);
+                if !filled {
+                    match from_docker(&shared).await {
+                        Ok(()) => filled = true,
+                        Err(_) => shared.outbox.send(Update::Unavailable(failure)),
+                    }
                 }
+            }
+            // That Docker is out of reach is told where its events are listened for.
+            Err(RebuildError::Docker(error)) => {
+                let failure = Failure::new(ErrorCode::DockerUnavailable, error.to_string());
                 shared.outbox.send(Update::Unavailable(failure));
             }
         }
@@ -49,27 +52,31 @@ pub(super) async fn listen(shared: Arc<Shared>) {
 
 /// Subscribes, takes a snapshot, and follows the events until the connection ends. Subscribing
 /// comes first, so that nothing falls between the two.
-async fn follow(shared: &Shared) -> Result<(), Failure> {
-    let mut events = std::pin::pin!(shared.store.events().await.map_err(|e| redis_failure(&e))?);
-    let token = random_id()?.to_string();
-    match rebuild(&shared.store, &shared.docker, &token, DEFAULT_IDLE).await {
-        Ok(true) => shared.log(
+async fn follow(shared: &Shared, filled: &mut bool) -> Result<(), RebuildError> {
+    let mut events = std::pin::pin!(shared.store.events().await?);
+    let token = random_id().map_or_else(|_| "router".to_owned(), |id| id.to_string());
+    if rebuild(&shared.store, &shared.docker, &token, DEFAULT_IDLE).await? {
+        shared.log(
             Level::Notice,
             "Redis was empty; filled it from Docker's labels",
-        ),
-        Ok(false) => {}
-        Err(RebuildError::Store(error)) => return Err(redis_failure(&error)),
-        Err(RebuildError::Docker(error)) => {
-            return Err(Failure::new(
-                ErrorCode::DockerUnavailable,
-                error.to_string(),
-            ));
-        }
+        );
     }
-    snapshot(shared).await.map_err(|e| redis_failure(&e))?;
+    shared.tell_redis().await?;
+    snapshot(shared).await?;
+    *filled = true;
     while let Some(event) = events.next().await {
         shared.event(event);
     }
+    Ok(())
+}
+
+/// Takes a snapshot of what Docker's labels say is deployed. What runs is found when it is asked
+/// for.
+async fn from_docker(shared: &Shared) -> Result<(), DockerError> {
+    let images = shared.docker.within(PATIENCE, shared.docker.images());
+    let current = images.await?.into_iter().filter(|image| image.current);
+    let deployments = current.map(|image| image.deployment).collect();
+    shared.snapshot(deployments, Vec::new(), Vec::new());
     Ok(())
 }
 

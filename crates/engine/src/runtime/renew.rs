@@ -8,7 +8,7 @@ use corefn_core::instance::{Instance, InstanceId};
 use corefn_core::lease::relied_until;
 
 use super::Level;
-use super::shared::{RELIANCE_WITHOUT_REDIS, Shared};
+use super::shared::Shared;
 use crate::clock;
 use crate::docker::Condition;
 use crate::store::Renewed;
@@ -16,11 +16,15 @@ use crate::store::Renewed;
 /// How often the counts are looked at: a quarter of the shortest interval between renewals.
 const TICK: Duration = Duration::from_millis(250);
 
+/// How long Redis may take to answer a renewal: a part of the shortest time asked for, so that
+/// requests don't find the lease ended before it is known that Redis is out of reach.
+const SHORTEST_PATIENCE: Duration = Duration::from_millis(250);
+const LONGEST_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Runs for as long as the thread does.
 pub(super) async fn renew(shared: Arc<Shared>) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut failing = false;
     loop {
         ticks.tick().await;
         let due: Vec<(Instance, Duration)> = shared
@@ -30,20 +34,22 @@ pub(super) async fn renew(shared: Arc<Shared>) {
             .filter_map(|(id, ttl)| Some((shared.find(id)?, Duration::from_millis(ttl))))
             .collect();
         if !due.is_empty() {
-            round(&shared, &due, &mut failing).await;
+            round(&shared, &due).await;
         }
     }
 }
 
-async fn round(shared: &Shared, due: &[(Instance, Duration)], failing: &mut bool) {
+async fn round(shared: &Shared, due: &[(Instance, Duration)]) {
     let sent = clock::now();
     let renewals: Vec<(InstanceId, FunctionName, Duration)> = due
         .iter()
         .map(|(instance, ttl)| (instance.id, instance.function.clone(), *ttl))
         .collect();
-    match shared.store.renew(&renewals).await {
+    let shortest = due.iter().map(|(_, ttl)| *ttl).min().unwrap_or_default();
+    let patience = (shortest / 4).clamp(SHORTEST_PATIENCE, LONGEST_PATIENCE);
+    let renewal = shared.store.within(patience, shared.store.renew(&renewals));
+    match shared.asked(renewal).await {
         Ok(answers) => {
-            *failing = false;
             for ((instance, ttl), answer) in due.iter().zip(answers) {
                 match answer {
                     Renewed::Yes => {
@@ -55,14 +61,9 @@ async fn round(shared: &Shared, due: &[(Instance, Duration)], failing: &mut bool
                 }
             }
         }
-        Err(error) => {
-            if !*failing {
-                shared.log(Level::Error, format!("leases can't be renewed: {error}"));
-                *failing = true;
-            }
+        Err(_) => {
             for (instance, _) in due {
-                let until = clock::now() + RELIANCE_WITHOUT_REDIS;
-                shared.gauges.renewed(instance.id, until);
+                shared.gauges.renewed(instance.id, shared.reliance());
             }
         }
     }
@@ -73,9 +74,8 @@ async fn register_again(shared: &Shared, instance: &Instance, ttl: Duration) {
     match shared.docker.condition(&instance.container).await {
         Ok(Condition::Ended) => shared.gone(instance.id),
         Ok(condition) => {
-            if let Err(error) = shared.store.register(instance, None, ttl).await {
-                shared.log(Level::Warn, error.to_string());
-            }
+            let register = shared.store.register(instance, None, ttl);
+            let _ = shared.asked(register).await;
             if condition == Condition::Paused {
                 shared.withhold(instance.id, &instance.function).await;
             }

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use corefn_core::backoff::{QUICK, Rows, is_own_fault};
 use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::event::Event;
@@ -18,14 +20,10 @@ use crate::acquire::{Launcher, Ledger, Refusal, Start, acquire};
 use crate::clock;
 use crate::docker::{Condition, Docker};
 use crate::start::{random_id, start};
-use crate::store::{Claim, Store, StoreError};
+use crate::store::{Claim, Store};
 
 /// How often it is told, at the most, that Docker can't start anything.
 const TELLING_INTERVAL: u64 = 60_000;
-
-/// How long an instance may be relied on that could not be leased because Redis is out of reach:
-/// without Redis, nobody can fence it.
-pub(super) const RELIANCE_WITHOUT_REDIS: u64 = 5_000;
 
 pub(super) struct Shared {
     pub store: Store,
@@ -38,15 +36,19 @@ pub(super) struct Shared {
     rows: Mutex<Rows>,
     /// When it was last told that Docker can't start anything.
     told: AtomicU64,
+    /// Whether Redis is out of reach.
+    pub outage: watch::Sender<bool>,
     known: Mutex<HashMap<InstanceId, Known>>,
 }
 
 /// An instance that is known.
 #[derive(Debug, Clone)]
-struct Known {
-    instance: Instance,
+pub(super) struct Known {
+    pub instance: Instance,
     /// Whether it may get work. One that may not is known as long as it may hold some.
-    ready: bool,
+    pub ready: bool,
+    /// Whether Redis has to be told of it, which was out of reach.
+    pub untold: bool,
 }
 
 impl Shared {
@@ -66,6 +68,7 @@ impl Shared {
             starts,
             rows: Mutex::default(),
             told: AtomicU64::new(0),
+            outage: watch::Sender::new(false),
             known: Mutex::default(),
         }
     }
@@ -129,13 +132,17 @@ impl Shared {
     pub fn snapshot(
         &self,
         deployments: Vec<Deployment>,
-        instances: Vec<(Instance, u64)>,
+        mut instances: Vec<(Instance, u64)>,
         withheld: Vec<Instance>,
     ) {
-        self.known().clear();
+        let reliance = self.reliance();
+        self.known().retain(|_, known| known.ready && known.untold);
         for (instance, _) in &instances {
             self.know(instance.clone(), true);
         }
+        let untold = self.known();
+        let untold = untold.values().filter(|known| known.untold);
+        instances.extend(untold.map(|known| (known.instance.clone(), reliance)));
         for instance in withheld {
             self.know(instance, false);
         }
@@ -158,11 +165,16 @@ impl Shared {
             .collect()
     }
 
-    fn know(&self, instance: Instance, ready: bool) {
-        self.known().insert(instance.id, Known { instance, ready });
+    pub fn know(&self, instance: Instance, ready: bool) {
+        let known = Known {
+            instance,
+            ready,
+            untold: false,
+        };
+        self.known().insert(known.instance.id, known);
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<InstanceId, Known>> {
+    pub fn known(&self) -> MutexGuard<'_, HashMap<InstanceId, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -199,10 +211,10 @@ impl Shared {
                     } else {
                         sent
                     };
-                    shared.ready(&instance, ttl, sent);
+                    shared.granted(&instance, ttl, sent);
                     Ok((instance.id, start))
                 }
-                Err(refusal) => shared.refused(&deployment, refusal).await,
+                Err(refusal) => shared.refused(&deployment, refusal, timeout).await,
             }
         });
         let outbox = self.outbox.clone();
@@ -223,11 +235,19 @@ impl Shared {
         &self,
         deployment: &Deployment,
         refusal: Refusal,
+        timeout: Duration,
     ) -> Result<(InstanceId, Start), Failure> {
-        let Refusal { failure, told } = refusal;
-        if failure.code == ErrorCode::RedisUnavailable {
-            return self.acquire_without_redis(deployment).await.ok_or(failure);
-        }
+        let Refusal { failure, told } = match refusal.failure.code {
+            ErrorCode::RedisUnavailable => match self.alone(deployment, timeout).await {
+                Ok(found) => return Ok(found),
+                Err(mut refusal) => {
+                    let pause = self.failed_without_redis(deployment, refusal.failure.code);
+                    refusal.failure.retry_ms = Some(millis(pause)).filter(|pause| *pause > 0);
+                    refusal
+                }
+            },
+            _ => refusal,
+        };
         self.backed_off(&deployment.function, &failure);
         if !told && self.may_tell(failure.code) {
             let function = &deployment.function;
@@ -278,29 +298,6 @@ impl Shared {
         }
     }
 
-    /// While Redis is out of reach nothing can be fenced: an instance that was known and still
-    /// runs may serve on.
-    async fn acquire_without_redis(&self, deployment: &Deployment) -> Option<(InstanceId, Start)> {
-        let candidates: Vec<Instance> = self
-            .known()
-            .values()
-            .filter(|known| known.ready)
-            .map(|known| known.instance.clone())
-            .filter(|i| i.function == deployment.function && i.revision == deployment.revision)
-            .collect();
-        for instance in candidates {
-            let condition = self.docker.condition(&instance.container).await;
-            if condition.is_ok_and(|condition| condition == Condition::Runs) {
-                self.outbox.send(Update::Ready {
-                    until: clock::now() + RELIANCE_WITHOUT_REDIS,
-                    instance: instance.clone(),
-                });
-                return Some((instance.id, Start::Warm));
-            }
-        }
-        None
-    }
-
     /// Counts a failed start by itself while Redis can't; returns for how long the function isn't
     /// started again by this router.
     fn failed_without_redis(&self, deployment: &Deployment, code: ErrorCode) -> Duration {
@@ -331,23 +328,15 @@ impl Shared {
     /// way of Redis.
     pub async fn withhold(&self, id: InstanceId, function: &FunctionName) {
         self.withheld(id);
-        if let Err(error) = self.store.withhold(id, function).await {
-            self.log(
-                Level::Warn,
-                format!("instance {id} of {function} is paused, but {error}"),
-            );
-        }
+        // Without Redis the cleaner finds out for itself, later.
+        let _ = self.asked(self.store.withhold(id, function)).await;
     }
 
     /// An instance is no more: here at once, everywhere else by way of Redis.
     pub async fn forget(&self, id: InstanceId, function: &FunctionName) {
         self.gone(id);
-        if let Err(error) = self.store.forget(id, function).await {
-            self.log(
-                Level::Warn,
-                format!("instance {id} of {function} has ended, but {error}"),
-            );
-        }
+        // Without Redis the cleaner finds out for itself, later.
+        let _ = self.asked(self.store.forget(id, function)).await;
     }
 }
 
@@ -363,28 +352,18 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// What a client is told when Redis fails.
-pub(super) fn redis_failure(error: &StoreError) -> Failure {
-    Failure::new(ErrorCode::RedisUnavailable, error.to_string())
-}
-
 impl Ledger for Shared {
     async fn lease_any(
         &self,
         deployment: &Deployment,
         idle: Duration,
     ) -> Result<Option<Instance>, Failure> {
-        self.store
-            .lease_any(deployment, idle)
-            .await
-            .map_err(|e| redis_failure(&e))
+        self.asked(self.store.lease_any(deployment, idle)).await
     }
 
     async fn claim(&self, deployment: &Deployment, token: &str) -> Result<Claim, Failure> {
-        self.store
-            .claim(&deployment.function, token, self.starts)
-            .await
-            .map_err(|e| redis_failure(&e))
+        let claim = self.store.claim(&deployment.function, token, self.starts);
+        self.asked(claim).await
     }
 
     async fn renew(&self, deployment: &Deployment, token: &str) {
@@ -398,19 +377,25 @@ impl Ledger for Shared {
         token: &str,
         idle: Duration,
     ) -> Result<bool, Failure> {
-        self.store
-            .register(instance, Some(token), idle)
-            .await
-            .map_err(|e| redis_failure(&e))
+        let register = self.store.register(instance, Some(token), idle);
+        match self.asked(register).await {
+            Err(failure) if failure.code == ErrorCode::RedisUnavailable => {
+                // Nobody else can have taken over meanwhile: it serves on.
+                self.know_untold(instance);
+                Ok(true)
+            }
+            registered => registered,
+        }
     }
 
     async fn give_up(&self, deployment: &Deployment, token: &str, mut failure: Failure) -> Failure {
-        let pause = match self.store.unlock(deployment, token, &failure).await {
+        let pause = match self
+            .asked(self.store.unlock(deployment, token, &failure))
+            .await
+        {
             Ok(pause) => pause,
-            Err(error) => {
-                self.log(Level::Warn, error.to_string());
-                self.failed_without_redis(deployment, failure.code)
-            }
+            // Without Redis the lock expires, and nobody waits for the news.
+            Err(_) => self.failed_without_redis(deployment, failure.code),
         };
         failure.retry_ms = Some(millis(pause)).filter(|pause| *pause > 0);
         failure
@@ -423,11 +408,7 @@ impl Launcher for Shared {
         deployment: &Deployment,
         timeout: Duration,
     ) -> Result<Instance, Failure> {
-        let turn = self
-            .store
-            .next_turn()
-            .await
-            .map_err(|e| redis_failure(&e))?;
+        let turn = self.asked(self.store.next_turn()).await?;
         let begin = clock::now();
         let instance = start(&self.docker, deployment, turn, timeout).await?;
         self.log(

@@ -18,6 +18,8 @@ pub struct Leased {
     pub instance: Instance,
     /// How long its lease lasts, if it has one.
     pub lease: Option<Duration>,
+    /// Whether the lease lasts for longer than it was given for: Redis' clock was put back.
+    pub overlong: bool,
     /// Whether it may get work; one that may not is draining.
     pub ready: bool,
 }
@@ -53,15 +55,19 @@ impl Store {
                 .cmd("SISMEMBER")
                 .arg(self.keys.ready(&instance.function))
                 .arg(instance.id.to_string());
+            pipeline.cmd("GET").arg(self.keys.lease(instance.id));
         }
-        let states: Vec<i64> = self.pipeline(&pipeline).await?;
+        let states: Vec<Option<i64>> = self.pipeline(&pipeline).await?;
         Ok(instances
             .into_iter()
-            .zip(states.chunks(2))
+            .zip(states.chunks(3))
             .map(|(instance, state)| Leased {
                 instance,
-                lease: u64::try_from(state[0]).ok().map(Duration::from_millis),
-                ready: state[1] == 1,
+                lease: state[0]
+                    .and_then(|left| u64::try_from(left).ok())
+                    .map(Duration::from_millis),
+                ready: state[1] == Some(1),
+                overlong: state[2].is_some_and(|granted| state[0] > Some(granted)),
             })
             .collect())
     }

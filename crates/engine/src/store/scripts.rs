@@ -75,7 +75,7 @@ const LEASE_ANY: &str = r"
 for _, id in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   local text = redis.call('HGET', KEYS[2], id)
   if text and cjson.decode(text).revision == ARGV[1] then
-    redis.call('SET', ARGV[3] .. id, 1, 'PX', ARGV[2])
+    redis.call('SET', ARGV[3] .. id, ARGV[2], 'PX', ARGV[2])
     return text
   end
 end
@@ -93,8 +93,8 @@ for i = 2, #ARGV, 2 do
   elseif redis.call('SISMEMBER', KEYS[i], ARGV[i]) == 0 then
     answer = 0
     ttl = math.min(ttl, ARGV[1])
-    if redis.call('EXISTS', KEYS[i + 1]) == 1 then redis.call('SET', KEYS[i + 1], 1, 'PX', ttl) end
-  else redis.call('SET', KEYS[i + 1], 1, 'PX', ttl) end
+    if redis.call('EXISTS', KEYS[i + 1]) == 1 then redis.call('SET', KEYS[i + 1], ttl, 'PX', ttl) end
+  else redis.call('SET', KEYS[i + 1], ttl, 'PX', ttl) end
   answers[#answers + 1] = answer
 end
 return answers
@@ -235,7 +235,7 @@ if ARGV[4] ~= '' then
 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('SADD', KEYS[2], ARGV[1])
-redis.call('SET', KEYS[3], 1, 'PX', ARGV[3])
+redis.call('SET', KEYS[3], ARGV[3], 'PX', ARGV[3])
 redis.call('PUBLISH', KEYS[5], ARGV[5])
 if ARGV[4] ~= '' then next_turn(KEYS[7], ARGV[9], ARGV[10], KEYS[5]) end
 return 1
@@ -243,19 +243,33 @@ return 1
 
 /// KEYS instances, ready, lease, events; ARGV instance, event, the longest lease it keeps.
 const WITHHOLD: &str = r"
-if redis.call('PTTL', KEYS[3]) > tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[3], ARGV[3]) end
+if redis.call('PTTL', KEYS[3]) > tonumber(ARGV[3]) then
+  redis.call('SET', KEYS[3], ARGV[3], 'PX', ARGV[3])
+end
 if redis.call('SREM', KEYS[2], ARGV[1]) == 1 then redis.call('PUBLISH', KEYS[4], ARGV[2]) end
 ";
 
 /// KEYS instances, ready, lease, events, young; ARGV instance, event. Returns 0 if it is leased.
+///
+/// A lease that lasts for longer than it was given for, since Redis' clock was put back, is
+/// shortened. The lease is written before the fence: a Redis that refuses writes, and with them
+/// renewals, refuses this too.
 const FENCE: &str = r"
-if redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
+local granted = redis.call('GET', KEYS[3])
+if granted then
+  if redis.call('PTTL', KEYS[3]) > tonumber(granted) then
+    redis.call('PEXPIRE', KEYS[3], granted)
+  end
+  return 0
+end
+redis.call('SET', KEYS[3], 0, 'PX', 1)
+redis.call('DEL', KEYS[3])
 redis.call('DEL', KEYS[5])
 if redis.call('SREM', KEYS[2], ARGV[1]) == 1 then redis.call('PUBLISH', KEYS[4], ARGV[2]) end
 return 1
 ";
 
-/// The same without asking for the lease.
+/// The same whether it is leased or not.
 const DRAIN: &str = r"
 redis.call('DEL', KEYS[3], KEYS[5])
 if redis.call('SREM', KEYS[2], ARGV[1]) == 1 then redis.call('PUBLISH', KEYS[4], ARGV[2]) end

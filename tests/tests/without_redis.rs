@@ -1,0 +1,158 @@
+//! Cold starts while Redis is out of reach, in every way it can be: Docker alone must do.
+#![allow(clippy::unwrap_used)]
+
+use std::time::{Duration, Instant};
+
+use corefn_core::config::FunctionConfig;
+use corefn_core::names;
+use corefn_tests::load::Load;
+use corefn_tests::{Home, probe, wait_until};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn idle(seconds: u64) -> FunctionConfig {
+    FunctionConfig {
+        idle_ms: Some(seconds * 1000),
+        ..probe::config()
+    }
+}
+
+/// Waits until Redis knows exactly one instance of each of these, all of which run.
+async fn registered(home: &Home, functions: usize) {
+    wait_until("Redis is told of what was started", PATIENCE, async || {
+        let known = home.store.instances().await.unwrap_or_default();
+        known.len() == functions && known.iter().all(|leased| leased.ready)
+    })
+    .await;
+}
+
+/// How often a text is in nginx's error log.
+fn told(home: &Home, text: &str) -> usize {
+    home.error_log().matches(text).count()
+}
+
+#[tokio::test]
+async fn one_container_for_many_first_requests() {
+    let mut home = Home::start("alone").await;
+    home.start_cleaner(Some(1));
+    home.deploy("demo/hello", idle(30)).await;
+    home.redis.kill().await;
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..60 {
+        clients.spawn(home.get("/demo/hello/x").send());
+    }
+    for answer in clients.join_all().await {
+        let answer = answer.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    assert_eq!(home.instances("demo/hello").await.len(), 1);
+    assert_eq!(told(&home, "started instance"), 1);
+    // Each of the four workers tells of the outage once.
+    assert!((1..=4).contains(&told(&home, "going by Docker alone")));
+
+    let held = tokio::spawn(home.get("/demo/hello/sleep/14000").send());
+    home.redis.start().await;
+    registered(&home, 1).await;
+    // It is held for longer than it may be unregistered, and than the cleaner waits.
+    assert_eq!(held.await.unwrap().unwrap().status, 200);
+    assert_eq!(home.get("/demo/hello/x").await.status, 200);
+    assert_eq!(home.instances("demo/hello").await.len(), 1);
+    assert_eq!(told(&home, "started instance"), 1);
+    assert!((1..=4).contains(&told(&home, "Redis can be used again")));
+}
+
+#[tokio::test]
+async fn first_requests_while_redis_hangs() {
+    let mut home = Home::start("alonehang").await;
+    home.start_cleaner(Some(1));
+    home.deploy("demo/warm", idle(2)).await;
+    home.deploy("demo/cold", idle(30)).await;
+    assert_eq!(home.get("/demo/warm/x").await.status, 200);
+    let warm = Load::start(home.client(), "/demo/warm/status/200", 2);
+    home.redis.hang();
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        clients.spawn(home.get("/demo/cold/x").send());
+    }
+    for answer in clients.join_all().await {
+        assert_eq!(answer.unwrap().status, 200);
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(home.instances("demo/cold").await.len(), 1);
+    home.redis.resume();
+    registered(&home, 2).await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    warm.finish().await.assert_all_answered();
+    assert_eq!(told(&home, "started instance"), 2);
+}
+
+#[tokio::test]
+async fn redis_that_refuses_writes() {
+    let mut home = Home::start("oom").await;
+    home.start_cleaner(Some(1));
+    home.deploy("demo/warm", idle(2)).await;
+    home.deploy("demo/cold", idle(30)).await;
+    let events = home.events().await;
+    assert_eq!(home.get("/demo/warm/x").await.status, 200);
+    let warm = Load::start(home.client(), "/demo/warm/status/200", 2);
+    let held = tokio::spawn(home.get("/demo/warm/sleep/20000").send());
+    for (name, broken, whole) in [("maxmemory", "1", "0"), ("min-replicas-to-write", "1", "0")] {
+        let _: String = home.redis.command(&["CONFIG", "SET", name, broken]).await;
+        // Longer than the lease.
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        assert_eq!(home.get("/demo/cold/x").await.status, 200, "{name}");
+        let _: String = home.redis.command(&["CONFIG", "SET", name, whole]).await;
+        registered(&home, 2).await;
+    }
+    warm.finish().await.assert_all_answered();
+    assert_eq!(held.await.unwrap().unwrap().status, 200);
+    assert_eq!(events.created("demo/warm").await, 1);
+    assert_eq!(events.created("demo/cold").await, 1);
+}
+
+#[tokio::test]
+async fn starter_that_was_killed_between_create_and_start() {
+    let mut home = Home::start("lonelock").await;
+    let deployment = home.deploy("demo/hello", idle(30)).await;
+    // As it leaves it: created, never started, under the name that there is once.
+    let subnet = home.docker.subnet(deployment.config.network).await.unwrap();
+    let placement = corefn_engine::docker::Placement {
+        id: corefn_core::instance::InstanceId::from_random(1),
+        ip: subnet.address(1),
+    };
+    let purpose = corefn_engine::docker::Purpose::ServeAlone;
+    home.docker
+        .create(&deployment, placement, purpose)
+        .await
+        .unwrap();
+    let name = names::lone_container(home.namespace(), &deployment.function, &deployment.revision);
+    assert_eq!(home.instances("demo/hello").await[0].name, name);
+    home.redis.kill().await;
+    let begin = Instant::now();
+    let answer = home.get("/demo/hello/x").patience(PATIENCE * 2).await;
+    assert_eq!(answer.status, 200);
+    assert!(
+        begin.elapsed() > Duration::from_secs(8),
+        "it was not waited for"
+    );
+    let instances = home.instances("demo/hello").await;
+    assert!(instances.len() == 1 && instances[0].name == name && instances[0].running);
+}
+
+#[tokio::test]
+async fn reload_while_redis_is_away() {
+    let mut home = Home::start("alonereload").await;
+    home.start_cleaner(Some(1));
+    home.deploy("demo/hello", idle(30)).await;
+    assert_eq!(home.get("/demo/hello/x").await.status, 200);
+    home.redis.kill().await;
+    let load = Load::start(home.client(), "/demo/hello/status/200", 2);
+    for _ in 0..2 {
+        home.reload().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    home.redis.start().await;
+    registered(&home, 1).await;
+    load.finish().await.assert_all_answered();
+    assert_eq!(told(&home, "started instance"), 1);
+}
