@@ -140,12 +140,11 @@ impl Shared {
         for (instance, _) in &instances {
             self.know(instance.clone(), true);
         }
-        let untold = self.known();
-        let untold = untold.values().filter(|known| known.untold);
-        instances.extend(untold.map(|known| (known.instance.clone(), reliance)));
         for instance in withheld {
             self.know(instance, false);
         }
+        let untold = |known: &Known| known.untold.then(|| (known.instance.clone(), reliance));
+        instances.extend(self.known().values().filter_map(untold));
         self.outbox.send(Update::Snapshot {
             deployments,
             instances,
