@@ -74,6 +74,6 @@ async fn deploy(
     };
     from_executable(docker, &revision, &config, &probe::executable()).await?;
     let deployment = revision.deployment(docker.namespace(), config);
-    switch(docker, store, &deployment).await?;
+    switch(docker, store, &deployment, None).await?;
     Ok(())
 }

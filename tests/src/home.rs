@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use corefn_build::deploy::switch;
+use corefn_build::deploy::{start_first, switch};
 use corefn_build::image::{Revision, from_executable};
 use corefn_core::config::FunctionConfig;
 use corefn_core::function::{Deployment, RevisionId};
@@ -198,8 +198,23 @@ impl Home {
     /// # Panics
     /// When that fails.
     pub async fn switch(&self, deployment: &Deployment) {
-        let switched = switch(&self.docker, &self.store, deployment).await;
+        let switched = switch(&self.docker, &self.store, deployment, None).await;
         switched.unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// The same with a first instance, warm when the deployment becomes the current one: all that a
+    /// push does once it has an image.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub async fn switch_warm(&self, deployment: &Deployment) {
+        let store = Store::new(&self.redis.url(), self.namespace());
+        let store = Arc::new(store.expect("the harness's URL is one"));
+        let switched = async {
+            let first = start_first(&self.docker, &store, deployment).await?;
+            switch(&self.docker, &store, deployment, Some(&first.instance)).await
+        };
+        switched.await.unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// The containers of a function's instances, running or not.

@@ -152,7 +152,7 @@ async fn a_thousand_functions_wait_for_their_turns() {
             image: format!("{}/absent:r{number}", home.namespace()),
             config: FunctionConfig::default(),
         };
-        home.store.deploy(&deployment).await.unwrap();
+        home.store.deploy(&deployment, None).await.unwrap();
     }
     let last = format!("/demo/f{}/x", FUNCTIONS - 1);
     wait_until("the router knows them", LONG, async || {

@@ -78,7 +78,7 @@ async fn the_log_streams(home: &Home, hello: &Repository) {
     );
     push.end().await.accepted().says(&[
         "Exports: Add, HelloWorld, Multiply, Now, SayHello",
-        "==> starting it once, to see that it answers",
+        "==> starting its first instance, to see that it answers",
         "==> deployed demo/hello, revision ",
         "curl -d World http://localhost/demo/hello/SayHello",
     ]);

@@ -126,7 +126,7 @@ pub(crate) fn too_slow() -> String {
     )
 }
 
-/// Removes the containers in which a function was compiled or tried.
+/// Removes the containers in which a function was compiled.
 ///
 /// Whoever holds the repository's lock may: no other build of the function is under way.
 ///
@@ -135,8 +135,7 @@ pub(crate) fn too_slow() -> String {
 pub async fn sweep(docker: &Docker, function: &FunctionName) -> Result<(), DockerError> {
     for container in docker.containers().await? {
         let is = |label, value: &str| container.labels.get(label).is_some_and(|has| has == value);
-        let ours = is(label::ROLE, label::ROLE_BUILD) || is(label::ROLE, label::ROLE_TRIAL);
-        if ours && is(label::FUNCTION, function.as_str()) {
+        if is(label::ROLE, label::ROLE_BUILD) && is(label::FUNCTION, function.as_str()) {
             docker.remove(&container.id).await?;
         }
     }

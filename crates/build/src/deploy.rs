@@ -1,21 +1,36 @@
-//! The last steps: the new revision shows that it starts, and takes over.
+//! The last steps: the new revision's first instance starts, and it takes over.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bollard::query_parameters::TagImageOptionsBuilder;
 
-use corefn_core::function::{Deployment, FunctionName};
-use corefn_core::names;
+use corefn_core::function::{Deployment, FunctionName, RevisionId};
+use corefn_core::instance::Instance;
+use corefn_core::keys::START_LOCK_RENEWAL;
+use corefn_core::names::{self, label};
 use corefn_core::route::Route;
 use corefn_engine::docker::{Docker, DockerError};
-use corefn_engine::start;
+use corefn_engine::start::{random_id, start_as};
 use corefn_engine::store::Store;
+use tokio::task::JoinSet;
 
 use crate::error::BuildError;
 use crate::image;
 
 /// How long a new revision may take until it is ready.
-const TRIAL_TIMEOUT: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The first instance of a revision that is to be deployed. It is the push's: until the switch no
+/// router knows it, and as long as this lives, the cleaner leaves it alone.
+#[derive(Debug)]
+pub struct First {
+    /// The instance.
+    pub instance: Instance,
+    /// How long it took to get ready.
+    pub took: Duration,
+    _claim: JoinSet<()>,
+}
 
 /// Checks that no other function has a route that `function` wants, or its name as a route.
 ///
@@ -43,24 +58,63 @@ pub async fn check_routes(
     Err(BuildError::rejected(lines.join("\n")))
 }
 
-/// Starts the revision once, waits until it is ready, and removes the container. Returns how long
-/// that took.
+/// Starts the revision's first instance and waits until it is ready. If the push ends before the
+/// switch, [`withdraw`] removes it; if the builder is killed, the cleaner does.
 ///
 /// # Errors
-/// [`BuildError::Trial`] with what the function said last.
-pub async fn trial(
+/// [`BuildError::Start`] with what the function said last.
+pub async fn start_first(
     docker: &Docker,
-    store: &Store,
+    store: &Arc<Store>,
     deployment: &Deployment,
-) -> Result<Duration, BuildError> {
+) -> Result<First, BuildError> {
+    let id = random_id().map_err(BuildError::Start)?;
+    store.claim_instance(id).await?;
+    let mut claim = JoinSet::new();
+    let keeper = store.clone();
+    claim.spawn(async move {
+        loop {
+            tokio::time::sleep(START_LOCK_RENEWAL).await;
+            // One that fails shows at the switch.
+            let _ = keeper.claim_instance(id).await;
+        }
+    });
     let turn = store.next_turn().await?;
-    start::trial(docker, turn, deployment, TRIAL_TIMEOUT)
+    let begin = Instant::now();
+    let instance = start_as(docker, deployment, id, turn, START_TIMEOUT)
         .await
-        .map_err(BuildError::Trial)
+        .map_err(BuildError::Start)?;
+    Ok(First {
+        instance,
+        took: begin.elapsed(),
+        _claim: claim,
+    })
+}
+
+/// Removes the instances of a revision that isn't deployed.
+///
+/// # Errors
+/// [`DockerError`] when Docker can't do it.
+pub async fn withdraw(
+    docker: &Docker,
+    function: &FunctionName,
+    revision: &RevisionId,
+) -> Result<(), DockerError> {
+    for container in docker.containers().await? {
+        let has = |label, value: &str| container.labels.get(label).is_some_and(|has| has == value);
+        if container.labels.contains_key(label::INSTANCE)
+            && has(label::FUNCTION, function.as_str())
+            && has(label::REVISION, &revision.0)
+        {
+            docker.remove(&container.id).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes a revision the one that is deployed: its image first, for the image store is the truth,
-/// then the store, which tells the routers.
+/// then the store, which tells the routers of it and of its first instance. Without one, the
+/// first request has to start it.
 ///
 /// # Errors
 /// [`BuildError`]; the image that was the current one is so again.
@@ -68,12 +122,13 @@ pub async fn switch(
     docker: &Docker,
     store: &Store,
     deployment: &Deployment,
+    first: Option<&Instance>,
 ) -> Result<(), BuildError> {
     let repository = names::image(docker.namespace(), &deployment.function);
     let current = format!("{repository}:{}", names::CURRENT_TAG);
     let former = identifier(docker, &current).await?;
     tag(docker, &deployment.image, &repository).await?;
-    let Err(error) = store.deploy(deployment).await else {
+    let Err(error) = store.deploy(deployment, first).await else {
         return Ok(());
     };
     match former {

@@ -27,7 +27,7 @@ pub enum BuildError {
     Docker(#[from] DockerError),
     /// The revision didn't start.
     #[error("the new revision does not start, so it is not deployed: {}", .0.detail)]
-    Trial(Failure),
+    Start(Failure),
     /// A file or a program of the builder's machine failed.
     #[error("{what}: {cause}")]
     Io {

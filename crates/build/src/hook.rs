@@ -118,7 +118,7 @@ async fn build_and_switch(
         still_as_pushed(repository, update).await?;
         // From here on nothing stops it any more.
         output.wait_no_longer_than(LAST_WORDS);
-        build.switch(&built.deployment).await?;
+        build.switch(&built).await?;
         Ok(built)
     };
     match built.await {

@@ -2,7 +2,7 @@
 //!
 //! [`hook`] is the repository's `pre-receive` hook as a whole. What a push goes through is one
 //! module each: [`tree`] (what was pushed, checked), [`stack`] (which language), [`compile`] (the
-//! executable), [`image`] (what is deployed), [`deploy`] (trial and switch).
+//! executable), [`image`] (what is deployed), [`deploy`] (first instance and switch).
 //!
 //! A push either lands whole or changes nothing: until the very last step all that is made is
 //! removed again when anything fails, or when the pusher goes away.

@@ -182,17 +182,16 @@ impl Cleaner {
 
     /// Whether a container of ours belongs to nobody any more.
     ///
-    /// Registering an instance and giving the starter's lock back is one step, so an instance
-    /// that is neither being started nor, asked in this order, registered never will be.
+    /// Registering an instance and giving the starter's lock or the builder's claim back is one
+    /// step, so an instance that is neither being started nor, asked in this order, registered
+    /// never will be.
     async fn is_left_over(
         &self,
         container: &Container,
         age: Duration,
     ) -> Result<bool, RebuildError> {
         if let Some(role) = container.labels.get(label::ROLE) {
-            return Ok(
-                [label::ROLE_BUILD, label::ROLE_TRIAL].contains(&role.as_str()) && age > BUILD_AGE,
-            );
+            return Ok(role == label::ROLE_BUILD && age > BUILD_AGE);
         }
         let Some(instance) = instance(container) else {
             return Ok(false);
@@ -201,7 +200,9 @@ impl Cleaner {
             return Ok(false);
         }
         let function: &FunctionName = &instance.function;
-        Ok(!self.store.is_starting(function).await? && !self.store.knows(instance.id).await?)
+        Ok(!self.store.is_starting(function).await?
+            && !self.store.is_claimed(instance.id).await?
+            && !self.store.knows(instance.id).await?)
     }
 
     /// How long a container has been there, as far as this cleaner has seen: not by the wall clock,

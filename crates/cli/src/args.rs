@@ -47,7 +47,8 @@ pub enum Command {
         #[arg(short = 'n', long, value_name = "N")]
         tail: Option<u32>,
     },
-    /// Remove a function: its instances, routes and images. The repository is kept
+    /// Remove a function: its instances, which get 10 seconds to finish, routes and images. The
+    /// repository is kept
     Rm {
         /// The function, account/name
         function: FunctionName,

@@ -19,6 +19,7 @@
 //! | `failures:<function>` | string | failures in a row ([`crate::backoff`]) | pause and [`MEMORY`](crate::backoff::MEMORY), [`QUICK`](crate::backoff::QUICK) once an instance is ready | router; builder deletes | router |
 //! | `pause:<function>` | string | JSON of the [`Failure`](crate::error::Failure) it isn't started for | the pause | router; builder deletes | router |
 //! | `young:<instance>` | string | its revision: if it dies now that is a failure | [`QUICK`](crate::backoff::QUICK) | router, cleaner | router |
+//! | `claim:<instance>` | string | `1`: a push is starting it as the first of its revision | [`START_LOCK_TTL`], renewed | builder | builder, cleaner |
 //! | `rebuild` | string | token of the one who rebuilds | [`START_LOCK_TTL`] | router, cleaner | router, cleaner |
 //! | `address-cursor` | string | counts the container addresses given out, from a random beginning | none | router, builder | router, builder |
 //! | `pulse` | string | `1`: written to see whether Redis takes writes | one minute | router, cleaner | nobody |
@@ -138,6 +139,11 @@ impl Keys {
     /// An instance that got ready a short time ago.
     pub fn young(&self, instance: InstanceId) -> String {
         self.key(&format!("young:{instance}"))
+    }
+
+    /// What keeps an instance that a push is starting from being taken for a left-over.
+    pub fn claim(&self, instance: InstanceId) -> String {
+        self.key(&format!("claim:{instance}"))
     }
 
     /// The lock of whoever rebuilds an emptied Redis.

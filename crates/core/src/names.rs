@@ -20,18 +20,16 @@ pub mod label {
     pub const CONFIG: &str = "corefn.config";
     /// The commit a revision was built from, 40 hex digits.
     pub const COMMIT: &str = "corefn.commit";
-    /// The instance's identifier. Only containers that may serve requests carry it.
+    /// The instance's identifier. Only containers that serve requests, or will, carry it.
     pub const INSTANCE: &str = "corefn.instance";
     /// The instance's address, `ip:port`.
     pub const ADDRESS: &str = "corefn.address";
-    /// What a container that is no instance is for: [`ROLE_BUILD`] or [`ROLE_TRIAL`].
+    /// What a container that is no instance is for: [`ROLE_BUILD`].
     pub const ROLE: &str = "corefn.role";
     /// The stack an image of a builder belongs to.
     pub const STACK: &str = "corefn.stack";
     /// [`ROLE`] of a container that compiles a push.
     pub const ROLE_BUILD: &str = "build";
-    /// [`ROLE`] of a container in which a new revision shows that it starts.
-    pub const ROLE_TRIAL: &str = "trial";
 }
 
 /// Environment variables.

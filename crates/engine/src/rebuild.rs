@@ -1,6 +1,7 @@
 //! Filling an emptied Redis from Docker: functions and routes from image labels, instances from
 //! container labels.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use corefn_core::instance::Instance;
@@ -26,7 +27,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Fills Redis if it has no index. Returns whether it did; there is one in any case.
 ///
 /// Of several who find it empty, one rebuilds and the others wait for it. Running instances
-/// are leased for `idle`, so that what is busy has the time to renew.
+/// are leased for their function's idle time, else for `idle`, so that what is busy has the time to
+/// renew.
 ///
 /// # Errors
 /// [`RebuildError`]; the next call tries again.
@@ -57,9 +59,12 @@ async fn fill(
     token: &str,
     idle: Duration,
 ) -> Result<(), RebuildError> {
+    let mut idle_times = HashMap::new();
     for image in docker.images().await? {
         if image.current {
-            match store.deploy(&image.deployment).await {
+            let own = image.deployment.config.idle(idle);
+            idle_times.insert(image.deployment.function.clone(), own);
+            match store.deploy(&image.deployment, None).await {
                 // Of two that claim one route, the first stays.
                 Ok(()) | Err(StoreError::Claimed { .. }) => {}
                 Err(error) => return Err(error.into()),
@@ -68,7 +73,8 @@ async fn fill(
     }
     for container in docker.containers().await? {
         if let Some(instance) = instance(&container).filter(|_| container.running) {
-            store.register(&instance, None, idle).await?;
+            let own = idle_times.get(&instance.function).copied();
+            store.register(&instance, None, own.unwrap_or(idle)).await?;
             if container.paused {
                 store.withhold(instance.id, &instance.function).await?;
             }

@@ -34,7 +34,7 @@ pub async fn start(
     turn: u64,
     timeout: Duration,
 ) -> Result<Instance, Failure> {
-    start_for(docker, deployment, turn, timeout, Purpose::Serve).await
+    start_as(docker, deployment, random_id()?, turn, timeout).await
 }
 
 /// The same without Redis: the container is the only one of its revision that is started so.
@@ -62,26 +62,6 @@ pub async fn start_alone(
     }
 }
 
-/// Starts a deployment, waits until it is ready, and removes it again. Returns how long it took.
-///
-/// # Errors
-/// [`Failure`], as of [`start`].
-pub async fn trial(
-    docker: &Docker,
-    turn: u64,
-    deployment: &Deployment,
-    timeout: Duration,
-) -> Result<Duration, Failure> {
-    let begin = Instant::now();
-    let instance = start_for(docker, deployment, turn, timeout, Purpose::Trial).await?;
-    let took = begin.elapsed();
-    docker
-        .remove(&instance.container)
-        .await
-        .map_err(|error| docker_failure(deployment, &error))?;
-    Ok(took)
-}
-
 /// A random identifier.
 ///
 /// # Errors
@@ -92,16 +72,19 @@ pub fn random_id() -> Result<InstanceId, Failure> {
         .map_err(|error| Failure::new(ErrorCode::Internal, format!("no random bits: {error}")))
 }
 
-async fn start_for(
+/// The same, with an identifier that was chosen before.
+///
+/// # Errors
+/// [`Failure`], as of [`start`].
+pub async fn start_as(
     docker: &Docker,
     deployment: &Deployment,
+    id: InstanceId,
     turn: u64,
     timeout: Duration,
-    purpose: Purpose,
 ) -> Result<Instance, Failure> {
     let begin = Instant::now();
-    let id = random_id()?;
-    let run = run(docker, deployment, id, turn, purpose);
+    let run = run(docker, deployment, id, turn, Purpose::Serve);
     let (container, placement) = tokio::time::timeout(timeout, run)
         .await
         .map_err(|_| hangs(deployment, timeout))?

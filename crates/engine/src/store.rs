@@ -78,6 +78,11 @@ pub enum StoreError {
         /// Who has it.
         owner: String,
     },
+    /// The first instance of a revision is not claimed any more.
+    #[error(
+        "Redis has lost its note of the instance that was started, or was out of reach for too long: push again"
+    )]
+    Lapsed,
 }
 
 impl Store {

@@ -1,6 +1,7 @@
 //! One build: from a commit to a revision that is deployed.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use corefn_core::config::FunctionConfig;
@@ -16,7 +17,7 @@ use corefn_engine::store::Store;
 
 use crate::compile::{self, OWNER, TIME_LIMIT, compile, sweep};
 use crate::context::{IGNORE_FILE, Ignore};
-use crate::deploy;
+use crate::deploy::{self, First};
 use crate::error::BuildError;
 use crate::image::{self, Revision, from_dockerfile, from_executable};
 use crate::output::{Output, seconds};
@@ -31,7 +32,7 @@ const SETTLES: Duration = Duration::from_secs(1);
 pub(super) struct Build<'a> {
     host: &'a Host,
     docker: Docker,
-    store: Store,
+    store: Arc<Store>,
     tree: Tree,
     manifest: Manifest,
     stack: Choice,
@@ -45,6 +46,8 @@ pub(super) struct Build<'a> {
 pub(super) struct Built {
     /// What is deployed.
     pub deployment: Deployment,
+    /// What answers first.
+    pub first: First,
     /// The stack's name.
     pub stack: String,
     /// The image's size in bytes.
@@ -74,7 +77,7 @@ impl<'a> Build<'a> {
             &tree,
         )?;
         let docker = Docker::new(&host.docker, &host.namespace);
-        let store = Store::new(&host.redis, &host.namespace)?;
+        let store = Arc::new(Store::new(&host.redis, &host.namespace)?);
         docker.client().await?;
         // A Redis that was emptied knows of no routes, so it could not say that one is taken.
         let token = random_id().map_err(|failure| BuildError::rejected(failure.detail))?;
@@ -101,7 +104,7 @@ impl<'a> Build<'a> {
         })
     }
 
-    /// Makes the image and sees it start.
+    /// Makes the image and starts its first instance.
     pub async fn run(&mut self, output: &mut Output) -> Result<Built, BuildError> {
         output
             .line(&format!(
@@ -117,22 +120,24 @@ impl<'a> Build<'a> {
         };
         let deployment = self.revision.deployment(&self.host.namespace, config);
         output
-            .line("==> starting it once, to see that it answers")
+            .line("==> starting its first instance, to see that it answers")
             .await;
-        let ready = deploy::trial(&self.docker, &self.store, &deployment).await?;
-        self.steps.push(("start", ready));
+        let first = deploy::start_first(&self.docker, &self.store, &deployment).await?;
+        self.steps.push(("start", first.took));
         compile::sweep(&self.docker, &self.revision.function).await?;
         Ok(Built {
             size: image::size(&self.docker, &tag).await?,
             deployment,
+            first,
             stack: self.stack.name().to_owned(),
             steps: std::mem::take(&mut self.steps),
         })
     }
 
     /// Deploys what was built.
-    pub async fn switch(&self, deployment: &Deployment) -> Result<(), BuildError> {
-        deploy::switch(&self.docker, &self.store, deployment).await
+    pub async fn switch(&self, built: &Built) -> Result<(), BuildError> {
+        let first = Some(&built.first.instance);
+        deploy::switch(&self.docker, &self.store, &built.deployment, first).await
     }
 
     /// Removes what was made: the containers, the image and its layers. What can't be removed is told, for the
@@ -143,9 +148,14 @@ impl<'a> Build<'a> {
         }
         let tag = self.revision.tag(&self.host.namespace);
         let swept = sweep(&self.docker, &self.revision.function).await;
+        let Revision { function, id, .. } = &self.revision;
+        let withdrawn = deploy::withdraw(&self.docker, function, id).await;
         let removed = image::remove(&self.docker, &tag).await;
         let layers = image::remove_layers(&self.docker, &self.layers).await;
-        for left in [swept, removed, layers].into_iter().filter_map(Result::err) {
+        for left in [swept, withdrawn, removed, layers]
+            .into_iter()
+            .filter_map(Result::err)
+        {
             output
                 .line(&format!("warning: something of the build is left: {left}"))
                 .await;

@@ -26,6 +26,8 @@ pub(super) async fn print(url: &str, built: &Built, output: &mut Output) {
     output
         .line(&format!("    time     {}", steps.join(", ")))
         .await;
+    let warm = format!("    instance {}, warm", built.first.instance.id);
+    output.line(&warm).await;
     for (count, route) in deployment.config.routes.iter().enumerate() {
         let name = if count == 0 { "routes" } else { "" };
         output.line(&format!("    {name:8} {route}")).await;

@@ -29,8 +29,6 @@ pub enum Purpose {
     Serve,
     /// To serve requests, as the one of its revision that is started while Redis is out of reach.
     ServeAlone,
-    /// To show that its revision starts.
-    Trial,
 }
 
 /// Where a container gets placed.
@@ -62,11 +60,11 @@ impl Docker {
         placement: Placement,
         purpose: Purpose,
     ) -> Result<String, DockerError> {
-        let body = create_body(self.namespace(), deployment, placement, purpose);
+        let body = create_body(self.namespace(), deployment, placement);
         let (namespace, function) = (self.namespace(), &deployment.function);
         let name = match purpose {
             Purpose::ServeAlone => names::lone_container(namespace, function, &deployment.revision),
-            Purpose::Serve | Purpose::Trial => names::container(namespace, function, placement.id),
+            Purpose::Serve => names::container(namespace, function, placement.id),
         };
         let options = CreateContainerOptions {
             name: Some(name),
@@ -100,7 +98,6 @@ fn create_body(
     namespace: &str,
     deployment: &Deployment,
     placement: Placement,
-    purpose: Purpose,
 ) -> ContainerCreateBody {
     let config = &deployment.config;
     let mut environment: Vec<String> = config
@@ -136,7 +133,7 @@ fn create_body(
                 .unwrap_or_else(|| names::USER.to_owned()),
         ),
         env: Some(environment),
-        labels: Some(labels(namespace, deployment, placement, purpose)),
+        labels: Some(labels(namespace, deployment, placement)),
         host_config: Some(HostConfig {
             network_mode: Some(network.clone()),
             memory: Some(memory),
@@ -164,21 +161,14 @@ fn labels(
     namespace: &str,
     deployment: &Deployment,
     placement: Placement,
-    purpose: Purpose,
 ) -> HashMap<String, String> {
-    let mut labels = HashMap::from([
+    HashMap::from([
         (label::NAMESPACE.to_owned(), namespace.to_owned()),
         (label::FUNCTION.to_owned(), deployment.function.to_string()),
         (label::REVISION.to_owned(), deployment.revision.to_string()),
         (label::ADDRESS.to_owned(), placement.address().to_string()),
-    ]);
-    match purpose {
-        Purpose::Serve | Purpose::ServeAlone => {
-            labels.insert(label::INSTANCE.to_owned(), placement.id.to_string())
-        }
-        Purpose::Trial => labels.insert(label::ROLE.to_owned(), label::ROLE_TRIAL.to_owned()),
-    };
-    labels
+        (label::INSTANCE.to_owned(), placement.id.to_string()),
+    ])
 }
 
 #[cfg(test)]
@@ -187,7 +177,7 @@ mod tests {
     use corefn_core::config::FunctionConfig;
     use corefn_core::function::RevisionId;
 
-    fn body(purpose: Purpose) -> ContainerCreateBody {
+    fn body() -> ContainerCreateBody {
         let deployment = Deployment {
             function: "demo/hello".parse().unwrap(),
             revision: RevisionId("r1".into()),
@@ -201,12 +191,12 @@ mod tests {
             id: InstanceId::from_random(7),
             ip: Ipv4Addr::new(10, 200, 0, 9),
         };
-        create_body("corefn", &deployment, placement, purpose)
+        create_body("corefn", &deployment, placement)
     }
 
     #[test]
     fn locked_down_by_default() {
-        let body = body(Purpose::Serve);
+        let body = body();
         assert_eq!(body.user.as_deref(), Some("65534:65534"));
         let host = body.host_config.unwrap();
         assert_eq!(host.readonly_rootfs, Some(true));
@@ -219,7 +209,7 @@ mod tests {
 
     #[test]
     fn knows_itself() {
-        let have = body(Purpose::Serve).env.unwrap();
+        let have = body().env.unwrap();
         for want in [
             "GREETING=hi".to_owned(),
             format!("{}=8080", env::PORT),
@@ -232,12 +222,9 @@ mod tests {
     }
 
     #[test]
-    fn only_what_serves_is_an_instance() {
-        let serves = body(Purpose::Serve).labels.unwrap();
-        assert_eq!(serves[label::INSTANCE], "0000000000000007");
-        assert_eq!(serves[label::ADDRESS], "10.200.0.9:8080");
-        let trial = body(Purpose::Trial).labels.unwrap();
-        assert!(!trial.contains_key(label::INSTANCE));
-        assert_eq!(trial[label::ROLE], "trial");
+    fn says_which_instance_it_is() {
+        let labels = body().labels.unwrap();
+        assert_eq!(labels[label::INSTANCE], "0000000000000007");
+        assert_eq!(labels[label::ADDRESS], "10.200.0.9:8080");
     }
 }

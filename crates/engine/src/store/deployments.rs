@@ -2,9 +2,11 @@
 
 use corefn_core::event::Event;
 use corefn_core::function::{Deployment, FunctionName};
+use corefn_core::instance::Instance;
+use corefn_core::lease::DEFAULT_IDLE;
 use corefn_core::route::Route;
 
-use super::{Store, StoreError, json, read};
+use super::{Store, StoreError, json, millis, read};
 
 impl Store {
     /// Whether Redis has an index: it was filled once and not emptied since.
@@ -25,11 +27,18 @@ impl Store {
             .await
     }
 
-    /// Deploys a revision: the function, its routes, and the news of it.
+    /// Deploys a revision: the function, its routes, and the news of it. In the same step `first`,
+    /// which must be claimed and ready, becomes the revision's first instance, leased for its idle
+    /// time.
     ///
     /// # Errors
-    /// [`StoreError::Claimed`] when another function has one of the routes; nothing is changed.
-    pub async fn deploy(&self, deployment: &Deployment) -> Result<(), StoreError> {
+    /// [`StoreError::Claimed`] when another function has one of the routes, [`StoreError::Lapsed`]
+    /// when `first` is not claimed any more; nothing is changed.
+    pub async fn deploy(
+        &self,
+        deployment: &Deployment,
+        first: Option<&Instance>,
+    ) -> Result<(), StoreError> {
         let event = Event::Deployed {
             deployment: deployment.clone(),
         };
@@ -39,11 +48,36 @@ impl Store {
             .key(self.keys.routes())
             .key(self.keys.events())
             .key(self.keys.failures(&deployment.function))
-            .key(self.keys.pause(&deployment.function))
+            .key(self.keys.pause(&deployment.function));
+        if let Some(first) = first {
+            script
+                .key(self.keys.instances())
+                .key(self.keys.ready(&first.function))
+                .key(self.keys.lease(first.id))
+                .key(self.keys.claim(first.id));
+        }
+        script
             .arg(deployment.function.as_str())
             .arg(json(deployment))
-            .arg(json(&event))
-            .arg(Route::of(&deployment.function).to_string());
+            .arg(json(&event));
+        match first {
+            Some(first) => {
+                let lease_ms = millis(deployment.config.idle(DEFAULT_IDLE));
+                let ready = Event::Ready {
+                    instance: first.clone(),
+                    lease_ms,
+                };
+                script
+                    .arg(first.id.to_string())
+                    .arg(json(first))
+                    .arg(lease_ms)
+                    .arg(json(&ready));
+            }
+            None => {
+                script.arg(&["", "", "", ""]);
+            }
+        }
+        script.arg(Route::of(&deployment.function).to_string());
         for route in &deployment.config.routes {
             script.arg(route.to_string());
         }
@@ -52,6 +86,7 @@ impl Store {
                 route: route.clone(),
                 owner: owner.clone(),
             }),
+            [_lapsed] => Err(StoreError::Lapsed),
             _ => Ok(()),
         }
     }

@@ -1,6 +1,7 @@
 //! One starter a function, one who rebuilds, and the turns of addresses.
 
 use corefn_core::function::FunctionName;
+use corefn_core::instance::InstanceId;
 use corefn_core::keys::START_LOCK_TTL;
 
 use super::{Store, StoreError, millis};
@@ -38,6 +39,26 @@ impl Store {
     /// [`StoreError`].
     pub async fn is_starting(&self, function: &FunctionName) -> Result<bool, StoreError> {
         self.command(redis::cmd("EXISTS").arg(self.keys.start_lock(function)))
+            .await
+    }
+
+    /// Keeps the cleaner from an instance that a push is starting, for [`START_LOCK_TTL`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn claim_instance(&self, id: InstanceId) -> Result<(), StoreError> {
+        let mut command = redis::cmd("SET");
+        let ttl = millis(START_LOCK_TTL);
+        command.arg(self.keys.claim(id)).arg(1).arg("PX").arg(ttl);
+        self.command(&command).await
+    }
+
+    /// Whether a push is starting an instance.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn is_claimed(&self, id: InstanceId) -> Result<bool, StoreError> {
+        self.command(redis::cmd("EXISTS").arg(self.keys.claim(id)))
             .await
     }
 

@@ -24,14 +24,14 @@ impl Default for Scripts {
         Self {
             deploy: Script::new(DEPLOY),
             remove: Script::new(REMOVE),
-            lease_any: Script::new(LEASE_ANY),
-            renew: Script::new(RENEW),
+            lease_any: Script::new(&format!("{EXTEND}{LEASE_ANY}")),
+            renew: Script::new(&format!("{EXTEND}{RENEW}")),
             lock: Script::new(LOCK),
             claim: Script::new(CLAIM),
             unlock: Script::new(&[FAIL, NEXT_TURN, UNLOCK].concat()),
             died: Script::new(&[FAIL, DIED].concat()),
             release: Script::new(RELEASE),
-            register: Script::new(&[NEXT_TURN, REGISTER].concat()),
+            register: Script::new(&[EXTEND, NEXT_TURN, REGISTER].concat()),
             withhold: Script::new(WITHHOLD),
             fence: Script::new(FENCE),
             drain: Script::new(DRAIN),
@@ -40,18 +40,37 @@ impl Default for Scripts {
     }
 }
 
-/// KEYS functions, routes, events, failures, pause; ARGV function, deployment, event, route… Returns nothing, or a
-/// route and its other owner.
+/// Leases are only ever made longer: another host, or the nginx that is being upgraded, may rely on
+/// what it was promised for longer than we want.
+const EXTEND: &str = r"
+local function extend(lease, ttl)
+  if redis.call('PTTL', lease) < tonumber(ttl) then redis.call('SET', lease, ttl, 'PX', ttl) end
+end
+";
+
+/// KEYS functions, routes, events, failures, pause, and of the first instance, if there is one, instances, ready,
+/// lease, claim; ARGV function, deployment, event, the first instance or '', its record, TTL and
+/// event, route… Returns nothing, a route and its other owner, or that the claim has lapsed.
+///
+/// The instance is told of before the deployment, so that no router ever has one without the other.
 const DEPLOY: &str = r"
-for i = 4, #ARGV do
+for i = 8, #ARGV do
   local owner = redis.call('HGET', KEYS[2], ARGV[i])
   if owner and owner ~= ARGV[1] then return {ARGV[i], owner} end
+end
+if ARGV[4] ~= '' then
+  local claimed = redis.call('DEL', KEYS[9]) == 1
+  if not claimed and redis.call('HEXISTS', KEYS[6], ARGV[4]) == 0 then return {'lapsed'} end
+  redis.call('HSET', KEYS[6], ARGV[4], ARGV[5])
+  redis.call('SADD', KEYS[7], ARGV[4])
+  redis.call('SET', KEYS[8], ARGV[6], 'PX', ARGV[6])
+  redis.call('PUBLISH', KEYS[3], ARGV[7])
 end
 local routes = redis.call('HGETALL', KEYS[2])
 for i = 1, #routes, 2 do
   if routes[i + 1] == ARGV[1] then redis.call('HDEL', KEYS[2], routes[i]) end
 end
-for i = 4, #ARGV do redis.call('HSET', KEYS[2], ARGV[i], ARGV[1]) end
+for i = 8, #ARGV do redis.call('HSET', KEYS[2], ARGV[i], ARGV[1]) end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('DEL', KEYS[4], KEYS[5])
 redis.call('PUBLISH', KEYS[3], ARGV[3])
@@ -75,7 +94,7 @@ const LEASE_ANY: &str = r"
 for _, id in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   local text = redis.call('HGET', KEYS[2], id)
   if text and cjson.decode(text).revision == ARGV[1] then
-    redis.call('SET', ARGV[3] .. id, ARGV[2], 'PX', ARGV[2])
+    extend(ARGV[3] .. id, ARGV[2])
     return text
   end
 end
@@ -92,9 +111,8 @@ for i = 2, #ARGV, 2 do
   if redis.call('HEXISTS', KEYS[1], ARGV[i]) == 0 then answer = -1
   elseif redis.call('SISMEMBER', KEYS[i], ARGV[i]) == 0 then
     answer = 0
-    ttl = math.min(ttl, ARGV[1])
-    if redis.call('EXISTS', KEYS[i + 1]) == 1 then redis.call('SET', KEYS[i + 1], ttl, 'PX', ttl) end
-  else redis.call('SET', KEYS[i + 1], ttl, 'PX', ttl) end
+    if redis.call('EXISTS', KEYS[i + 1]) == 1 then extend(KEYS[i + 1], math.min(ttl, ARGV[1])) end
+  else extend(KEYS[i + 1], ttl) end
   answers[#answers + 1] = answer
 end
 return answers
@@ -235,7 +253,7 @@ if ARGV[4] ~= '' then
 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('SADD', KEYS[2], ARGV[1])
-redis.call('SET', KEYS[3], ARGV[3], 'PX', ARGV[3])
+extend(KEYS[3], ARGV[3])
 redis.call('PUBLISH', KEYS[5], ARGV[5])
 if ARGV[4] ~= '' then next_turn(KEYS[7], ARGV[9], ARGV[10], KEYS[5]) end
 return 1
