@@ -2,7 +2,7 @@
 //!
 //! A slot stands for an instance, or for a function that requests wait for. It has one count for
 //! each lane; a worker owns a lane from its start to its end, so that the share of one that
-//! crashed can be given back. Slots are found, taken and freed under the zone's mutex, which nginx
+//! crashed is given back, by the next that starts or by any other within a second. Slots are found, taken and freed under the zone's mutex, which nginx
 //! takes back from a worker that dies; counts are atomics.
 
 mod gauges;

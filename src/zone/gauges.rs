@@ -66,6 +66,7 @@ impl HostGauges {
 
 impl Gauges for HostGauges {
     fn due(&self, now: u64) -> Vec<(InstanceId, u64)> {
+        self.memory.bury(now);
         self.with_slots(|slots| {
             let due = slots.iter().filter_map(|(id, &index)| {
                 let slot = self.memory.slot(index);

@@ -9,6 +9,9 @@ use ngx::ffi::{ngx_pid_t, ngx_shmtx_lock, ngx_shmtx_unlock, ngx_slab_alloc, ngx_
 /// How many worker processes may share a zone at once, old and new ones of a reload together.
 const LANES: usize = 128;
 
+/// How often it is looked whether the owners of lanes live, in milliseconds.
+const BURIAL_INTERVAL: u64 = 1_000;
+
 /// In a lane's count: the worker is attached to the slot.
 const ATTACHED: u32 = 1 << 31;
 
@@ -17,6 +20,10 @@ const ATTACHED: u32 = 1 << 31;
 struct Header {
     /// Who has each lane; 0 for nobody.
     owners: [AtomicI32; LANES],
+    /// When each of them started, which tells it from a later process of the same number.
+    started: [AtomicU64; LANES],
+    /// When it was last looked whether they all live.
+    looked: AtomicU64,
 }
 
 /// What is shared about an instance or a function. Times are milliseconds of the monotonic clock.
@@ -44,7 +51,8 @@ pub struct Memory {
 }
 
 // SAFETY: the memory stays mapped for as long as the process works with its cycle, and the runtime
-// thread, which is joined before that ends, touches only atomics in it.
+// thread is joined before that ends. All in it are atomics, and the mutex excludes threads of one
+// process as it does processes: whoever has it has swapped 0 for the process's number.
 unsafe impl Send for Memory {}
 // SAFETY: as above.
 unsafe impl Sync for Memory {}
@@ -79,20 +87,30 @@ impl Memory {
     pub fn take_lane(&self) -> Option<usize> {
         let me = i32::try_from(std::process::id()).ok()?;
         self.locked(|| {
-            let owners = &self.header().owners;
-            for (lane, owner) in owners.iter().enumerate() {
-                let pid = owner.load(Relaxed);
-                if pid != 0 && pid != me && !is_alive(pid) {
-                    self.clear_lane(lane);
-                }
-            }
+            self.clear_dead_lanes();
+            let Header {
+                owners, started, ..
+            } = self.header();
             let lane = owners
                 .iter()
                 .position(|owner| [0, me].contains(&owner.load(Relaxed)))?;
             self.clear_lane(lane);
+            started[lane].store(start_of(me).unwrap_or(0), Relaxed);
             owners[lane].store(me, Relaxed);
             Some(lane)
         })
+    }
+
+    /// Gives back the counts of workers that died and that no other follows, as those of a reload
+    /// that were finishing their work. Of the workers that ask, one a second looks.
+    pub fn bury(&self, now: u64) {
+        let looked = &self.header().looked;
+        let last = looked.load(Relaxed);
+        let mine = now.saturating_sub(last) >= BURIAL_INTERVAL
+            && looked.compare_exchange(last, now, Relaxed, Relaxed).is_ok();
+        if mine && (0..LANES).any(|lane| self.is_dead(lane)) {
+            self.locked(|| self.clear_dead_lanes());
+        }
     }
 
     /// Gives a lane and all its counts back.
@@ -160,6 +178,20 @@ impl Memory {
         unsafe { self.keys.add(index).as_ref() }
     }
 
+    fn is_dead(&self, lane: usize) -> bool {
+        let Header {
+            owners, started, ..
+        } = self.header();
+        let pid = owners[lane].load(Relaxed);
+        pid != 0 && !is_alive(pid, started[lane].load(Relaxed))
+    }
+
+    fn clear_dead_lanes(&self) {
+        for lane in (0..LANES).filter(|&lane| self.is_dead(lane)) {
+            self.clear_lane(lane);
+        }
+    }
+
     fn clear_lane(&self, lane: usize) {
         for index in 0..self.count {
             if self.key(index).load(Relaxed) != 0 {
@@ -197,7 +229,18 @@ impl Memory {
     }
 }
 
-fn is_alive(pid: ngx_pid_t) -> bool {
+/// Whether the process that has this number and started then is still there.
+fn is_alive(pid: ngx_pid_t, started: u64) -> bool {
     // SAFETY: signal 0 only asks. A process that may not be asked is one.
-    unsafe { libc::kill(pid, 0) == 0 || *libc::__errno_location() != libc::ESRCH }
+    let exists = unsafe { libc::kill(pid, 0) == 0 || *libc::__errno_location() != libc::ESRCH };
+    // Without a time to compare, the number has to do.
+    exists && (started == 0 || start_of(pid).is_none_or(|start| start == started))
+}
+
+/// When a process started, in clock ticks since the machine did: field 22 of proc_pid_stat(5). The
+/// second, its name, may hold spaces and is in parentheses.
+fn start_of(pid: ngx_pid_t) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(19)?.parse().ok()
 }

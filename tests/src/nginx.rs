@@ -116,6 +116,7 @@ pub struct Nginx {
     folder: Arc<Folder>,
     port: Port,
     process: Option<Process>,
+    daemon: Option<u32>,
 }
 
 /// What `nginx -t` says to a configuration.
@@ -135,6 +136,7 @@ impl Nginx {
             folder: folder.clone(),
             port: Port::reserve(),
             process: None,
+            daemon: None,
         }
     }
 
@@ -184,6 +186,44 @@ impl Nginx {
         old
     }
 
+    /// Starts it as the system does, without a parent: nginx doesn't let itself be upgraded as long
+    /// as who started it is there.
+    ///
+    /// # Panics
+    /// When it doesn't start.
+    pub async fn start_daemon(&mut self, conf: &Conf) {
+        let text = conf.text(&self.folder, self.address());
+        let text = text.replace("daemon off;", "daemon on;");
+        let path = self.folder.write("nginx.conf", text);
+        let started = self.command(&path).status();
+        assert!(started.expect("nginx is installed").success());
+        self.next_daemon(conf.workers).await;
+    }
+
+    /// Has a daemon start the program anew beside itself, as for an upgrade: the first step of
+    /// nginx's procedure. Returns the number of the old master process, which the test has to end;
+    /// [`Nginx::workers`] are the new one's.
+    ///
+    /// # Panics
+    /// When it is no daemon, or no second one starts.
+    pub async fn upgrade(&mut self, conf: &Conf) -> u32 {
+        let old = self.daemon.expect("it is a daemon");
+        process::signal(old, Signal::USR2);
+        self.next_daemon(conf.workers).await;
+        old
+    }
+
+    /// Waits until the file says that another master process runs, and it has its workers.
+    async fn next_daemon(&mut self, workers: u32) {
+        let former = self.daemon;
+        wait_until("nginx starts its workers", PATIENCE, async || {
+            let text = self.folder.read("run/nginx-master.pid");
+            self.daemon = text.trim().parse().ok().or(former);
+            self.daemon != former && self.workers().len() == workers as usize
+        })
+        .await;
+    }
+
     /// Has it finish its requests and end, and waits for that.
     pub async fn quit(&mut self) {
         self.signal(Signal::QUIT);
@@ -215,11 +255,9 @@ impl Nginx {
 
     /// The numbers of its workers, those that are shutting down included.
     pub fn workers(&self) -> Vec<u32> {
-        let children = self
-            .process
-            .as_ref()
-            .map(|process| process::children(process.id()));
-        let mut workers = children.unwrap_or_default();
+        let first = self.process.as_ref().map(Process::id);
+        let master = self.daemon.or(first);
+        let mut workers = master.map(process::children).unwrap_or_default();
         workers.retain(|id| title(*id).starts_with("nginx: worker process"));
         workers.sort_unstable();
         workers
@@ -228,6 +266,9 @@ impl Nginx {
     /// Ends it, when the installation is taken down.
     pub(crate) fn end(&mut self) {
         self.process = None;
+        if let Some(id) = self.daemon.take() {
+            process::end(id);
+        }
     }
 
     fn write(&self, conf: &Conf) -> std::path::PathBuf {

@@ -123,6 +123,26 @@ pub fn is_alive(id: u32) -> bool {
     stat(id).is_some_and(|fields| !fields.starts_with('Z'))
 }
 
+/// Sends a signal to a process, if it is there.
+pub fn signal(id: u32, signal: Signal) {
+    if let Some(id) = i32::try_from(id).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(id, signal);
+    }
+}
+
+/// Ends a process that isn't a child, with SIGTERM, and waits for that.
+///
+/// # Panics
+/// When it doesn't end.
+pub fn end(id: u32) {
+    signal(id, Signal::TERM);
+    let begin = Instant::now();
+    while is_alive(id) {
+        assert!(begin.elapsed() < PATIENCE, "process {id} does not end");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// The names of a process's threads, in order.
 pub fn threads(id: u32) -> Vec<String> {
     let tasks = fs::read_dir(format!("/proc/{id}/task"))
