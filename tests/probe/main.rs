@@ -9,6 +9,8 @@
 //! | `/download/BYTES` | so many bytes of the pattern |
 //! | `/upload/NAME` | counts and sums up the body as it arrives, and reports it at its end |
 //! | `/seen/NAME` | how much of that upload has arrived until now |
+//! | `/break` | none: the connection is closed |
+//! | `/break/BYTES` | as `/download`, but the connection is closed halfway |
 //! | `/header/NAME/VALUE` | a header with that field |
 //! | `/env` | its environment |
 //! | `/whoami` | its user, capabilities and what it can write to |
@@ -138,6 +140,13 @@ fn answer(
         ["download", count] => {
             let bytes: Vec<u8> = (0..number(count) as usize).map(pattern).collect();
             send(writer, request, "200", &[], &bytes)
+        }
+        ["break"] => Err(io::ErrorKind::ConnectionAborted.into()),
+        ["break", count] => {
+            let bytes = vec![b'x'; number(count) as usize / 2];
+            write!(writer, "HTTP/1.1 200 OK\r\nContent-Length: {count}\r\n\r\n")?;
+            writer.write_all(&bytes)?;
+            Err(io::ErrorKind::ConnectionAborted.into())
         }
         ["seen", name] => json(
             writer,
