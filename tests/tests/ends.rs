@@ -1,15 +1,16 @@
 //! However a request ends, it gives its count back, and once.
 //!
-//! On each function a websocket is held while requests end. A count given back twice would have
-//! its instance stopped under the websocket, one not given back would keep it for ever.
+//! On each function a stream is held while requests end. A count given back twice would have its
+//! instance stopped under the stream, one not given back would keep it for ever.
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use corefn_core::config::FunctionConfig;
-use corefn_tests::raw::Connection;
+use corefn_tests::client::Stream;
 use corefn_tests::{Home, probe, wait_until};
 use hyper::Method;
+use tokio::task::JoinSet;
 
 /// Far beyond the idle time and a cleaner's round.
 const LONG: Duration = Duration::from_secs(6);
@@ -26,37 +27,39 @@ fn config() -> FunctionConfig {
     }
 }
 
-/// Functions, each with a websocket that keeps it busy.
+/// Functions, each with a stream that keeps it busy.
 struct Held<'a> {
     home: &'a Home,
-    sockets: Vec<(&'a str, Connection)>,
+    streams: Vec<(String, Stream)>,
 }
 
 impl<'a> Held<'a> {
-    async fn deploy(home: &'a Home, names: &[&'a str]) -> Self {
-        let mut sockets = Vec::new();
+    async fn deploy(home: &'a Home, names: &[&str]) -> Self {
+        let mut streams = Vec::new();
         for name in names {
             home.deploy(&format!("demo/{name}"), config()).await;
-            let mut socket = home.client().connect().await;
-            let request = format!(
-                "GET /demo/{name}/ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
-            );
-            socket.write(request).await;
-            assert_eq!(socket.head().await.status, 101);
-            sockets.push((*name, socket));
+            let path = format!("/demo/{name}/stream/1000/200");
+            let stream = home.get(&path).open().await.unwrap();
+            assert_eq!(stream.status, 200, "{name}");
+            streams.push(((*name).to_owned(), stream));
         }
-        Self { home, sockets }
+        Self { home, streams }
     }
 
-    /// Checks that all are kept for as long as the websockets are open, and no longer.
+    /// Checks that all are kept for as long as the streams are open, and no longer.
     async fn let_go(self) {
-        tokio::time::sleep(LONG).await;
-        let mut names = Vec::new();
-        for (name, mut socket) in self.sockets {
-            socket.write(name).await;
-            assert_eq!(socket.read(name.len()).await, name.as_bytes(), "{name}");
-            names.push(name);
+        let mut reading = JoinSet::new();
+        for (name, mut stream) in self.streams {
+            reading.spawn(async move {
+                let begin = Instant::now();
+                while begin.elapsed() < LONG {
+                    let piece = stream.next().await.unwrap();
+                    assert!(piece.is_some(), "{name} was stopped");
+                }
+                name
+            });
         }
+        let names = reading.join_all().await;
         for name in names {
             wait_until(&format!("{name} is stopped"), PATIENCE, async || {
                 let left = self.home.instances(&format!("demo/{name}")).await;
@@ -231,7 +234,7 @@ async fn functions_are_asked_by_subrequests() {
         include("/demo/part/status/200") + &include("/demo/part/sleep/100") + "end\n",
     );
     home.start_cleaner(Some(1));
-    // Those that are asked come first: websockets of the others ask them too.
+    // Those that are asked come first: streams of the others ask them too.
     let names = ["auth", "mirror", "part", "guarded", "mirrored", "added"];
     home.deploy("demo/barred", config()).await;
     let held = Held::deploy(&home, &names).await;
