@@ -9,6 +9,8 @@
 //! | `/download/BYTES` | so many bytes of the pattern |
 //! | `/upload/NAME` | counts and sums up the body as it arrives, and reports it at its end |
 //! | `/seen/NAME` | how much of that upload has arrived until now |
+//! | `/early` | 413 before it has read the body, which it never does |
+//! | `/trailers` | chunks with a trailer |
 //! | `/break` | none: the connection is closed |
 //! | `/break/BYTES` | as `/download`, but the connection is closed halfway |
 //! | `/header/NAME/VALUE` | a header with that field |
@@ -24,7 +26,7 @@
 //!
 //! It stands on nothing but the standard library, so that `rustc` alone makes it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Mutex, OnceLock};
@@ -122,6 +124,12 @@ fn answer(
     if let ["upload", name] = parts[..] {
         return upload(name, Body::of(request, reader), request, writer);
     }
+    if parts[..] == ["early"] {
+        send(writer, request, "413", &[("Connection", "close")], b"too much\n")?;
+        // Closed at once, what was not read would reset the connection.
+        sleep(500);
+        return Err(io::ErrorKind::ConnectionAborted.into());
+    }
     let mut body = Vec::new();
     Body::of(request, reader).read_to_end(&mut body)?;
     match parts[..] {
@@ -137,10 +145,12 @@ fn answer(
             send(writer, request, "200", &[], b"slept\n")
         }
         ["stream", count, time] => stream(number(count), number(time), writer),
-        ["download", count] => {
-            let bytes: Vec<u8> = (0..number(count) as usize).map(pattern).collect();
-            send(writer, request, "200", &[], &bytes)
-        }
+        ["download", count] => download(number(count) as usize, request, writer),
+        ["trailers"] => write!(
+            writer,
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n\
+             5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n"
+        ),
         ["break"] => Err(io::ErrorKind::ConnectionAborted.into()),
         ["break", count] => {
             let bytes = vec![b'x'; number(count) as usize / 2];
@@ -176,7 +186,7 @@ fn answer(
 
 /// What it has seen of the request. Bytes are characters of Latin-1.
 fn seen(request: &Request, body: &[u8]) -> String {
-    let mut headers: HashMap<String, Vec<String>> = HashMap::new();
+    let mut headers: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, value) in &request.headers {
         headers.entry(name.clone()).or_default().push(quote(value));
     }
@@ -249,6 +259,22 @@ fn stream(count: u64, time: u64, writer: &mut TcpStream) -> io::Result<()> {
         writer.flush()?;
     }
     write!(writer, "0\r\n\r\n")
+}
+
+fn download(count: usize, request: &Request, writer: &mut TcpStream) -> io::Result<()> {
+    const PIECE: usize = 64 << 10;
+    write!(
+        writer,
+        "HTTP/1.1 200 Probe\r\nContent-Length: {count}\r\n\r\n"
+    )?;
+    if request.method == "HEAD" {
+        return Ok(());
+    }
+    for from in (0..count).step_by(PIECE) {
+        let bytes: Vec<u8> = (from..count.min(from + PIECE)).map(pattern).collect();
+        writer.write_all(&bytes)?;
+    }
+    Ok(())
 }
 
 fn upload(

@@ -143,6 +143,20 @@ pub fn end(id: u32) {
     }
 }
 
+/// The most memory that a process has ever used at once, in bytes.
+///
+/// # Panics
+/// When it is not there.
+pub fn peak_memory(id: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).expect("the process is there");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    let kilobytes: u64 = kilobytes
+        .and_then(|text| text.parse().ok())
+        .expect("Linux says it");
+    kilobytes << 10
+}
+
 /// The names of a process's threads, in order.
 pub fn threads(id: u32) -> Vec<String> {
     let tasks = fs::read_dir(format!("/proc/{id}/task"))

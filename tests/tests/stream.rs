@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use corefn_tests::{Home, pattern, probe, wait_until};
+use corefn_tests::{Home, pattern, probe, process, wait_until};
 use hyper::Method;
 
 const MEGABYTES: usize = 20 << 20;
@@ -87,6 +87,58 @@ async fn large_bodies_are_intact() {
     let answer = home.get(&format!("/demo/hello/download/{MEGABYTES}")).await;
     assert_eq!(answer.body.len(), MEGABYTES);
     assert_eq!(pattern::sum(&answer.body), sum);
+}
+
+#[tokio::test]
+async fn first_piece_of_a_cold_answer_does_not_wait_for_the_last() {
+    let home = Home::start("coldpieces").await;
+    home.deploy("demo/hello", probe::config()).await;
+    let mut stream = home.get("/demo/hello/stream/2/4000").open().await.unwrap();
+    assert_eq!(stream.next().await.unwrap().unwrap(), "line 0\n");
+    let first = Instant::now();
+    assert_eq!(stream.next().await.unwrap().unwrap(), "line 1\n");
+    assert!(
+        first.elapsed() >= Duration::from_secs(2),
+        "both came at once"
+    );
+}
+
+#[tokio::test]
+async fn worker_passes_huge_bodies_on_in_little_memory() {
+    const HUGE: usize = 256 << 20;
+    const PIECE: usize = 1 << 20;
+    // What a worker may need for the buffers of a few connections.
+    const LITTLE: u64 = 8 << 20;
+    let home = Home::builder("huge")
+        .workers(1)
+        .location("client_max_body_size 0;")
+        .start()
+        .await;
+    home.deploy("demo/hello", probe::config()).await;
+    assert_eq!(home.get("/demo/hello/x").await.status, 200);
+    let worker = home.nginx.workers()[0];
+    let before = process::peak_memory(worker);
+
+    let (request, mut upload) = home
+        .client()
+        .request(Method::POST, "/demo/hello/upload/huge")
+        .upload();
+    let answer = tokio::spawn(request.send());
+    for _ in 0..HUGE / PIECE {
+        upload.send(vec![b'x'; PIECE]).await.unwrap();
+    }
+    drop(upload);
+    assert_eq!(answer.await.unwrap().unwrap().json()["length"], HUGE);
+
+    let path = format!("/demo/hello/download/{HUGE}");
+    let mut stream = home.get(&path).open().await.unwrap();
+    let mut length = 0;
+    while let Some(piece) = stream.next().await.unwrap() {
+        length += piece.len();
+    }
+    assert_eq!(length, HUGE);
+    let more = process::peak_memory(worker) - before;
+    assert!(more < LITTLE, "{more} bytes more");
 }
 
 #[tokio::test]
