@@ -26,6 +26,13 @@ impl Outbox for Doorbell {
     fn send(&self, update: Update) {
         // The receiver is gone only while the worker ends.
         let _ = self.updates.send(update);
+        self.ring();
+    }
+}
+
+impl Doorbell {
+    /// Has the event loop answer, if it isn't about to.
+    pub fn ring(&self) {
         if !self.rung.swap(true, Ordering::AcqRel) {
             let one = 1u64.to_ne_bytes();
             // SAFETY: the descriptor stays open until the thread is joined. A full counter, the

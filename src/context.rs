@@ -61,6 +61,8 @@ pub struct Context {
     /// How often it has waited for an instance.
     pub attempts: Cell<u32>,
     waited: Cell<u64>,
+    /// How many milliseconds it may wait in all.
+    patience: Cell<u64>,
     grant: RefCell<Option<Grant>>,
     ticket: RefCell<Option<Ticket>>,
     place: RefCell<Option<Place>>,
@@ -146,6 +148,7 @@ impl Context {
             start: Cell::new(Start::Warm),
             attempts: Cell::new(0),
             waited: Cell::new(0),
+            patience: Cell::new(0),
             grant: RefCell::default(),
             ticket: RefCell::default(),
             place: RefCell::default(),
@@ -220,7 +223,8 @@ impl Context {
     }
 
     /// Suspends the request until [`Context::resume`]: its phases are not run meanwhile. Whether
-    /// the client goes away is watched for, and the body may keep arriving.
+    /// the client goes away is watched for, and the body may keep arriving. It waits for `timeout`
+    /// in all, however often it is suspended.
     ///
     /// # Errors
     /// [`ErrorCode::Internal`] when nginx can't watch the connection.
@@ -245,7 +249,10 @@ impl Context {
         timer.handler = Some(too_late);
         // SAFETY: the connection outlives the request.
         timer.log = unsafe { (*r.connection).log };
-        let time = (timeout + TIMER_SLACK).as_millis() as ngx_msec_t;
+        let patience = timeout.as_millis() as u64;
+        self.patience.set(patience);
+        let left = patience.saturating_sub(self.waited.get());
+        let time = left as ngx_msec_t + TIMER_SLACK.as_millis() as ngx_msec_t;
         // SAFETY: the timer stays where it is until it is deleted, at the latest by our Drop.
         unsafe { ngx_add_timer(&mut *timer, time) };
         Ok(())
@@ -263,6 +270,11 @@ impl Context {
                 self.start.set(start);
                 self.state.set(State::Open);
             }
+            Err(ErrorCode::StartTimeout) if self.has_time() => {
+                // It joined others late, and their time is up.
+                self.attempts.set(self.attempts.get().saturating_sub(1));
+                self.state.set(State::Open);
+            }
             Err(code) => self.state.set(State::Failed(code)),
         }
         let request = self.request.as_ptr();
@@ -275,6 +287,11 @@ impl Context {
             ngx_http_core_run_phases(request);
             ngx_http_run_posted_requests(connection);
         }
+    }
+
+    /// Whether a good part of the time that the request may wait is left.
+    fn has_time(&self) -> bool {
+        self.waited.get() < self.patience.get() / 10 * 9
     }
 
     fn stop_timer(&self) {

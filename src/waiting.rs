@@ -4,7 +4,7 @@
 //! simply not found.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ffi::CStr;
 use std::ptr::NonNull;
 
@@ -21,6 +21,9 @@ use crate::raw::now;
 use crate::worker::{self, Worker};
 use crate::zone::Slot;
 
+/// How many requests go on before other events of the loop are looked at.
+const SLICE: usize = 64;
+
 /// Who waits for what.
 #[derive(Default)]
 pub struct Waiting {
@@ -28,6 +31,8 @@ pub struct Waiting {
     next: Cell<u64>,
     for_table: RefCell<Vec<u64>>,
     for_function: RefCell<HashMap<FunctionName, Vec<u64>>>,
+    /// Those that go on, and with what.
+    going: RefCell<VecDeque<(u64, Result<Start, ErrorCode>)>>,
 }
 
 /// A request's place among those who wait; dropping it leaves the place.
@@ -127,15 +132,26 @@ impl Waiting {
         Ticket { number, places }
     }
 
-    /// Resumes requests one by one. Each may end others, which then aren't found any more.
+    /// Has requests resumed, in their order.
     fn resume_all(&self, numbers: Vec<u64>, result: Result<Start, ErrorCode>) {
-        for number in numbers {
+        let mut going = self.going.borrow_mut();
+        going.extend(numbers.into_iter().map(|number| (number, result)));
+    }
+
+    /// Resumes some of those that go on, so that thousands don't hold up the event loop; returns
+    /// whether there are more. Each may end others, which then aren't found any more.
+    pub fn resume_some(&self) -> bool {
+        for _ in 0..SLICE {
+            let Some((number, result)) = self.going.borrow_mut().pop_front() else {
+                return false;
+            };
             let context = self.requests.borrow().get(&number).copied();
             if let Some(context) = context {
                 // SAFETY: a context leaves the map when it is dropped, at the latest.
                 unsafe { context.as_ref() }.resume(result);
             }
         }
+        !self.going.borrow().is_empty()
     }
 }
 

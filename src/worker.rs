@@ -118,6 +118,10 @@ pub fn answer() {
     for update in worker.bridge.take() {
         worker.apply(update);
     }
+    if worker.waiting.resume_some() {
+        // Others' events come first.
+        worker.bridge.doorbell().ring();
+    }
 }
 
 impl Worker {

@@ -60,7 +60,8 @@ async fn queue_of_the_host_is_bounded() {
         assert_eq!(answer.header("retry-after"), Some("1"));
     }
     for answer in waiting.join_all().await {
-        assert_eq!(answer.unwrap().status, 200);
+        let answer = answer.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
     }
     // Who is served doesn't wait, and all places are free again.
     assert_eq!(home.get("/demo/d/x").await.status, 200);
@@ -186,12 +187,20 @@ async fn only_instances_that_die_soon_again_and_again_are_backed_off() {
         .await;
     }
     assert_eq!(home.get("/demo/hello/x").await.status, 200);
-    // One poisonous request costs the others nothing, the second one a second.
+    // One poisonous request costs the others nothing. Of those that follow each costs more, so that
+    // sooner or later even a slow test sees it.
     let answer = poison().await;
     assert_eq!(answer.status, 200, "{}", answer.text());
-    let answer = poison().await;
+    let mut pauses = 0;
+    let answer = loop {
+        pauses += 1;
+        let answer = poison().await;
+        if answer.status != 200 || pauses == 5 {
+            break answer;
+        }
+    };
     assert_eq!(said(&answer), (502, Some("function-exited")));
-    assert_eq!(answer.header("retry-after"), Some("1"));
+    assert!(answer.header("retry-after").is_some());
     wait_until("it is started again", LONG, async || {
         home.get("/demo/hello/x").await.status == 200
     })
@@ -207,7 +216,7 @@ async fn only_instances_that_die_soon_again_and_again_are_backed_off() {
     assert_eq!(answer.status, 200, "{}", answer.text());
     let log = home.error_log();
     let told = log.matches("died within 10s of getting ready").count();
-    assert_eq!(told, 1, "by one worker, for the one pause: {log}");
+    assert_eq!(told, pauses, "by one worker, for each pause: {log}");
 }
 
 #[tokio::test]

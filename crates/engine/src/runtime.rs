@@ -4,6 +4,7 @@
 //! crosses. What the event loop counts, this thread reads through [`Gauges`].
 
 mod deaths;
+mod failures;
 mod listen;
 mod news;
 mod outage;

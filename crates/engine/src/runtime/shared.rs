@@ -1,19 +1,18 @@
 //! What the tasks of the runtime thread share, and the two ports of [`crate::acquire`] on it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use corefn_core::backoff::{QUICK, Rows, is_own_fault};
 use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::event::Event;
 use corefn_core::function::{Deployment, FunctionName};
 use corefn_core::instance::{Instance, InstanceId};
 use corefn_core::lease::relied_until;
 
+use super::failures::{Failures, some_millis};
 use super::news::News;
 use super::{Gauges, Level, Outbox, Update};
 use crate::acquire::{Launcher, Ledger, Refusal, Start, acquire};
@@ -22,9 +21,6 @@ use crate::docker::{Condition, Docker};
 use crate::start::{random_id, start};
 use crate::store::{Claim, Store};
 
-/// How often it is told, at the most, that Docker can't start anything.
-const TELLING_INTERVAL: u64 = 60_000;
-
 pub(super) struct Shared {
     pub store: Store,
     pub docker: Docker,
@@ -32,10 +28,7 @@ pub(super) struct Shared {
     pub gauges: Arc<dyn Gauges>,
     news: News,
     starts: u32,
-    /// Failures in a row that Redis could not count.
-    rows: Mutex<Rows>,
-    /// When it was last told that Docker can't start anything.
-    told: AtomicU64,
+    pub failures: Failures,
     /// Whether Redis is out of reach.
     pub outage: watch::Sender<bool>,
     known: Mutex<HashMap<InstanceId, Known>>,
@@ -66,8 +59,7 @@ impl Shared {
             gauges,
             news: News::default(),
             starts,
-            rows: Mutex::default(),
-            told: AtomicU64::new(0),
+            failures: Failures::default(),
             outage: watch::Sender::new(false),
             known: Mutex::default(),
         }
@@ -92,21 +84,10 @@ impl Shared {
         self.news.publish(event);
     }
 
-    /// Has the event loop remember that a function isn't started for a while, if so it is.
-    fn backed_off(&self, function: &FunctionName, failure: &Failure) {
-        if failure.retry_ms.is_some() {
-            let update = Update::BackedOff(function.clone(), failure.clone());
-            self.outbox.send(update);
-        }
-    }
-
     /// An instance may get work under a lease of `ttl` milliseconds that was asked for at `sent`.
     pub fn ready(&self, instance: &Instance, ttl: u64, sent: u64) {
         self.know(instance.clone(), true);
-        self.rows
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .succeeded(&instance.function);
+        self.failures.succeeded(&instance.function);
         self.outbox.send(Update::Ready {
             instance: instance.clone(),
             until: relied_until(sent, ttl),
@@ -240,71 +221,18 @@ impl Shared {
             ErrorCode::RedisUnavailable => match self.alone(deployment, timeout).await {
                 Ok(found) => return Ok(found),
                 Err(mut refusal) => {
-                    let pause = self.failed_without_redis(deployment, refusal.failure.code);
-                    refusal.failure.retry_ms = Some(millis(pause)).filter(|pause| *pause > 0);
+                    let pause = self.failures.count(deployment, refusal.failure.code);
+                    refusal.failure.retry_ms = some_millis(pause);
                     refusal
                 }
             },
             _ => refusal,
         };
         self.backed_off(&deployment.function, &failure);
-        if !told && self.may_tell(failure.code) {
-            let function = &deployment.function;
-            let pause = not_started(failure.retry_ms);
-            self.log(
-                Level::Error,
-                format!("function {function}: {failure}{pause}"),
-            );
+        if !told {
+            self.tell(&deployment.function, &failure);
         }
         Err(failure)
-    }
-
-    /// Whether a failure is to be logged. That Docker can't be used fails each start at once, in a
-    /// storm of requests hundreds a second.
-    fn may_tell(&self, code: ErrorCode) -> bool {
-        if code != ErrorCode::DockerUnavailable {
-            return true;
-        }
-        let (now, last) = (clock::now(), self.told.load(Ordering::Relaxed));
-        let may = last == 0 || now.saturating_sub(last) >= TELLING_INTERVAL;
-        if may {
-            self.told.store(now.max(1), Ordering::Relaxed);
-        }
-        may
-    }
-
-    /// An instance has ended by itself: if that is a failure of its function, it is counted, once
-    /// for all who hear of it.
-    pub async fn died(&self, id: InstanceId, function: &FunctionName) {
-        let failure = Failure::new(
-            ErrorCode::FunctionExited,
-            format!(
-                "an instance of {function} died within {QUICK:?} of getting ready, and so did \
-                 those before it: its output says why"
-            ),
-        );
-        match self.store.died(id, function, &failure).await {
-            Ok(Duration::ZERO) => {}
-            Ok(pause) => self.log(
-                Level::Error,
-                format!(
-                    "function {function}: {failure}{}",
-                    not_started(Some(millis(pause)))
-                ),
-            ),
-            // Redis being away is told of where its events are listened for.
-            Err(_) => {}
-        }
-    }
-
-    /// Counts a failed start by itself while Redis can't; returns for how long the function isn't
-    /// started again by this router.
-    fn failed_without_redis(&self, deployment: &Deployment, code: ErrorCode) -> Duration {
-        if !is_own_fault(code) {
-            return Duration::ZERO;
-        }
-        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        rows.failed(deployment, clock::now())
     }
 
     /// Looks whether an instance that could not be connected to still runs, and forgets it if not.
@@ -337,18 +265,6 @@ impl Shared {
         // Without Redis the cleaner finds out for itself, later.
         let _ = self.asked(self.store.forget(id, function)).await;
     }
-}
-
-/// The end of a sentence about a failure: for how long the function is backed off.
-fn not_started(retry_ms: Option<u64>) -> String {
-    retry_ms.map_or_else(String::new, |millis| {
-        let pause = Duration::from_millis(millis);
-        format!("; it isn't started again for {pause:?}, or until it is pushed again")
-    })
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Ledger for Shared {
@@ -394,9 +310,9 @@ impl Ledger for Shared {
         {
             Ok(pause) => pause,
             // Without Redis the lock expires, and nobody waits for the news.
-            Err(_) => self.failed_without_redis(deployment, failure.code),
+            Err(_) => self.failures.count(deployment, failure.code),
         };
-        failure.retry_ms = Some(millis(pause)).filter(|pause| *pause > 0);
+        failure.retry_ms = some_millis(pause);
         failure
     }
 }

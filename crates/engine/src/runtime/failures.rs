@@ -1,0 +1,107 @@
+//! Failures of functions: counted, told of once, and remembered for as long as they matter.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use corefn_core::backoff::{QUICK, Rows, is_own_fault};
+use corefn_core::error::{ErrorCode, Failure};
+use corefn_core::function::{Deployment, FunctionName};
+use corefn_core::instance::InstanceId;
+
+use super::shared::Shared;
+use super::{Level, Update};
+use crate::clock;
+
+/// How often it is told, at the most, that Docker can't start anything.
+const TELLING_INTERVAL: u64 = 60_000;
+
+/// What one router keeps of failures by itself.
+#[derive(Debug, Default)]
+pub(super) struct Failures {
+    /// Failures in a row that Redis could not count.
+    rows: Mutex<Rows>,
+    /// When it was last told that Docker can't start anything.
+    told: AtomicU64,
+}
+
+impl Failures {
+    /// Counts a failed start while Redis can't; returns for how long this router doesn't start the
+    /// function again.
+    pub fn count(&self, deployment: &Deployment, code: ErrorCode) -> Duration {
+        if !is_own_fault(code) {
+            return Duration::ZERO;
+        }
+        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        rows.failed(deployment, clock::now())
+    }
+
+    /// An instance of a function got ready.
+    pub fn succeeded(&self, function: &FunctionName) {
+        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        rows.succeeded(function);
+    }
+
+    /// Whether a failure is to be logged. That Docker can't be used fails each start at once, in a
+    /// storm of requests hundreds a second.
+    fn may_tell(&self, code: ErrorCode) -> bool {
+        if code != ErrorCode::DockerUnavailable {
+            return true;
+        }
+        let (now, last) = (clock::now(), self.told.load(Ordering::Relaxed));
+        let may = last == 0 || now.saturating_sub(last) >= TELLING_INTERVAL;
+        if may {
+            self.told.store(now.max(1), Ordering::Relaxed);
+        }
+        may
+    }
+}
+
+impl Shared {
+    /// Logs a failure, and for how long the function isn't started again.
+    pub fn tell(&self, function: &FunctionName, failure: &Failure) {
+        if !self.failures.may_tell(failure.code) {
+            return;
+        }
+        let pause = failure.retry_ms.map_or_else(String::new, |millis| {
+            let pause = Duration::from_millis(millis);
+            format!("; it isn't started again for {pause:?}, or until it is pushed again")
+        });
+        self.log(
+            Level::Error,
+            format!("function {function}: {failure}{pause}"),
+        );
+    }
+
+    /// Has the event loop remember that a function isn't started for a while, if so it is.
+    pub fn backed_off(&self, function: &FunctionName, failure: &Failure) {
+        if failure.retry_ms.is_some() {
+            let update = Update::BackedOff(function.clone(), failure.clone());
+            self.outbox.send(update);
+        }
+    }
+
+    /// An instance has ended by itself: if that is a failure of its function, it is counted, once
+    /// for all who hear of it.
+    pub async fn died(&self, id: InstanceId, function: &FunctionName) {
+        let mut failure = Failure::new(
+            ErrorCode::FunctionExited,
+            format!(
+                "instance {id} died within {QUICK:?} of getting ready, and so did those before \
+                 it: its output says why"
+            ),
+        );
+        // Redis being away is told of where its events are listened for.
+        let pause = self.store.died(id, function, &failure).await;
+        failure.retry_ms = pause.map_or(None, some_millis);
+        if failure.retry_ms.is_some() {
+            self.tell(function, &failure);
+        }
+    }
+}
+
+/// A time in milliseconds; none if there is none.
+pub(super) fn some_millis(duration: Duration) -> Option<u64> {
+    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    Some(millis).filter(|millis| *millis > 0)
+}
