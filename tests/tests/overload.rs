@@ -4,7 +4,12 @@
 use std::time::{Duration, Instant};
 
 use corefn_core::config::{FunctionConfig, Limits};
-use corefn_tests::{Answer, Home, probe, wait_until};
+use corefn_core::error::{ErrorCode, Failure};
+use corefn_core::event::Event;
+use corefn_core::function::{Deployment, FunctionName, RevisionId};
+use corefn_engine::store::Claim;
+use corefn_tests::{Answer, Home, probe, wait_for, wait_until};
+use futures_util::StreamExt;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::task::JoinSet;
 
@@ -396,4 +401,98 @@ async fn slow_loris_starts_one_container_and_holds_nothing_else() {
         home.instances("demo/hello").await.is_empty()
     })
     .await;
+}
+
+#[tokio::test]
+async fn who_joins_late_waits_for_its_own_time() {
+    let patient = "location /demo/never { corefn on; corefn_start_timeout 9s; \
+                   proxy_pass http://functions$corefn_uri; include corefn/proxy.conf; }";
+    let home = Home::builder("late")
+        .workers(1)
+        .http("corefn_starts 1;")
+        .server(patient)
+        .start_timeout("6s")
+        .start()
+        .await;
+    home.deploy("demo/never", probe::misbehaving("never-listen"))
+        .await;
+    home.deploy("demo/hello", probe::config()).await;
+    let never = tokio::spawn(home.get("/demo/never/x").send());
+    let name = "demo/never".parse().unwrap();
+    wait_until("it is being started", LONG, async || {
+        home.store.is_starting(&name).await.unwrap()
+    })
+    .await;
+    let early = tokio::spawn(home.get("/demo/hello/x").send());
+    tokio::time::sleep(Duration::from_millis(4500)).await;
+    let late = tokio::spawn(home.get("/demo/hello/x").send());
+    let answer = early.await.unwrap().unwrap();
+    assert_eq!(said(&answer), (504, Some("start-timeout")));
+    let answer = late.await.unwrap().unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    never.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn turns_are_in_order_and_end() {
+    let home = Home::builder("order").without_nginx().start().await;
+    let names: Vec<FunctionName> = (0..6)
+        .map(|n| format!("demo/f{n}").parse().unwrap())
+        .collect();
+    let claim = async |number: usize| {
+        let token = format!("token {number}");
+        home.store.claim(&names[number], &token, 2).await.unwrap()
+    };
+    let give_back = async |number: usize| {
+        let deployment = Deployment {
+            function: names[number].clone(),
+            revision: RevisionId("r1".to_owned()),
+            image: String::new(),
+            config: FunctionConfig::default(),
+        };
+        let failure = Failure::new(ErrorCode::DockerUnavailable, "");
+        let token = format!("token {number}");
+        let unlocked = home.store.unlock(&deployment, &token, &failure).await;
+        assert_eq!(unlocked.unwrap(), Duration::ZERO);
+    };
+    let mut events = std::pin::pin!(home.store.events().await.unwrap());
+    for (number, got) in [
+        (0, Claim::Granted),
+        (1, Claim::Granted),
+        (1, Claim::Granted),
+        (2, Claim::Full),
+        (3, Claim::Full),
+        (4, Claim::Full),
+    ] {
+        assert_eq!(claim(number).await, got, "{number}");
+    }
+    assert_eq!(
+        home.store.claim(&names[0], "another", 2).await.unwrap(),
+        Claim::Held
+    );
+    give_back(0).await;
+    let turn = wait_for("somebody's turn", LONG, async || {
+        match events.next().await {
+            Some(Event::Turn { function }) => Some(function),
+            _ => None,
+        }
+    })
+    .await;
+    assert_eq!(turn, names[2]);
+    // The others don't go ahead, and who comes last goes to the end.
+    for number in [4, 5, 3] {
+        assert_eq!(claim(number).await, Claim::Full, "{number}");
+    }
+    assert_eq!(claim(2).await, Claim::Granted);
+    give_back(1).await;
+    // Nobody waits for the next one any more: it is passed over, and so are all before the last.
+    wait_until("the turns of who is gone end", LONG, async || {
+        claim(5).await == Claim::Granted
+    })
+    .await;
+    assert_eq!(claim(4).await, Claim::Full);
+    // A permit lasts as long as its lock.
+    let lock = home.store.keys().start_lock(&names[2]);
+    home.redis.command::<u32>(&["DEL", &lock]).await;
+    assert_eq!(claim(4).await, Claim::Granted);
 }

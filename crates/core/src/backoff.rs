@@ -88,6 +88,7 @@ impl Rows {
 mod tests {
     use super::*;
     use crate::config::FunctionConfig;
+    use proptest::prelude::*;
 
     fn deployment(revision: &str) -> Deployment {
         Deployment {
@@ -116,6 +117,26 @@ mod tests {
         assert_eq!(row(&two, 5 + 601_000), 1);
         rows.succeeded(&one.function);
         assert_eq!(rows.failed(&two, 6 + 601_000), Duration::ZERO);
+    }
+
+    proptest! {
+        /// Whatever happens in whatever order: the pause goes by the failures since the last
+        /// success, and is never longer than a minute.
+        #[test]
+        fn only_failures_in_a_row_count(failed in proptest::collection::vec(any::<bool>(), 0..60)) {
+            let (mut rows, mut row, hello) = (Rows::default(), 0, deployment("r1"));
+            for (now, failed) in failed.into_iter().enumerate() {
+                if failed {
+                    row += 1;
+                    let got = rows.failed(&hello, now as u64 * 1000);
+                    prop_assert_eq!(got, pause(row));
+                    prop_assert!(got <= Duration::from_secs(60));
+                } else {
+                    row = 0;
+                    rows.succeeded(&hello.function);
+                }
+            }
+        }
     }
 
     #[test]
