@@ -158,10 +158,14 @@ impl Worker {
             }
             Update::Ready { instance, until } => self.ready(instance, until),
             Update::Gone(id) => self.table.borrow_mut().gone(id),
-            Update::BackedOff(function, failure) => {
+            Update::BackedOff {
+                function,
+                revision,
+                failure,
+            } => {
                 let until = raw::now() + failure.retry_ms.unwrap_or_default();
                 let table = self.table.borrow();
-                table.backed_off(&function, failure.code, until);
+                table.backed_off(&function, revision.as_ref(), failure.code, until);
             }
             Update::Outcome { function, result } => {
                 self.waiting

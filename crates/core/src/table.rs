@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::error::ErrorCode;
-use crate::function::{Deployment, FunctionName};
+use crate::function::{Deployment, FunctionName, RevisionId};
 use crate::instance::{Instance, InstanceId};
 use crate::route::{Route, RouteTable};
 
@@ -107,9 +107,19 @@ impl<S> Table<S> {
         self.functions.insert(name, function);
     }
 
-    /// A function isn't started until then, because of a failure with this code.
-    pub fn backed_off(&self, name: &FunctionName, code: ErrorCode, until: u64) {
-        if let Some(function) = self.functions.get(name) {
+    /// A function isn't started until then, because of a failure with this code. With a revision,
+    /// only if that is deployed.
+    pub fn backed_off(
+        &self,
+        name: &FunctionName,
+        revision: Option<&RevisionId>,
+        code: ErrorCode,
+        until: u64,
+    ) {
+        let function = self.functions.get(name);
+        if let Some(function) = function
+            && revision.is_none_or(|revision| *revision == function.deployment.revision)
+        {
             function.backed_off.set(Some((code, until)));
         }
     }
@@ -185,7 +195,6 @@ fn serves(instance: &Instance, deployment: &Deployment) -> bool {
 mod tests {
     use super::*;
     use crate::config::FunctionConfig;
-    use crate::function::RevisionId;
 
     fn deployment(function: &str, revision: &str, routes: &[&str]) -> Deployment {
         Deployment {
@@ -239,14 +248,18 @@ mod tests {
         };
         let (name, code) = ("a/f".parse().unwrap(), ErrorCode::FunctionExited);
         table.deployed(deployment("a/f", "r1", &[]));
-        table.backed_off(&name, code, 500);
+        table.backed_off(&name, None, code, 500);
         assert_eq!(left(&table, 100), Some((code, 400)));
         assert_eq!(left(&table, 500), None);
         table.ready(instance(1, "a/f", "r1"), |_| Some(0));
         assert_eq!(left(&table, 100), None);
-        table.backed_off(&name, code, 500);
+        table.backed_off(&name, None, code, 500);
         table.deployed(deployment("a/f", "r2", &[]));
         assert_eq!(left(&table, 100), None);
+        table.backed_off(&name, Some(&RevisionId("r1".into())), code, 500);
+        assert_eq!(left(&table, 100), None, "the news is old");
+        table.backed_off(&name, Some(&RevisionId("r2".into())), code, 500);
+        assert_eq!(left(&table, 100), Some((code, 400)));
     }
 
     #[test]

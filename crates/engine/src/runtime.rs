@@ -20,7 +20,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 
 use corefn_core::error::Failure;
-use corefn_core::function::{Deployment, FunctionName};
+use corefn_core::function::{Deployment, FunctionName, RevisionId};
 use corefn_core::instance::{Instance, InstanceId};
 
 use crate::acquire::Start;
@@ -94,7 +94,14 @@ pub enum Update {
         result: Result<(InstanceId, Start), Failure>,
     },
     /// A function isn't started again for as long as the failure says.
-    BackedOff(FunctionName, Failure),
+    BackedOff {
+        /// Which function.
+        function: FunctionName,
+        /// Which revision of it; without one that which is deployed.
+        revision: Option<RevisionId>,
+        /// Why.
+        failure: Failure,
+    },
     /// A line for the operator's log.
     Log(Level, String),
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use corefn_core::backoff::{QUICK, Rows, is_own_fault};
 use corefn_core::error::{ErrorCode, Failure};
-use corefn_core::function::{Deployment, FunctionName};
+use corefn_core::function::{Deployment, FunctionName, RevisionId};
 use corefn_core::instance::InstanceId;
 
 use super::shared::Shared;
@@ -73,11 +73,21 @@ impl Shared {
         );
     }
 
-    /// Has the event loop remember that a function isn't started for a while, if so it is.
-    pub fn backed_off(&self, function: &FunctionName, failure: &Failure) {
+    /// Has the event loop remember that a function isn't started for a while, if so it is. With a
+    /// revision, only if that is still deployed: events come in the order of deployments, but what
+    /// Redis answered to somebody may be older than the last of them.
+    pub fn backed_off(
+        &self,
+        function: &FunctionName,
+        revision: Option<&RevisionId>,
+        failure: &Failure,
+    ) {
         if failure.retry_ms.is_some() {
-            let update = Update::BackedOff(function.clone(), failure.clone());
-            self.outbox.send(update);
+            self.outbox.send(Update::BackedOff {
+                function: function.clone(),
+                revision: revision.cloned(),
+                failure: failure.clone(),
+            });
         }
     }
 

@@ -78,7 +78,7 @@ impl Shared {
             Event::Removed { function } => self.outbox.send(Update::Removed(function.clone())),
             Event::Ready { instance, lease_ms } => self.ready(instance, *lease_ms, clock::now()),
             Event::Gone { id, .. } => self.withheld(*id),
-            Event::Failed { function, failure } => self.backed_off(function, failure),
+            Event::Failed { function, failure } => self.backed_off(function, None, failure),
             Event::Turn { .. } => {}
         }
         self.news.publish(event);
@@ -228,7 +228,7 @@ impl Shared {
             },
             _ => refusal,
         };
-        self.backed_off(&deployment.function, &failure);
+        self.backed_off(&deployment.function, Some(&deployment.revision), &failure);
         if !told {
             self.tell(&deployment.function, &failure);
         }
