@@ -9,11 +9,11 @@ use std::ptr;
 
 use ngx::core::NGX_CONF_ERROR;
 use ngx::ffi::{
-    NGX_CONF_FLAG, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_ERROR, NGX_HTTP_LOC_CONF,
-    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF,
-    NGX_HTTP_UPS_CONF, NGX_LOG_EMERG, NGX_OK, ngx_array_push, ngx_command_t, ngx_conf_t,
-    ngx_http_handler_pt, ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE, ngx_int_t, ngx_str_t,
-    ngx_uint_t,
+    NGX_CONF_1MORE, NGX_CONF_FLAG, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_ERROR,
+    NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET,
+    NGX_HTTP_SRV_CONF, NGX_HTTP_UPS_CONF, NGX_LOG_EMERG, NGX_OK, ngx_array_push, ngx_command_t,
+    ngx_conf_t, ngx_http_handler_pt, ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE, ngx_int_t,
+    ngx_str_t, ngx_uint_t,
 };
 use ngx::http::{HttpModuleMainConf, NgxHttpCoreModule};
 
@@ -29,7 +29,7 @@ const ANY_LEVEL: u32 = NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CON
 
 /// The directives, for nginx.
 pub static mut COMMANDS: [ngx_command_t; 12] = [
-    http_directive(directive::REDIS, NGX_CONF_TAKE1, http::set_redis),
+    http_directive(directive::REDIS, NGX_CONF_1MORE, http::set_redis),
     http_directive(directive::DOCKER, NGX_CONF_TAKE1, http::set_docker),
     http_directive(directive::NAMESPACE, NGX_CONF_TAKE1, http::set_namespace),
     http_directive(directive::ZONE, NGX_CONF_TAKE2, http::set_zone),

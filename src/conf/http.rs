@@ -74,7 +74,7 @@ impl MainConf {
     }
 }
 
-/// `corefn_redis URL;` default `redis://127.0.0.1:6379/0`.
+/// `corefn_redis URL [URL ...];` default `redis://127.0.0.1:6379/0`.
 pub unsafe extern "C" fn set_redis(
     cf: *mut ngx_conf_t,
     _: *mut ngx_command_t,
@@ -200,9 +200,11 @@ fn set_once(
         if field.is_some() {
             return Err(duplicate(words));
         }
-        let value = text(&words[1])?;
-        check(value)?;
-        *field = Some(value.to_owned());
+        // Only the URLs of several servers are more than one word.
+        let values = words.iter().skip(1).map(text);
+        let value = values.collect::<Result<Vec<_>, _>>()?.join(" ");
+        check(&value)?;
+        *field = Some(value);
         Ok(())
     })
 }

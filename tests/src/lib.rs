@@ -35,6 +35,7 @@ pub mod proxy;
 pub mod push;
 pub mod raw;
 pub mod redis;
+pub mod slow;
 pub mod wait;
 
 pub use builder::Builder;

@@ -1,6 +1,6 @@
 //! The installation's own Redis.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Redis {
     folder: Arc<Folder>,
+    name: String,
     socket: PathBuf,
     process: Option<Process>,
 }
@@ -27,11 +28,22 @@ pub struct Redis {
 impl Redis {
     /// One that doesn't run yet.
     pub fn new(folder: &Arc<Folder>) -> Self {
+        Self::named(folder, "redis")
+    }
+
+    /// The same as another of the folder, with a name of its own.
+    pub fn named(folder: &Arc<Folder>, name: &str) -> Self {
         Self {
             folder: folder.clone(),
-            socket: folder.file("redis.sock"),
+            name: name.to_owned(),
+            socket: folder.file(&format!("{name}.sock")),
             process: None,
         }
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// What the programs connect to.
@@ -49,7 +61,8 @@ impl Redis {
             .arg(&self.socket)
             .arg("--dir")
             .arg(self.folder.path());
-        self.process = Some(Process::spawn(&self.folder, "redis-server", &mut command));
+        let name = format!("{}-server", self.name);
+        self.process = Some(Process::spawn(&self.folder, &name, &mut command));
         wait_until("Redis answers", PATIENCE, async || {
             let Ok(mut connection) = self.try_connect().await else {
                 return false;

@@ -5,7 +5,11 @@ use std::time::{Duration, Instant};
 
 use corefn_core::config::FunctionConfig;
 use corefn_core::names;
+use corefn_engine::store::Store;
 use corefn_tests::load::Load;
+use corefn_tests::port::Port;
+use corefn_tests::redis::Redis;
+use corefn_tests::slow::Slow;
 use corefn_tests::{Home, probe, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -155,4 +159,83 @@ async fn reload_while_redis_is_away() {
     registered(&home, 1).await;
     load.finish().await.assert_all_answered();
     assert_eq!(told(&home, "started instance"), 1);
+}
+
+#[tokio::test]
+async fn slow_redis() {
+    let mut home = Home::builder("slowredis").without_nginx().start().await;
+    let delay = Duration::from_millis(200);
+    let slow = Slow::open(&home.folder, home.redis.socket(), delay);
+    home.conf.redis = slow.url();
+    home.start_nginx().await;
+    home.start_cleaner(Some(1));
+    home.deploy("demo/hello", idle(2)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(home.get("/demo/hello/x").await.status, 200);
+    let load = Load::start(home.client(), "/demo/hello/status/200", 4);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    load.finish().await.assert_all_answered();
+    assert_eq!(told(&home, "started instance"), 1);
+    assert_eq!(told(&home, "going by Docker alone"), 0);
+    wait_until("it is stopped when it is idle", PATIENCE, async || {
+        home.instances("demo/hello").await.is_empty()
+    })
+    .await;
+    assert_eq!(home.get("/demo/hello/x").await.status, 200);
+}
+
+#[tokio::test]
+async fn redis_that_fails_over() {
+    let mut home = Home::builder("failover").without_nginx().start().await;
+    let port = Port::reserve();
+    let number = port.address().port().to_string();
+    let _: String = home
+        .redis
+        .command(&["CONFIG", "SET", "port", &number])
+        .await;
+    let mut other = Redis::named(&home.folder, "other");
+    other.start().await;
+    let _: String = other.command(&["REPLICAOF", "127.0.0.1", &number]).await;
+    // The replica is named first: it is not a master.
+    home.conf.redis = format!("{} {}", other.url(), home.redis.url());
+    let settings = home.folder.read("host.toml");
+    let (one, several) = (
+        format!("redis = '{}'", home.redis.url()),
+        format!("redis = ['{}', '{}']", other.url(), home.redis.url()),
+    );
+    assert!(settings.contains(&one));
+    home.folder
+        .write("host.toml", settings.replace(&one, &several));
+    home.start_nginx().await;
+    home.start_cleaner(Some(1));
+    home.deploy("demo/warm", idle(2)).await;
+    home.deploy("demo/cold", idle(30)).await;
+    home.deploy("demo/meanwhile", idle(30)).await;
+    assert_eq!(home.get("/demo/warm/x").await.status, 200);
+    assert_eq!(told(&home, "going by Docker alone"), 0);
+    wait_until("the replica has caught up", PATIENCE, async || {
+        let role: String = other.command(&["INFO", "replication"]).await;
+        role.contains("master_link_status:up")
+    })
+    .await;
+
+    let load = Load::start(home.client(), "/demo/warm/status/200", 4);
+    home.redis.kill().await;
+    assert_eq!(home.get("/demo/meanwhile/x").await.status, 200);
+    let _: String = other.command(&["REPLICAOF", "NO", "ONE"]).await;
+    assert_eq!(home.get("/demo/cold/x").await.status, 200);
+    let store = Store::new(&other.url(), home.namespace()).unwrap();
+    wait_until("the new master knows all three", PATIENCE, async || {
+        let known = store.instances().await.unwrap();
+        known.iter().filter(|leased| leased.ready).count() == 3
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    load.finish().await.assert_all_answered();
+    assert_eq!(told(&home, "started instance"), 3);
+    // What is leased there ends there.
+    wait_until("the cleaner follows", PATIENCE, async || {
+        home.instances("demo/warm").await.is_empty()
+    })
+    .await;
 }

@@ -1,6 +1,6 @@
 //! The installation's settings: `host.toml` in its home.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::function::check_segment;
 use crate::names;
@@ -13,7 +13,9 @@ pub struct Host {
     /// Prefix of images, networks, containers and Redis keys.
     #[serde(default = "default_namespace")]
     pub namespace: String,
-    /// Redis: `redis://host:port/db` or `unix:///path?db=0`.
+    /// Redis: `redis://host:port/db` or `unix:///path?db=0`, or an array of them, of which the first
+    /// that answers as a master is used. Several are kept as one text, separated by spaces.
+    #[serde(deserialize_with = "one_or_several")]
     pub redis: String,
     /// Docker: `unix:///path` or `tcp://host:port`.
     #[serde(default = "default_docker")]
@@ -58,6 +60,19 @@ impl Host {
     }
 }
 
+fn one_or_several<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a string or an array of strings is wanted")]
+    enum Urls {
+        One(String),
+        Several(Vec<String>),
+    }
+    Ok(match Urls::deserialize(from)? {
+        Urls::One(url) => url,
+        Urls::Several(urls) => urls.join(" "),
+    })
+}
+
 fn default_namespace() -> String {
     names::DEFAULT_NAMESPACE.to_owned()
 }
@@ -80,11 +95,15 @@ mod tests {
         let host = Host::parse("host.toml", least).unwrap();
         assert_eq!(host.namespace, "corefn");
         assert_eq!(host.base_image, "debian:bookworm-slim");
+        let several = least.replace("'unix:///r'", "['redis://a', 'redis://b']");
+        let host = Host::parse("host.toml", &several).unwrap();
+        assert_eq!(host.redis, "redis://a redis://b");
         for (bad, says) in [
             ("", "redis"),
             (&format!("{least}colour = 1"), "colour"),
             (&format!("{least}namespace = 'No good'"), "namespace"),
             (&format!("{least}docker = 5"), "string"),
+            (&least.replace("'unix:///r'", "5"), "a string or an array"),
         ] {
             let error = Host::parse("host.toml", bad).unwrap_err().to_string();
             assert!(

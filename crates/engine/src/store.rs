@@ -10,17 +10,18 @@ mod instances;
 mod leases;
 mod locks;
 mod scripts;
+mod servers;
 mod starts;
 
-use std::sync::OnceLock;
 use std::time::Duration;
 
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, FromRedisValue, RedisError, ScriptInvocation};
+use redis::aio::ConnectionManager;
+use redis::{FromRedisValue, RedisError, ScriptInvocation};
 
 use corefn_core::keys::{Keys, PULSE_TTL};
 
 use scripts::Scripts;
+use servers::Servers;
 
 pub use instances::{Fenced, Leased};
 pub use leases::Renewed;
@@ -33,8 +34,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// One installation's keys in a Redis.
 pub struct Store {
     url: String,
-    client: Client,
-    connection: OnceLock<ConnectionManager>,
+    servers: Servers,
     keys: Keys,
     scripts: Scripts,
 }
@@ -86,16 +86,16 @@ pub enum StoreError {
 }
 
 impl Store {
-    /// Names a Redis. Does no IO; connections are made, and made again, as they are needed.
+    /// Names a Redis, or several, separated by spaces: then the first that answers as a master is
+    /// used, and the next when that is gone or no master any more. Does no IO; connections are
+    /// made, and made again, as they are needed.
     ///
     /// # Errors
     /// [`StoreError::Url`] when `url` can't be read.
     pub fn new(url: &str, namespace: &str) -> Result<Self, StoreError> {
-        let client = open(url)?;
         Ok(Self {
             url: url.to_owned(),
-            client,
-            connection: OnceLock::new(),
+            servers: Servers::open(url)?,
             keys: Keys::new(namespace),
             scripts: Scripts::default(),
         })
@@ -106,7 +106,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Url`] when it doesn't.
     pub fn check_url(url: &str) -> Result<(), StoreError> {
-        open(url).map(|_| ())
+        Servers::open(url).map(|_| ())
     }
 
     /// The installation's keys.
@@ -138,19 +138,6 @@ impl Store {
         Ok(Duration::from_secs(seconds))
     }
 
-    /// The connection, made on first use: that must be within a runtime. Clones share it.
-    fn connection(&self) -> Result<ConnectionManager, RedisError> {
-        if let Some(connection) = self.connection.get() {
-            return Ok(connection.clone());
-        }
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(ANSWER_TIMEOUT))
-            .set_number_of_retries(0);
-        let made = ConnectionManager::new_lazy_with_config(self.client.clone(), config)?;
-        Ok(self.connection.get_or_init(|| made).clone())
-    }
-
     async fn command<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, StoreError> {
         self.twice(|mut connection| async move { command.query_async(&mut connection).await })
             .await
@@ -172,21 +159,27 @@ impl Store {
             .await
     }
 
-    /// Does it, and once more if the connection turns out to be broken: it may have been for long,
-    /// and the manager only finds out by using it.
+    /// Does it, and once more if the connection turns out to be broken, for it may have been for
+    /// long and the manager only finds out by using it, or if another server may be the master.
     async fn twice<T, F: Future<Output = Result<T, RedisError>>>(
         &self,
         attempt: impl Fn(ConnectionManager) -> F,
     ) -> Result<T, StoreError> {
-        let connection = self.connection().map_err(|cause| self.failed(cause))?;
-        let mut answer = attempt(connection.clone()).await;
-        if answer
-            .as_ref()
-            .is_err_and(RedisError::is_connection_dropped)
-        {
-            answer = attempt(connection).await;
+        let connect = async || {
+            let connection = self.servers.connection().await;
+            connection.map_err(|cause| self.failed(cause))
+        };
+        let answer = attempt(connect().await?).await;
+        let Err(cause) = answer else {
+            return answer.map_err(|cause| self.failed(cause));
+        };
+        if self.servers.may_other(&cause) {
+            self.servers.look_for_master().await;
+        } else if !cause.is_connection_dropped() {
+            return Err(self.failed(cause));
         }
-        answer.map_err(|cause| self.failed(cause))
+        let again = attempt(connect().await?).await;
+        again.map_err(|cause| self.failed(cause))
     }
 
     /// Does it, or gives up after `patience`, where that is shorter than usual.
@@ -210,13 +203,6 @@ impl Store {
             cause,
         }
     }
-}
-
-fn open(url: &str) -> Result<Client, StoreError> {
-    Client::open(url).map_err(|cause| StoreError::Url {
-        url: url.to_owned(),
-        cause,
-    })
 }
 
 fn millis(duration: Duration) -> u64 {

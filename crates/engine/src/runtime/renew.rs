@@ -16,10 +16,9 @@ use crate::store::Renewed;
 /// How often the counts are looked at: a quarter of the shortest interval between renewals.
 const TICK: Duration = Duration::from_millis(250);
 
-/// How long Redis may take to answer a renewal: a part of the shortest time asked for, so that
-/// requests don't find the lease ended before it is known that Redis is out of reach.
-const SHORTEST_PATIENCE: Duration = Duration::from_millis(250);
-const LONGEST_PATIENCE: Duration = Duration::from_secs(1);
+/// How long Redis may take to answer a renewal: less than other answers, so that it is soon known
+/// that Redis hangs.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Runs for as long as the thread does.
 pub(super) async fn renew(shared: Arc<Shared>) {
@@ -45,9 +44,7 @@ async fn round(shared: &Shared, due: &[(Instance, Duration)]) {
         .iter()
         .map(|(instance, ttl)| (instance.id, instance.function.clone(), *ttl))
         .collect();
-    let shortest = due.iter().map(|(_, ttl)| *ttl).min().unwrap_or_default();
-    let patience = (shortest / 4).clamp(SHORTEST_PATIENCE, LONGEST_PATIENCE);
-    let renewal = shared.store.within(patience, shared.store.renew(&renewals));
+    let renewal = shared.store.within(PATIENCE, shared.store.renew(&renewals));
     match shared.asked(renewal).await {
         Ok(answers) => {
             for ((instance, ttl), answer) in due.iter().zip(answers) {

@@ -17,11 +17,12 @@ impl Store {
     /// [`StoreError::Failed`] when Redis doesn't answer in time.
     pub async fn events(&self) -> Result<impl Stream<Item = Event> + use<>, StoreError> {
         let subscribe = async {
-            let mut channel = self.client.get_async_pubsub().await?;
+            let client = self.servers.client().await;
+            let mut channel = client.get_async_pubsub().await?;
             channel.subscribe(self.keys.events()).await?;
             Ok(channel)
         };
-        let patience = CONNECT_TIMEOUT + Duration::from_secs(1);
+        let patience = CONNECT_TIMEOUT * self.servers.count() + Duration::from_secs(1);
         let channel = tokio::time::timeout(patience, subscribe)
             .await
             .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))
