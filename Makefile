@@ -1,6 +1,6 @@
 # CoreFn's commands. The work is done by scripts/; each of them can be run without make as well.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo down test chaos bench fmt lint doc clean
+.PHONY: help setup build demo down test chaos fuzz bench fmt lint doc clean
 
 CARGO ?= cargo
 
@@ -25,6 +25,9 @@ test: ## Every check and every test
 
 chaos: ## Break everything in turn under traffic for CHAOS_SECONDS (300); CHAOS_SEED repeats a run
 	@scripts/chaos
+
+fuzz: ## Fuzz every parser, each for FUZZ_SECONDS (180)
+	@scripts/fuzz
 
 bench: ## Measure CoreFn against plain nginx and bare Docker (QUICK=1: half a minute)
 	@scripts/bench

@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 pub use containers::{Condition, Container};
 pub use create::{Placement, Purpose};
 pub use events::{Loss, Lost};
-pub use images::Image;
+pub use images::{Image, deployment};
 
 /// How long one call to Docker may take before it counts as failed. Starting a container on a
 /// loaded disk takes seconds; a minute without an answer means that Docker hangs.

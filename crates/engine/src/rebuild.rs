@@ -85,12 +85,17 @@ async fn fill(
 
 /// The instance that a container's labels describe.
 pub fn instance(container: &Container) -> Option<Instance> {
-    let label = |name| container.labels.get(name);
+    instance_of(&container.id, &container.labels)
+}
+
+/// The instance that the labels of a container describe; nothing if they describe none.
+pub fn instance_of(container: &str, labels: &HashMap<String, String>) -> Option<Instance> {
+    let label = |name| labels.get(name);
     Some(Instance {
         id: label(label::INSTANCE)?.parse().ok()?,
         function: label(label::FUNCTION)?.parse().ok()?,
         revision: corefn_core::function::RevisionId(label(label::REVISION)?.clone()),
-        container: container.id.clone(),
+        container: container.to_owned(),
         address: label(label::ADDRESS)?.parse().ok()?,
     })
 }

@@ -11,6 +11,10 @@ use super::problem::{ManifestError, Position, Problem};
 /// suggested. Typing errors score above 0.9, unrelated words of these lengths below 0.7.
 const ALIKE: f64 = 0.8;
 
+/// How many problems are noted, which is more than anyone reads at once. Each has a place that is
+/// counted out in the text, so that many would take long.
+const MOST: usize = 100;
+
 /// Collects what is wrong while the manifest is read.
 pub(super) struct Reader<'t> {
     text: &'t str,
@@ -44,8 +48,11 @@ impl<'t> Reader<'t> {
         Err(ManifestError::of(self.problems))
     }
 
-    /// Notes that something is wrong at a place.
+    /// Notes that something is wrong at a place, unless enough is wrong already.
     pub fn problem(&mut self, span: Range<usize>, what: impl Into<String>) {
+        if self.problems.len() == MOST {
+            return;
+        }
         self.problems.push(Problem {
             at: Some(Position::of(self.text, span.start)),
             what: what.into(),

@@ -330,3 +330,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn long_texts_do_not_take_long() {
+    // As much as the builder reads of a file. If its time grew with the square of the length, each
+    // would take minutes.
+    let mut texts: Vec<String> = ["[\"\n", "= =", "a.b.c = 1\n", "[[a]]\n", "[function]\n"]
+        .iter()
+        .map(|piece| piece.repeat((1 << 20) / piece.len()))
+        .collect();
+    texts.push((0..50_000).map(|n| format!("k{n} = 1\n")).collect());
+    let routes: String = (0..50_000).map(|n| format!("'/{n}', ")).collect();
+    texts.push(format!("[function]\nroutes = [{routes}]"));
+    for text in texts {
+        let begin = std::time::Instant::now();
+        let _ = Manifest::parse(&text);
+        let took = begin.elapsed();
+        assert!(took.as_secs() < 30, "{:?}… took {took:?}", &text[..20]);
+    }
+}

@@ -1,6 +1,6 @@
 //! The values of the manifest's keys: their types, ranges and forms.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use toml::de::DeValue;
@@ -36,7 +36,7 @@ const MAX_PIDS: i64 = 1 << 22;
 const MAX_IDLE: Duration = Duration::from_secs(365 * 24 * 3600);
 
 pub(super) fn routes(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Vec<Route> {
-    let mut routes = Vec::new();
+    let (mut routes, mut seen) = (Vec::new(), HashSet::new());
     let DeValue::Array(values) = entry.value.get_ref() else {
         reader.wrong_type(entry, "an array of strings", ROUTES);
         return routes;
@@ -50,10 +50,10 @@ pub(super) fn routes(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Vec<Route> {
         let Some(route) = reader.check(&one, route) else {
             continue;
         };
-        if routes.contains(&route) {
-            reader.problem(value.span(), format!("routes has {text:?} twice: keep one"));
-        } else {
+        if seen.insert(route.clone()) {
             routes.push(route);
+        } else {
+            reader.problem(value.span(), format!("routes has {text:?} twice: keep one"));
         }
     }
     routes

@@ -61,28 +61,32 @@ impl Docker {
             .events(Some(options))
             .take_while(|event| std::future::ready(event.is_ok()))
             .filter_map(move |event| {
-                let lost = event.ok().and_then(|event| lost(&event, &mut ordered));
+                let event = event.ok();
+                let lost = event.and_then(|event| Lost::read(&event, &mut ordered));
                 std::future::ready(lost)
             }))
     }
 }
 
-/// Reads an event; none if no instance is lost. `ordered` are those that somebody is ending.
-fn lost(event: &EventMessage, ordered: &mut HashSet<InstanceId>) -> Option<Lost> {
-    let labels = event.actor.as_ref()?.attributes.as_ref()?;
-    let id = labels.get(label::INSTANCE)?.parse().ok()?;
-    let how = match event.action.as_deref() {
-        Some(KILL) => {
-            ordered.insert(id);
-            return None;
-        }
-        Some(PAUSE) => Loss::Paused,
-        _ if ordered.remove(&id) => Loss::Ordered,
-        _ => Loss::Died,
-    };
-    Some(Lost {
-        id,
-        function: labels.get(label::FUNCTION)?.parse().ok()?,
-        how,
-    })
+impl Lost {
+    /// Reads an event of Docker's; nothing if no instance is lost. `ordered` are those that
+    /// somebody is ending.
+    pub fn read(event: &EventMessage, ordered: &mut HashSet<InstanceId>) -> Option<Self> {
+        let labels = event.actor.as_ref()?.attributes.as_ref()?;
+        let id = labels.get(label::INSTANCE)?.parse().ok()?;
+        let how = match event.action.as_deref() {
+            Some(KILL) => {
+                ordered.insert(id);
+                return None;
+            }
+            Some(PAUSE) => Loss::Paused,
+            _ if ordered.remove(&id) => Loss::Ordered,
+            _ => Loss::Died,
+        };
+        Some(Self {
+            id,
+            function: labels.get(label::FUNCTION)?.parse().ok()?,
+            how,
+        })
+    }
 }

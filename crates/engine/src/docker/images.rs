@@ -58,8 +58,8 @@ impl Docker {
     }
 }
 
-/// Reads what an image deploys from its labels.
-fn deployment(namespace: &str, labels: &HashMap<String, String>) -> Option<Deployment> {
+/// Reads what an image of a namespace deploys from its labels; nothing if they don't say.
+pub fn deployment(namespace: &str, labels: &HashMap<String, String>) -> Option<Deployment> {
     let function = labels.get(label::FUNCTION)?.parse().ok()?;
     let revision = RevisionId(labels.get(label::REVISION)?.clone());
     Some(Deployment {
