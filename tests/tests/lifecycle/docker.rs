@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use corefn_core::function::Deployment;
 use corefn_core::instance::Instance;
@@ -61,7 +61,8 @@ impl Docker {
 
     /// What it has.
     pub fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap()
+        // One case that panics must not fail all that are tried to make it smaller.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn serve(self, mut stream: UnixStream) {
