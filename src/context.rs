@@ -11,8 +11,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ngx::ffi::{
-    NGX_OK, ngx_add_timer, ngx_connection_t, ngx_del_timer, ngx_event_t, ngx_handle_read_event,
-    ngx_http_block_reading, ngx_http_core_run_phases, ngx_http_request_empty_handler,
+    NGX_DONE, NGX_OK, ngx_add_timer, ngx_connection_log_error_e_NGX_ERROR_INFO, ngx_connection_t,
+    ngx_del_timer, ngx_event_t, ngx_handle_read_event, ngx_http_block_reading,
+    ngx_http_core_run_phases, ngx_http_finalize_request, ngx_http_request_empty_handler,
     ngx_http_request_t, ngx_http_run_posted_requests, ngx_http_test_reading, ngx_int_t, ngx_msec_t,
     ngx_palloc, ngx_pool_cleanup_add, ngx_pool_cleanup_t,
 };
@@ -23,12 +24,13 @@ use corefn_core::function::Deployment;
 use corefn_core::table::{Function, Peer};
 use corefn_engine::acquire::Start;
 
-use crate::peer::Seat;
 use crate::raw::now;
+use crate::replay::Replay;
+use crate::seat::Seat;
 use crate::waiting::Ticket;
 use crate::worker::Worker;
 use crate::zone::Slot;
-use crate::{CorefnModule, guard};
+use crate::{CorefnModule, guard, respond};
 
 /// How much longer than the runtime thread may take a request waits: the thread knows why it
 /// failed, and has the function's last output to fetch first.
@@ -60,10 +62,13 @@ pub struct Context {
     pub start: Cell<Start>,
     /// How often it has waited for an instance.
     pub attempts: Cell<u32>,
+    /// What becomes of it when an attempt to send it fails.
+    pub replay: Replay,
     waited: Cell<u64>,
     /// How many milliseconds it may wait in all.
     patience: Cell<u64>,
     grant: RefCell<Option<Grant>>,
+    past: RefCell<Vec<Rc<Peer<Seat>>>>,
     ticket: RefCell<Option<Ticket>>,
     place: RefCell<Option<Place>>,
     since: Cell<u64>,
@@ -80,11 +85,14 @@ impl Drop for Place {
 }
 
 /// Work that is under way at an instance.
-struct Grant(Rc<Peer<Seat>>);
+struct Grant {
+    peer: Rc<Peer<Seat>>,
+    key: usize,
+}
 
 impl Drop for Grant {
     fn drop(&mut self) {
-        self.0.slot.slot.end(now());
+        self.peer.slot.leave(self.key, now());
     }
 }
 
@@ -147,9 +155,11 @@ impl Context {
             prefix: Cell::new(0),
             start: Cell::new(Start::Warm),
             attempts: Cell::new(0),
+            replay: Replay::default(),
             waited: Cell::new(0),
             patience: Cell::new(0),
             grant: RefCell::default(),
+            past: RefCell::default(),
             ticket: RefCell::default(),
             place: RefCell::default(),
             since: Cell::new(0),
@@ -171,10 +181,10 @@ impl Context {
     }
 
     fn reset(&self) {
-        self.grant.take();
-        self.ticket.take();
+        self.release();
+        self.stop_waiting();
         self.place.take();
-        self.stop_timer();
+        self.replay.reset();
         self.function.take();
         self.attempts.set(0);
         self.state.set(State::Open);
@@ -182,13 +192,19 @@ impl Context {
 
     /// The instance the request goes to.
     pub fn peer(&self) -> Option<Rc<Peer<Seat>>> {
-        self.grant.borrow().as_ref().map(|grant| grant.0.clone())
+        self.grant.borrow().as_ref().map(|grant| grant.peer.clone())
+    }
+
+    /// nginx's request, which is there as long as the context is.
+    pub fn request(&self) -> *mut ngx_http_request_t {
+        self.request.as_ptr()
     }
 
     /// Gives the request an instance: from now on it counts as work there.
     pub fn grant(&self, peer: Rc<Peer<Seat>>) {
-        peer.slot.slot.begin();
-        self.grant.replace(Some(Grant(peer)));
+        self.release();
+        let key = peer.slot.enter(NonNull::from(self));
+        self.grant.replace(Some(Grant { peer, key }));
         self.state.set(State::Granted);
     }
 
@@ -217,6 +233,27 @@ impl Context {
         }
     }
 
+    /// Takes the instance back. nginx may still name it in its log.
+    pub fn release(&self) {
+        if let Some(grant) = self.grant.take() {
+            self.past.borrow_mut().push(grant.peer.clone());
+        }
+    }
+
+    /// The instance is no more: the request goes elsewhere if it may. nginx learns of it when it
+    /// reads its events next.
+    pub fn instance_ended(&self) {
+        // SAFETY: a request whose context is there is alive, and so is its connection to the
+        // instance.
+        unsafe {
+            if let Some(mut connection) = self.replay.movable(&*self.request()) {
+                let connection = connection.as_mut();
+                connection.set_log_error(ngx_connection_log_error_e_NGX_ERROR_INFO);
+                libc::shutdown(connection.fd, libc::SHUT_RDWR);
+            }
+        }
+    }
+
     /// How many milliseconds the request waited for an instance, in all.
     pub fn waited(&self) -> u64 {
         self.waited.get()
@@ -241,28 +278,32 @@ impl Context {
         }
         r.read_event_handler = Some(ngx_http_test_reading);
         r.write_event_handler = Some(ngx_http_request_empty_handler);
+        self.wait(ticket, timeout);
+        Ok(())
+    }
+
+    /// Waits until [`Context::resume`].
+    pub fn wait(&self, ticket: Ticket, timeout: Duration) {
         self.ticket.replace(Some(ticket));
         self.since.set(now());
         self.state.set(State::Waiting);
         let mut timer = self.timer.borrow_mut();
         timer.data = ptr::from_ref(self).cast_mut().cast();
         timer.handler = Some(too_late);
-        // SAFETY: the connection outlives the request.
-        timer.log = unsafe { (*r.connection).log };
+        // SAFETY: the request is alive, and its connection outlives it.
+        timer.log = unsafe { (*(*self.request()).connection).log };
         let patience = timeout.as_millis() as u64;
         self.patience.set(patience);
         let left = patience.saturating_sub(self.waited.get());
         let time = left as ngx_msec_t + TIMER_SLACK.as_millis() as ngx_msec_t;
         // SAFETY: the timer stays where it is until it is deleted, at the latest by our Drop.
         unsafe { ngx_add_timer(&mut *timer, time) };
-        Ok(())
     }
 
     /// Ends the wait: the handler runs again, and the request goes on to an instance or an error.
     /// The context may be gone when this returns.
     pub fn resume(&self, result: Result<Start, ErrorCode>) {
-        self.ticket.take();
-        self.stop_timer();
+        self.stop_waiting();
         self.waited
             .set(self.waited.get() + now().saturating_sub(self.since.get()));
         match result {
@@ -276,6 +317,12 @@ impl Context {
                 self.state.set(State::Open);
             }
             Err(code) => self.state.set(State::Failed(code)),
+        }
+        if self.replay.stand_in.is_open() {
+            return match self.state.get() {
+                State::Failed(code) => self.finish(code),
+                _ => self.replay.stand_in.wake(),
+            };
         }
         let request = self.request.as_ptr();
         // SAFETY: a request whose context is there is alive. It may end within the call, its
@@ -292,6 +339,32 @@ impl Context {
     /// Whether a good part of the time that the request may wait is left.
     fn has_time(&self) -> bool {
         self.waited.get() < self.patience.get() / 10 * 9
+    }
+
+    /// Ends the request with an error while nginx proxies it. The context may be gone when this
+    /// returns.
+    pub fn finish(&self, code: ErrorCode) {
+        let request = self.request();
+        // SAFETY: a request whose context is there is alive. The count that is added keeps it so
+        // while nginx gives up, which takes one. Its connection's memory outlives it.
+        unsafe {
+            let connection = (*request).connection;
+            let main = (*request).main;
+            (*main).set_count((*main).count() + 1);
+            self.replay.give_up(request);
+            self.state.set(State::Failed(code));
+            let status = respond::error(&mut *request, self, code);
+            if status != NGX_DONE as ngx_int_t {
+                ngx_http_finalize_request(request, status);
+            }
+            ngx_http_run_posted_requests(connection);
+        }
+    }
+
+    /// Leaves the place among those who wait.
+    pub fn stop_waiting(&self) {
+        self.ticket.take();
+        self.stop_timer();
     }
 
     fn stop_timer(&self) {

@@ -18,7 +18,7 @@ use std::rc::Rc;
 
 use crate::conf::LocationConf;
 use crate::context::{Context, State};
-use crate::peer::Seat;
+use crate::seat::Seat;
 use crate::worker::{self, Worker};
 use crate::{CorefnModule, guard, raw, respond};
 
@@ -26,7 +26,7 @@ use crate::{CorefnModule, guard, raw, respond};
 const MAX_ATTEMPTS: u32 = 3;
 
 /// What becomes of the request now.
-enum Step {
+pub enum Step {
     /// It has an instance.
     Proceed,
     /// It waits.
@@ -84,9 +84,37 @@ fn decide(
     context.prefix.set(prefix);
     check_path(r, &function, prefix)?;
     context.enter(worker, &function.deployment)?;
+    find_instance(r, worker, context, &function, conf)
+}
+
+/// Finds another instance for a request that nginx proxies, in place of the one it had. To wait,
+/// nginx must be told to.
+pub fn again(r: &mut ngx_http_request_t, context: &'static Context) -> Result<Step, ErrorCode> {
+    context.release();
+    let conf = CorefnModule::location_conf(r).ok_or(ErrorCode::Internal)?;
+    let worker = worker::get().ok_or(ErrorCode::Internal)?;
+    let (function, prefix) = route(r, worker)?;
+    let before = context.function.replace(Some(function.clone()));
+    let same = before.is_some_and(|f| f.deployment.function == function.deployment.function);
+    // nginx has made what it sends: the path is less the prefix that it had.
+    if !same || prefix != context.prefix.get() {
+        return Err(ErrorCode::UnknownFunction);
+    }
+    find_instance(r, worker, context, &function, conf)
+}
+
+/// Gives the request an instance of its function, or has it wait for one.
+fn find_instance(
+    r: &mut ngx_http_request_t,
+    worker: &Worker,
+    context: &'static Context,
+    function: &Function<Seat>,
+    conf: &LocationConf,
+) -> Result<Step, ErrorCode> {
     let idle = function.deployment.config.idle(conf.idle());
     let now = raw::now();
-    let peer = function.pick(|seat| seat.slot.until() > now, |seat| seat.slot.load());
+    let usable = |seat: &Seat| seat.is_usable(now) && !context.replay.avoids(seat);
+    let peer = function.pick(usable, |seat| seat.slot.load());
     if let Some(peer) = peer {
         peer.slot.slot.set_idle(idle.as_millis() as u64);
         context.grant(peer);
@@ -95,7 +123,7 @@ fn decide(
     if let Some((code, _)) = function.backed_off(now) {
         return Err(code);
     }
-    wait(r, worker, context, &function, conf, idle)
+    wait(r, worker, context, function, conf, idle)
 }
 
 /// The function of the request's host and path.
@@ -167,6 +195,10 @@ fn wait(
     if !asked {
         return Err(ErrorCode::Internal);
     }
-    context.suspend(r, ticket, timeout)?;
+    if context.replay.is_under_way() {
+        context.wait(ticket, timeout);
+    } else {
+        context.suspend(r, ticket, timeout)?;
+    }
     Ok(Step::Wait)
 }

@@ -1,52 +1,19 @@
 //! The upstream's peer: the instance that the request was given.
 
-use std::cell::Cell;
 use std::ffi::c_void;
-use std::net::SocketAddr;
 
 use ngx::ffi::{
-    NGX_ERROR, NGX_LOG_ERR, NGX_OK, NGX_PEER_FAILED, ngx_http_request_t,
-    ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_peer_connection_t, ngx_str_t, ngx_uint_t,
+    NGX_AGAIN, NGX_DONE, NGX_ERROR, NGX_LOG_ERR, NGX_OK, NGX_PEER_FAILED,
+    ngx_connection_log_error_e_NGX_ERROR_INFO, ngx_event_connect_peer, ngx_event_get_peer,
+    ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_peer_connection_t, ngx_uint_t,
 };
 
 use corefn_core::names::directive;
-use corefn_engine::runtime::Command;
 
-use crate::context::Context;
-use crate::raw::now;
-use crate::zone::Slot;
-use crate::{guard, log, worker};
-
-/// How long after asking whether an instance is still there it isn't asked again.
-const SUSPICION: u64 = 1_000;
-
-/// What a worker keeps of an instance: the shared slot, and the address in nginx's form.
-pub struct Seat {
-    /// Its slot.
-    pub slot: Slot,
-    address: socket2::SockAddr,
-    name: ngx_str_t,
-    /// What the name points to.
-    _text: Box<str>,
-    suspected: Cell<u64>,
-}
-
-impl Seat {
-    /// A seat at an address.
-    pub fn new(slot: Slot, address: SocketAddr) -> Self {
-        let text = address.to_string().into_boxed_str();
-        Self {
-            slot,
-            address: address.into(),
-            name: ngx_str_t {
-                len: text.len(),
-                data: text.as_ptr().cast_mut(),
-            },
-            _text: text,
-            suspected: Cell::new(0),
-        }
-    }
-}
+use crate::context::{Context, State};
+use crate::handler::{self, Step};
+use crate::replay::{self, TRIES};
+use crate::{guard, log};
 
 /// Called for each request that is proxied to the upstream.
 pub unsafe extern "C" fn init(
@@ -69,46 +36,79 @@ pub unsafe extern "C" fn init(
         upstream.peer.data = std::ptr::from_ref(context).cast_mut().cast();
         upstream.peer.get = Some(get);
         upstream.peer.free = Some(free);
-        upstream.peer.tries = 1;
+        upstream.peer.tries = TRIES;
+        context.replay.begin(upstream);
         NGX_OK as ngx_int_t
     })
 }
 
-/// Called when nginx needs the address.
+/// Called when nginx needs a connection.
 unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> ngx_int_t {
     guard::status(|| {
         // SAFETY: nginx passes a valid connection, and what init() set as data.
         let (pc, context) = unsafe { (&mut *pc, &*data.cast::<Context>()) };
-        let Some(peer) = context.peer() else {
-            return NGX_ERROR as ngx_int_t;
+        // SAFETY: the request of a context that is there is alive.
+        let r = unsafe { &mut *context.request() };
+        let step = match context.state.get() {
+            State::Granted => Ok(Step::Proceed),
+            State::Failed(code) => Err(code),
+            State::Open | State::Waiting => handler::again(r, context),
         };
-        // The context keeps the peer, and so the address and the name, as long as the request.
-        let seat = &peer.slot;
-        pc.sockaddr = seat.address.as_ptr().cast_mut().cast();
-        pc.socklen = seat.address.len();
-        pc.name = std::ptr::from_ref(&seat.name).cast_mut();
-        pc.set_cached(0);
-        pc.connection = std::ptr::null_mut();
-        NGX_OK as ngx_int_t
+        let ending = match step {
+            Ok(Step::Proceed) => return connect(r, pc, context),
+            Ok(Step::Wait) => None,
+            Err(code) => Some(code),
+        };
+        if context.replay.stand_in.open(pc, context, ending) {
+            NGX_AGAIN as ngx_int_t
+        } else {
+            NGX_ERROR as ngx_int_t
+        }
     })
+}
+
+/// Names the instance's address; a kept-alive connection to it is as good as a new one, if the
+/// request can be sent again should that turn out to be closed.
+fn connect(r: &ngx_http_request_t, pc: &mut ngx_peer_connection_t, context: &Context) -> ngx_int_t {
+    let Some(peer) = context.peer() else {
+        return NGX_ERROR as ngx_int_t;
+    };
+    context.replay.connects();
+    // The context keeps the peer, and so the address and the name, as long as the request.
+    let seat = &peer.slot;
+    pc.sockaddr = seat.address().as_ptr().cast_mut().cast();
+    pc.socklen = seat.address().len();
+    pc.name = std::ptr::from_ref(seat.name()).cast_mut();
+    pc.set_cached(0);
+    pc.connection = std::ptr::null_mut();
+    // What goes wrong with a connection is told by us, once for an instance.
+    pc.set_log_error(ngx_connection_log_error_e_NGX_ERROR_INFO);
+    if r.request_body_no_buffering() == 0 && !context.replay.wants_new_connection() {
+        return NGX_OK as ngx_int_t;
+    }
+    // With any other status than this, `keepalive` does not look for a connection of its own.
+    let mut own = *pc;
+    own.get = Some(ngx_event_get_peer);
+    // SAFETY: a valid peer with an address; nginx opens the connection and looks after it.
+    let status = unsafe { ngx_event_connect_peer(&mut own) };
+    pc.connection = own.connection;
+    if status == NGX_OK as ngx_int_t {
+        NGX_DONE as ngx_int_t
+    } else {
+        status
+    }
 }
 
 /// Called when nginx is done with the connection.
 unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, state: ngx_uint_t) {
     guard::nothing(|| {
         // SAFETY: as of get().
-        let (pc, context) = unsafe { (&mut *pc, &*data.cast::<Context>()) };
-        pc.tries = pc.tries.saturating_sub(1);
-        if state & NGX_PEER_FAILED as ngx_uint_t == 0 {
-            return;
+        let context = unsafe { &*data.cast::<Context>() };
+        if state & NGX_PEER_FAILED as ngx_uint_t != 0 {
+            replay::failed(context);
         }
-        let (Some(peer), Some(worker)) = (context.peer(), worker::get()) else {
-            return;
-        };
-        if now().saturating_sub(peer.slot.suspected.replace(now())) >= SUSPICION {
-            worker.runtime.send(Command::Suspect {
-                instance: peer.instance.id,
-            });
-        }
+        // nginx would count another try for a kept-alive connection.
+        // SAFETY: as of get().
+        unsafe { (*pc).set_cached(0) };
     });
 }

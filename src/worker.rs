@@ -5,6 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ptr;
+use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use ngx::ffi::{
@@ -17,11 +18,11 @@ use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::function::FunctionName;
 use corefn_core::instance::{Instance, InstanceId};
 use corefn_core::names::directive;
-use corefn_core::table::Table;
+use corefn_core::table::{Peer, Table};
 use corefn_engine::runtime::{Level, Runtime, Update};
 
 use crate::bridge::Bridge;
-use crate::peer::Seat;
+use crate::seat::Seat;
 use crate::waiting::Waiting;
 use crate::zone::{self, Lane, Slot};
 use crate::{CorefnModule, log, raw, signals};
@@ -34,6 +35,8 @@ pub struct Worker {
     bridge: Bridge,
     /// What is deployed and what runs.
     pub table: RefCell<Table<Seat>>,
+    /// All instances that requests may be at, those that are no longer in the table included.
+    pub seats: RefCell<HashMap<InstanceId, Weak<Peer<Seat>>>>,
     /// The requests that wait.
     pub waiting: Waiting,
     /// Whether the table was filled, and if not, why it can't be.
@@ -88,6 +91,7 @@ fn make(cycle: &ngx_cycle_t, main: &crate::conf::MainConf) -> Result<Worker, Str
         runtime,
         bridge,
         table: RefCell::default(),
+        seats: RefCell::default(),
         waiting: Waiting::default(),
         filled: Cell::new(false),
         unavailable: RefCell::default(),
@@ -167,6 +171,16 @@ impl Worker {
                 let table = self.table.borrow();
                 table.backed_off(&function, revision.as_ref(), failure.code, until);
             }
+            Update::Ended(id) => {
+                if let Some(peer) = self.seat(id) {
+                    peer.slot.ended();
+                }
+            }
+            Update::Trusted(id) => {
+                if let Some(peer) = self.seat(id) {
+                    peer.slot.trust();
+                }
+            }
             Update::Outcome { function, result } => {
                 self.waiting
                     .outcome(&function, result.map(|(_, start)| start));
@@ -206,6 +220,10 @@ impl Worker {
         Ok(slot)
     }
 
+    fn seat(&self, id: InstanceId) -> Option<Rc<Peer<Seat>>> {
+        self.seats.borrow().get(&id)?.upgrade()
+    }
+
     fn ready(&self, instance: Instance, until: u64) {
         let mut table = self.table.borrow_mut();
         let seat = |instance: &Instance| {
@@ -213,7 +231,14 @@ impl Worker {
             Some(Seat::new(slot, instance.address))
         };
         match table.ready(instance, seat) {
-            Some(peer) => peer.slot.slot.extend(until),
+            Some(peer) => {
+                peer.slot.slot.extend(until);
+                let mut seats = self.seats.borrow_mut();
+                if !seats.contains_key(&peer.instance.id) {
+                    seats.retain(|_, peer| peer.strong_count() > 0);
+                    seats.insert(peer.instance.id, Rc::downgrade(peer));
+                }
+            }
             None => log::cycle(
                 NGX_LOG_ERR,
                 &format!(

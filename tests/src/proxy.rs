@@ -23,6 +23,7 @@ pub struct Proxy {
 struct Seen {
     shut: AtomicBool,
     held: Mutex<Option<String>>,
+    muted: AtomicBool,
     calls: Mutex<Vec<String>>,
 }
 
@@ -79,6 +80,11 @@ impl Proxy {
         *self.seen.held() = None;
     }
 
+    /// Events are not passed on any more; all else is.
+    pub fn mute_events(&self) {
+        self.seen.muted.store(true, Ordering::SeqCst);
+    }
+
     /// Opens it again.
     pub fn reopen(&self) {
         self.seen.shut.store(false, Ordering::SeqCst);
@@ -121,12 +127,14 @@ async fn pass(client: UnixStream, seen: Arc<Seen>) {
     };
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_docker, mut to_docker) = docker.into_split();
+    let follows_events = AtomicBool::new(false);
     let upwards = async {
         let mut buffer = vec![0; 64 << 10];
         while let Ok(count @ 1..) = from_client.read(&mut buffer).await {
             // A request begins a write of the client's: it sends one at a time.
             if let Some(call) = request_line(&buffer[..count]) {
                 let held = seen.holds(&call);
+                follows_events.store(call.contains("/events"), Ordering::SeqCst);
                 seen.calls().push(call);
                 if held {
                     std::future::pending::<()>().await;
@@ -142,6 +150,9 @@ async fn pass(client: UnixStream, seen: Arc<Seen>) {
     let downwards = async {
         let mut buffer = vec![0; 64 << 10];
         while let Ok(count @ 1..) = from_docker.read(&mut buffer).await {
+            if seen.muted.load(Ordering::SeqCst) && follows_events.load(Ordering::SeqCst) {
+                continue;
+            }
             if seen.is_shut() || to_client.write_all(&buffer[..count]).await.is_err() {
                 return;
             }

@@ -33,13 +33,21 @@ pub enum ErrorCode {
     RedisUnavailable,
     /// The image of the revision is not there.
     ImageMissing,
+    /// The function closed the connection before it answered.
+    FunctionDied,
+    /// No instance could be connected to.
+    FunctionUnreachable,
+    /// The function did not begin to answer in time.
+    FunctionTimeout,
+    /// What the function answered is no HTTP, or its header is too large.
+    BadAnswer,
     /// The router itself failed.
     Internal,
 }
 
 impl ErrorCode {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::BadPath,
         Self::UnknownFunction,
         Self::UnknownExport,
@@ -51,6 +59,10 @@ impl ErrorCode {
         Self::DockerUnavailable,
         Self::RedisUnavailable,
         Self::ImageMissing,
+        Self::FunctionDied,
+        Self::FunctionUnreachable,
+        Self::FunctionTimeout,
+        Self::BadAnswer,
         Self::Internal,
     ];
 
@@ -120,6 +132,26 @@ impl ErrorCode {
                 "The router can not look the function up now",
             ),
             Self::ImageMissing => ("image-missing", 502, "The image of the function is missing"),
+            Self::FunctionDied => (
+                "function-died",
+                502,
+                "The function ended the connection without an answer",
+            ),
+            Self::FunctionUnreachable => (
+                "function-unreachable",
+                502,
+                "The function can not be connected to",
+            ),
+            Self::FunctionTimeout => (
+                "function-timeout",
+                504,
+                "The function did not begin to answer in time",
+            ),
+            Self::BadAnswer => (
+                "bad-answer",
+                502,
+                "The function's answer can not be understood",
+            ),
             Self::Internal => ("internal", 500, "The router failed"),
         }
     }

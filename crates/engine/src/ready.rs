@@ -39,6 +39,11 @@ pub async fn ready(address: SocketAddr, health: Option<&str>) {
     }
 }
 
+/// Whether the instance at `address` accepts a connection now.
+pub async fn accepts(address: SocketAddr) -> bool {
+    connect(address).await.is_some()
+}
+
 async fn connect(address: SocketAddr) -> Option<TcpStream> {
     timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
         .await

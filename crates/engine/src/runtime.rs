@@ -10,6 +10,7 @@ mod news;
 mod outage;
 mod renew;
 mod shared;
+mod suspects;
 
 use std::io;
 use std::sync::Arc;
@@ -53,7 +54,9 @@ pub enum Command {
         /// How long it may take.
         timeout: Duration,
     },
-    /// An instance could not be connected to: is it still there?
+    /// An instance has failed a request: is it still there? An acquisition that is asked for later
+    /// is not answered with it before that is known. It is answered with [`Update::Gone`] or
+    /// [`Update::Trusted`], but not before Docker or the instance can be reached.
     Suspect {
         /// Which one.
         instance: InstanceId,
@@ -85,6 +88,11 @@ pub enum Update {
     },
     /// An instance may not get work any more.
     Gone(InstanceId),
+    /// An instance is no more, or does nothing more: what it has not answered it never will.
+    /// [`Update::Gone`] follows.
+    Ended(InstanceId),
+    /// An instance that was suspected runs and accepts connections.
+    Trusted(InstanceId),
     /// The answer to [`Command::Acquire`]. A granted instance was told of by [`Update::Ready`]
     /// before.
     Outcome {

@@ -105,7 +105,7 @@ impl World {
             .deployed
             .insert(function.to_owned(), deployment.clone());
         drop(state);
-        self.store.deploy(&deployment).await.unwrap();
+        self.store.deploy(&deployment, None).await.unwrap();
     }
 
     /// What is deployed.

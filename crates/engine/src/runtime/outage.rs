@@ -145,7 +145,11 @@ impl Shared {
         for instance in candidates {
             let look = self.docker.condition(&instance.container);
             match self.docker.within(DOCKER_PATIENCE, look).await {
-                Ok(Condition::Runs) | Err(_) => return Some(instance),
+                Ok(Condition::Runs) | Err(_) => {
+                    if self.cleared(&instance).await.unwrap_or(false) {
+                        return Some(instance);
+                    }
+                }
                 Ok(Condition::Paused) => self.withheld(instance.id),
                 Ok(Condition::Ended) => self.gone(instance.id),
             }

@@ -14,10 +14,11 @@ use corefn_core::lease::relied_until;
 
 use super::failures::{Failures, some_millis};
 use super::news::News;
+use super::suspects::Suspects;
 use super::{Gauges, Level, Outbox, Update};
 use crate::acquire::{Launcher, Ledger, Refusal, Start, acquire};
 use crate::clock;
-use crate::docker::{Condition, Docker};
+use crate::docker::Docker;
 use crate::start::{random_id, start};
 use crate::store::{Claim, Store};
 
@@ -29,6 +30,7 @@ pub(super) struct Shared {
     news: News,
     starts: u32,
     pub failures: Failures,
+    pub suspects: Suspects,
     /// Whether Redis is out of reach.
     pub outage: watch::Sender<bool>,
     known: Mutex<HashMap<InstanceId, Known>>,
@@ -61,6 +63,7 @@ impl Shared {
             starts,
             failures: Failures::default(),
             outage: watch::Sender::new(false),
+            suspects: Suspects::default(),
             known: Mutex::default(),
         }
     }
@@ -86,6 +89,9 @@ impl Shared {
 
     /// An instance may get work under a lease of `ttl` milliseconds that was asked for at `sent`.
     pub fn ready(&self, instance: &Instance, ttl: u64, sent: u64) {
+        if self.suspects.has_ended(instance.id) {
+            return;
+        }
         self.know(instance.clone(), true);
         self.failures.succeeded(&instance.function);
         self.outbox.send(Update::Ready {
@@ -235,25 +241,10 @@ impl Shared {
         Err(failure)
     }
 
-    /// Looks whether an instance that could not be connected to still runs, and forgets it if not.
-    pub fn suspect(self: &Arc<Self>, id: InstanceId) {
-        let Some(instance) = self.find(id) else {
-            return;
-        };
-        let shared = self.clone();
-        tokio::spawn(async move {
-            match shared.docker.condition(&instance.container).await {
-                Ok(Condition::Ended) => shared.forget(id, &instance.function).await,
-                Ok(Condition::Paused) => shared.withhold(id, &instance.function).await,
-                Ok(Condition::Runs) => {}
-                Err(error) => shared.log(Level::Warn, error.to_string()),
-            }
-        });
-    }
-
-    /// An instance may not get work any more, and may hold some: here at once, everywhere else by
-    /// way of Redis.
+    /// An instance is paused: it may not get work any more, and may hold some. Here at once,
+    /// everywhere else by way of Redis.
     pub async fn withhold(&self, id: InstanceId, function: &FunctionName) {
+        self.outbox.send(Update::Ended(id));
         self.withheld(id);
         // Without Redis the cleaner finds out for itself, later.
         let _ = self.asked(self.store.withhold(id, function)).await;
@@ -261,6 +252,8 @@ impl Shared {
 
     /// An instance is no more: here at once, everywhere else by way of Redis.
     pub async fn forget(&self, id: InstanceId, function: &FunctionName) {
+        self.suspects.end(id);
+        self.outbox.send(Update::Ended(id));
         self.gone(id);
         // Without Redis the cleaner finds out for itself, later.
         let _ = self.asked(self.store.forget(id, function)).await;
@@ -273,7 +266,13 @@ impl Ledger for Shared {
         deployment: &Deployment,
         idle: Duration,
     ) -> Result<Option<Instance>, Failure> {
-        self.asked(self.store.lease_any(deployment, idle)).await
+        loop {
+            let leased = self.asked(self.store.lease_any(deployment, idle)).await?;
+            match &leased {
+                Some(instance) if !self.cleared(instance).await? => {}
+                _ => return Ok(leased),
+            }
+        }
     }
 
     async fn claim(&self, deployment: &Deployment, token: &str) -> Result<Claim, Failure> {

@@ -1,0 +1,265 @@
+//! What becomes of a request whose connection to the instance failed: it is sent again, once, if the
+//! function can't have seen it or if seeing it twice does no harm.
+//!
+//! nginx does the sending: `peer.tries` says how often more it may, and our `get` names another
+//! instance or has it wait for one ([`crate::standin`]).
+
+use std::cell::{Cell, RefCell};
+use std::ffi::c_void;
+use std::ptr::{self, NonNull};
+use std::rc::Rc;
+
+use ngx::ffi::{
+    NGX_HTTP_DELETE, NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_OPTIONS, NGX_HTTP_PROPFIND,
+    NGX_HTTP_PUT, NGX_HTTP_TRACE, NGX_LOG_ERR, ngx_connection_t, ngx_http_request_t,
+    ngx_http_upstream_t, ngx_int_t, ngx_uint_t,
+};
+
+use corefn_core::error::ErrorCode;
+use corefn_core::table::Peer;
+use corefn_engine::runtime::Command;
+
+use crate::context::{Context, State};
+use crate::seat::Seat;
+use crate::standin::StandIn;
+use crate::{guard, log, worker};
+
+/// The first attempt and one more.
+pub const TRIES: ngx_uint_t = 2;
+
+/// Methods whose requests may be seen twice (RFC 9110, 9.2.2).
+const IDEMPOTENT: u32 = NGX_HTTP_GET
+    | NGX_HTTP_HEAD
+    | NGX_HTTP_PUT
+    | NGX_HTTP_DELETE
+    | NGX_HTTP_OPTIONS
+    | NGX_HTTP_TRACE
+    | NGX_HTTP_PROPFIND;
+
+type Finalize = unsafe extern "C" fn(*mut ngx_http_request_t, ngx_int_t);
+
+/// What a request's context keeps for it.
+#[derive(Default)]
+pub struct Replay {
+    /// What nginx waits on while there is no instance.
+    pub stand_in: StandIn,
+    /// nginx's part of it, from its beginning to its end.
+    upstream: Cell<Option<NonNull<ngx_http_upstream_t>>>,
+    finalize: Cell<Option<Finalize>>,
+    /// Why the last attempt failed.
+    lost: Cell<Option<ErrorCode>>,
+    /// A kept-alive connection was closed: the next is a new one.
+    new_connection: Cell<bool>,
+    /// Where an attempt failed, and how often that had been trusted again before.
+    avoided: RefCell<Option<(Rc<Peer<Seat>>, u32)>>,
+}
+
+impl Replay {
+    /// nginx begins to proxy the request.
+    pub fn begin(&self, upstream: &mut ngx_http_upstream_t) {
+        self.reset();
+        self.finalize.set(upstream.finalize_request);
+        upstream.finalize_request = Some(finalize);
+        self.upstream.set(Some(NonNull::from(upstream)));
+    }
+
+    /// Whether nginx proxies the request.
+    pub fn is_under_way(&self) -> bool {
+        self.upstream.get().is_some()
+    }
+
+    /// Back to the beginning.
+    pub fn reset(&self) {
+        self.stand_in.leave();
+        self.upstream.set(None);
+        self.lost.set(None);
+        self.new_connection.set(false);
+        self.avoided.take();
+    }
+
+    /// The request goes to its instance.
+    pub fn connects(&self) {
+        self.lost.set(None);
+    }
+
+    /// Whether a kept-alive connection won't do.
+    pub fn wants_new_connection(&self) -> bool {
+        self.new_connection.get()
+    }
+
+    /// Whether the request should not go there.
+    pub fn avoids(&self, seat: &Seat) -> bool {
+        let avoided = self.avoided.borrow();
+        avoided
+            .as_ref()
+            .is_some_and(|(peer, trusts)| ptr::eq(&peer.slot, seat) && *trusts == seat.trusts())
+    }
+
+    /// The connection to the instance, while nothing of an answer has come and the request may go
+    /// elsewhere.
+    pub fn movable(&self, r: &ngx_http_request_t) -> Option<NonNull<ngx_connection_t>> {
+        // SAFETY: the upstream is forgotten when nginx is done with it.
+        let upstream = unsafe { self.upstream.get()?.as_ref() };
+        let unanswered = upstream.header_sent() == 0 && upstream.headers_in.status_n == 0;
+        let may_move = upstream.request_sent() == 0 || may_be_seen_twice(r);
+        NonNull::new(upstream.peer.connection).filter(|_| unanswered && may_move)
+    }
+
+    /// Has nginx give the proxying up, without an answer. It gives back one count of the request.
+    ///
+    /// # Safety
+    /// The request is valid and has a count to give.
+    pub unsafe fn give_up(&self, r: *mut ngx_http_request_t) {
+        if let Some(upstream) = self.upstream.get() {
+            // SAFETY: nginx's own cleanup, which it has set since it is not done.
+            unsafe {
+                if let Some(cleanup) = upstream.as_ref().cleanup.as_ref().copied().flatten() {
+                    cleanup(r.cast::<c_void>());
+                }
+            }
+        }
+    }
+}
+
+/// Whether the request may be sent again though the function may have seen it. A body that was
+/// passed on as it came is not there any more.
+fn may_be_seen_twice(r: &ngx_http_request_t) -> bool {
+    r.method & IDEMPOTENT as ngx_uint_t != 0 && r.request_body_no_buffering() == 0
+}
+
+/// An attempt has failed: decides whether there is another, and where.
+pub fn failed(context: &Context) {
+    let replay = &context.replay;
+    let (Some(mut upstream), Some(peer)) = (replay.upstream.get(), context.peer()) else {
+        return;
+    };
+    // SAFETY: the upstream is forgotten when nginx is done with it. The request of a context that
+    // is there is alive.
+    let (upstream, r) = unsafe { (upstream.as_mut(), &*context.request()) };
+    let sent = upstream.request_sent() != 0;
+    // SAFETY: nginx closes the connection after this.
+    let connection = unsafe { upstream.peer.connection.as_ref() }.map(Connection::of);
+    let timed_out = connection.as_ref().is_some_and(|c| c.timed_out);
+    let broken = connection.as_ref().is_some_and(|c| c.ended || c.broken);
+    let code = match (sent, timed_out, broken) {
+        (false, _, _) => ErrorCode::FunctionUnreachable,
+        (true, true, _) => ErrorCode::FunctionTimeout,
+        (true, false, true) => ErrorCode::FunctionDied,
+        (true, false, false) => ErrorCode::BadAnswer,
+    };
+    replay.lost.set(Some(code));
+    let unseen = || connection.as_ref().is_some_and(Connection::is_unseen);
+    let again = match code {
+        ErrorCode::FunctionUnreachable => true,
+        ErrorCode::FunctionDied => may_be_seen_twice(r) || unseen(),
+        // nginx tries again only if the operator says so, for what the function has answered.
+        ErrorCode::BadAnswer => {
+            upstream.peer.tries = upstream.peer.tries.saturating_sub(1);
+            return tell(&peer, code);
+        }
+        _ => false,
+    };
+    if code != ErrorCode::FunctionTimeout {
+        suspect(&peer, !sent);
+    }
+    if !again {
+        upstream.peer.tries = 0;
+    } else if upstream.peer.cached() != 0 {
+        // It was closed before, as such connections are: that is no attempt.
+        return replay.new_connection.set(true);
+    } else {
+        upstream.peer.tries = upstream.peer.tries.saturating_sub(1);
+        context.attempts.set(0);
+        context.state.set(State::Open);
+        let trusts = peer.slot.trusts();
+        replay.avoided.replace(Some((peer.clone(), trusts)));
+    }
+    tell(&peer, code);
+}
+
+/// Has the instance looked at; with `doubt`, nobody goes there before that is done.
+fn suspect(peer: &Peer<Seat>, doubt: bool) {
+    if doubt && !peer.slot.doubt() {
+        return;
+    }
+    if let Some(worker) = worker::get() {
+        worker.runtime.send(Command::Suspect {
+            instance: peer.instance.id,
+        });
+    }
+}
+
+/// Tells of an instance's trouble, once.
+fn tell(peer: &Peer<Seat>, code: ErrorCode) {
+    if !peer.slot.may_tell() {
+        return;
+    }
+    let instance = &peer.instance;
+    let what = match code {
+        ErrorCode::FunctionUnreachable => "can't be connected to",
+        ErrorCode::FunctionTimeout => "did not begin to answer a request in time",
+        ErrorCode::BadAnswer => "answered a request with what is no HTTP, or too large a header",
+        _ => "closed a connection without answering the request",
+    };
+    let text = format!(
+        "{code}: instance {} of {} at {} {what}: see what it wrote with `corefn logs {1}`; what \
+         more happens to it is not told",
+        instance.id, instance.function, instance.address
+    );
+    log::cycle(NGX_LOG_ERR, &text);
+}
+
+/// How a connection to an instance has ended.
+struct Connection {
+    fd: i32,
+    sent: i64,
+    timed_out: bool,
+    ended: bool,
+    broken: bool,
+}
+
+impl Connection {
+    fn of(connection: &ngx_connection_t) -> Self {
+        // SAFETY: a connection has its two events.
+        let (read, write) = unsafe { (&*connection.read, &*connection.write) };
+        Self {
+            fd: connection.fd,
+            sent: connection.sent,
+            timed_out: read.timedout() != 0 || write.timedout() != 0,
+            ended: read.eof() != 0,
+            broken: read.error() != 0 || write.error() != 0,
+        }
+    }
+
+    /// Whether not one byte of the request can have reached the function.
+    ///
+    /// What closes a connection in order says how much has reached its system by then. What resets
+    /// it says nothing: the function may have read what was not acknowledged yet.
+    fn is_unseen(&self) -> bool {
+        if self.sent == 0 {
+            return true;
+        }
+        let mut outstanding: libc::c_int = 0;
+        // SAFETY: the descriptor is open, and the request (SIOCOUTQ of tcp(7)) writes an int.
+        let known = unsafe { libc::ioctl(self.fd, libc::TIOCOUTQ, &mut outstanding) } == 0;
+        self.ended && !self.broken && known && i64::from(outstanding) >= self.sent
+    }
+}
+
+/// Called when nginx is done with the proxying.
+unsafe extern "C" fn finalize(r: *mut ngx_http_request_t, status: ngx_int_t) {
+    let mut original = None;
+    guard::nothing(|| {
+        // SAFETY: nginx passes a valid request.
+        if let Some(context) = Context::find(unsafe { &*r }) {
+            original = context.replay.finalize.take();
+            context.stop_waiting();
+            context.replay.stand_in.leave();
+            context.replay.upstream.set(None);
+        }
+    });
+    if let Some(original) = original {
+        // SAFETY: the module that proxies has set it.
+        unsafe { original(r, status) };
+    }
+}

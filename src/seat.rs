@@ -1,0 +1,103 @@
+//! What a worker keeps of an instance.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::ptr::NonNull;
+
+use ngx::ffi::ngx_str_t;
+use slab::Slab;
+
+use crate::context::Context;
+use crate::zone::Slot;
+
+/// What a worker keeps of an instance: the shared slot, the address in nginx's form, and who is
+/// there.
+pub struct Seat {
+    /// Its slot.
+    pub slot: Slot,
+    address: socket2::SockAddr,
+    name: ngx_str_t,
+    /// What the name points to.
+    _text: Box<str>,
+    riders: RefCell<Slab<NonNull<Context>>>,
+    doubted: Cell<bool>,
+    trusts: Cell<u32>,
+    told: Cell<bool>,
+}
+
+impl Seat {
+    /// A seat at an address.
+    pub fn new(slot: Slot, address: SocketAddr) -> Self {
+        let text = address.to_string().into_boxed_str();
+        Self {
+            slot,
+            address: address.into(),
+            name: ngx_str_t {
+                len: text.len(),
+                data: text.as_ptr().cast_mut(),
+            },
+            _text: text,
+            riders: RefCell::default(),
+            doubted: Cell::new(false),
+            trusts: Cell::new(0),
+            told: Cell::new(false),
+        }
+    }
+
+    /// Where the instance listens.
+    pub fn address(&self) -> &socket2::SockAddr {
+        &self.address
+    }
+
+    /// The address as text.
+    pub fn name(&self) -> &ngx_str_t {
+        &self.name
+    }
+
+    /// Whether the instance may be relied on at `now`.
+    pub fn is_usable(&self, now: u64) -> bool {
+        self.slot.until() > now && !self.doubted.get()
+    }
+
+    /// No request goes there until it is trusted again; returns whether that is new.
+    pub fn doubt(&self) -> bool {
+        !self.doubted.replace(true)
+    }
+
+    /// The instance was looked at and serves.
+    pub fn trust(&self) {
+        self.doubted.set(false);
+        self.trusts.set(self.trusts.get() + 1);
+    }
+
+    /// How often it was trusted again.
+    pub fn trusts(&self) -> u32 {
+        self.trusts.get()
+    }
+
+    /// Whether its trouble has not been told of yet; it has now.
+    pub fn may_tell(&self) -> bool {
+        !self.told.replace(true)
+    }
+
+    /// A request goes there; the key is for [`Seat::leave`].
+    pub fn enter(&self, context: NonNull<Context>) -> usize {
+        self.slot.begin();
+        self.riders.borrow_mut().insert(context)
+    }
+
+    /// A request has ended, at `now`.
+    pub fn leave(&self, key: usize, now: u64) {
+        self.riders.borrow_mut().remove(key);
+        self.slot.end(now);
+    }
+
+    /// The instance is no more: whoever can go elsewhere does.
+    pub fn ended(&self) {
+        for (_, context) in &*self.riders.borrow() {
+            // SAFETY: a context leaves when it is dropped, at the latest. Nothing enters or leaves
+            // within the call.
+            unsafe { context.as_ref() }.instance_ended();
+        }
+    }
+}
