@@ -20,7 +20,7 @@ use ngx::http::{HttpModuleMainConf, NgxHttpCoreModule};
 use corefn_core::names::directive;
 
 use crate::raw::constant;
-use crate::{CorefnModule, handler, log};
+use crate::{CorefnModule, handler, log, page};
 
 pub use http::MainConf;
 pub use location::LocationConf;
@@ -126,5 +126,6 @@ pub fn finish(cf: &mut ngx_conf_t) -> ngx_int_t {
     }
     // SAFETY: the place is a new element of the array.
     unsafe { place.write(Some(handler::precontent)) };
+    page::install();
     NGX_OK as ngx_int_t
 }

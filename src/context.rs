@@ -19,11 +19,13 @@ use ngx::ffi::{
 };
 use ngx::http::HttpModule;
 
+use corefn_core::config::Limits;
 use corefn_core::error::ErrorCode;
 use corefn_core::function::Deployment;
 use corefn_core::table::{Function, Peer};
 use corefn_engine::acquire::Start;
 
+use crate::page::Page;
 use crate::raw::now;
 use crate::replay::Replay;
 use crate::seat::Seat;
@@ -35,6 +37,9 @@ use crate::{CorefnModule, guard, respond};
 /// How much longer than the runtime thread may take a request waits: the thread knows why it
 /// failed, and has the function's last output to fetch first.
 const TIMER_SLACK: Duration = Duration::from_secs(5);
+
+/// While a body is still being sent, whether it has been is looked at so often at most.
+const LEAST_LOOK: Duration = Duration::from_millis(50);
 
 /// Where a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +69,10 @@ pub struct Context {
     pub attempts: Cell<u32>,
     /// What becomes of it when an attempt to send it fails.
     pub replay: Replay,
+    /// What of its response is ours.
+    pub page: RefCell<Page>,
+    /// How much of its body has come, where that is limited.
+    pub received: Cell<u64>,
     waited: Cell<u64>,
     /// How many milliseconds it may wait in all.
     patience: Cell<u64>,
@@ -121,7 +130,8 @@ impl Context {
         Self::current(r).or_else(|| Self::wiped(r))
     }
 
-    fn current(r: &ngx_http_request_t) -> Option<&'static Self> {
+    /// The request's context, unless there is none or an internal redirect has wiped it.
+    pub fn current(r: &ngx_http_request_t) -> Option<&'static Self> {
         let index = CorefnModule::module().ctx_index;
         // SAFETY: nginx allocated a pointer for each module; ours is null or a context that lives
         // as long as the request.
@@ -156,6 +166,8 @@ impl Context {
             start: Cell::new(Start::Warm),
             attempts: Cell::new(0),
             replay: Replay::default(),
+            page: RefCell::default(),
+            received: Cell::new(0),
             waited: Cell::new(0),
             patience: Cell::new(0),
             grant: RefCell::default(),
@@ -185,6 +197,7 @@ impl Context {
         self.stop_waiting();
         self.place.take();
         self.replay.reset();
+        self.page.take();
         self.function.take();
         self.attempts.set(0);
         self.state.set(State::Open);
@@ -254,6 +267,12 @@ impl Context {
         }
     }
 
+    /// The limits of its function.
+    pub fn limits(&self) -> Option<Limits> {
+        let function = self.function.borrow();
+        Some(function.as_ref()?.deployment.config.limits)
+    }
+
     /// How many milliseconds the request waited for an instance, in all.
     pub fn waited(&self) -> u64 {
         self.waited.get()
@@ -287,15 +306,24 @@ impl Context {
         self.ticket.replace(Some(ticket));
         self.since.set(now());
         self.state.set(State::Waiting);
-        let mut timer = self.timer.borrow_mut();
-        timer.data = ptr::from_ref(self).cast_mut().cast();
-        timer.handler = Some(too_late);
-        // SAFETY: the request is alive, and its connection outlives it.
-        timer.log = unsafe { (*(*self.request()).connection).log };
         let patience = timeout.as_millis() as u64;
         self.patience.set(patience);
-        let left = patience.saturating_sub(self.waited.get());
-        let time = left as ngx_msec_t + TIMER_SLACK.as_millis() as ngx_msec_t;
+        let left = Duration::from_millis(patience.saturating_sub(self.waited.get()));
+        self.set_timer(left + TIMER_SLACK, too_late);
+    }
+
+    /// The function has so long to begin its answer, from when it has the whole request.
+    pub fn limit_answer(&self, limit: Duration) {
+        self.set_timer(limit, overdue);
+    }
+
+    fn set_timer(&self, time: Duration, handler: unsafe extern "C" fn(*mut ngx_event_t)) {
+        let mut timer = self.timer.borrow_mut();
+        timer.data = ptr::from_ref(self).cast_mut().cast();
+        timer.handler = Some(handler);
+        // SAFETY: the request is alive, and its connection outlives it.
+        timer.log = unsafe { (*(*self.request()).connection).log };
+        let time = time.as_millis() as ngx_msec_t;
         // SAFETY: the timer stays where it is until it is deleted, at the latest by our Drop.
         unsafe { ngx_add_timer(&mut *timer, time) };
     }
@@ -392,6 +420,19 @@ fn is_ours(cleanup: &ngx_pool_cleanup_t) -> bool {
 unsafe extern "C" fn drop_context(data: *mut c_void) {
     // SAFETY: nginx calls it once, with the data that create() set.
     guard::nothing(|| unsafe { ptr::drop_in_place(data.cast::<Context>()) });
+}
+
+unsafe extern "C" fn overdue(event: *mut ngx_event_t) {
+    guard::nothing(|| {
+        // SAFETY: as of too_late().
+        let context = unsafe { &*(*event).data.cast::<Context>() };
+        let limit = context.limits().and_then(|limits| limits.timeout());
+        if let Some(limit) = limit
+            && !context.replay.time_out()
+        {
+            context.set_timer((limit / 4).max(LEAST_LOOK), overdue);
+        }
+    });
 }
 
 unsafe extern "C" fn too_late(event: *mut ngx_event_t) {

@@ -83,6 +83,7 @@ fn decide(
     context.function.replace(Some(function.clone()));
     context.prefix.set(prefix);
     check_path(r, &function, prefix)?;
+    check_body(r, &function)?;
     context.enter(worker, &function.deployment)?;
     find_instance(r, worker, context, &function, conf)
 }
@@ -162,6 +163,15 @@ fn check_path(
         Ok(())
     } else {
         Err(ErrorCode::UnknownExport)
+    }
+}
+
+/// Whether the body is no larger than the function takes, as far as its length is known.
+fn check_body(r: &ngx_http_request_t, function: &Function<Seat>) -> Result<(), ErrorCode> {
+    let length = u64::try_from(r.headers_in.content_length_n).unwrap_or(0);
+    match function.deployment.config.limits.body {
+        Some(limit) if length > limit => Err(ErrorCode::TooLarge),
+        _ => Ok(()),
     }
 }
 

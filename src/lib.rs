@@ -13,6 +13,7 @@ mod context;
 mod guard;
 mod handler;
 mod log;
+mod page;
 mod peer;
 mod raw;
 mod replay;

@@ -74,6 +74,9 @@ fn connect(r: &ngx_http_request_t, pc: &mut ngx_peer_connection_t, context: &Con
         return NGX_ERROR as ngx_int_t;
     };
     context.replay.connects();
+    if let Some(limit) = context.limits().and_then(|limits| limits.timeout()) {
+        context.limit_answer(limit);
+    }
     // The context keeps the peer, and so the address and the name, as long as the request.
     let seat = &peer.slot;
     pc.sockaddr = seat.address().as_ptr().cast_mut().cast();

@@ -10,9 +10,10 @@ use std::ptr::{self, NonNull};
 use std::rc::Rc;
 
 use ngx::ffi::{
-    NGX_HTTP_DELETE, NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_OPTIONS, NGX_HTTP_PROPFIND,
-    NGX_HTTP_PUT, NGX_HTTP_TRACE, NGX_LOG_ERR, ngx_connection_t, ngx_http_request_t,
-    ngx_http_upstream_t, ngx_int_t, ngx_uint_t,
+    NGX_HTTP_BAD_GATEWAY, NGX_HTTP_DELETE, NGX_HTTP_GATEWAY_TIME_OUT, NGX_HTTP_GET, NGX_HTTP_HEAD,
+    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_OPTIONS, NGX_HTTP_PROPFIND, NGX_HTTP_PUT,
+    NGX_HTTP_TRACE, NGX_LOG_ERR, ngx_connection_t, ngx_http_request_t, ngx_http_upstream_t,
+    ngx_int_t, ngx_uint_t,
 };
 
 use corefn_core::error::ErrorCode;
@@ -22,7 +23,7 @@ use corefn_engine::runtime::Command;
 use crate::context::{Context, State};
 use crate::seat::Seat;
 use crate::standin::StandIn;
-use crate::{guard, log, worker};
+use crate::{guard, log, respond, worker};
 
 /// The first attempt and one more.
 pub const TRIES: ngx_uint_t = 2;
@@ -103,6 +104,48 @@ impl Replay {
         let unanswered = upstream.header_sent() == 0 && upstream.headers_in.status_n == 0;
         let may_move = upstream.request_sent() == 0 || may_be_seen_twice(r);
         NonNull::new(upstream.peer.connection).filter(|_| unanswered && may_move)
+    }
+
+    /// Ends the wait for an answer if the function has the whole request and has not begun to
+    /// answer; false if it hasn't got it yet. The request may be gone when this returns.
+    pub fn time_out(&self) -> bool {
+        let Some(upstream) = self.upstream.get() else {
+            return true;
+        };
+        // SAFETY: the upstream is forgotten when nginx is done with it, and the connection is
+        // closed by then; the handler is what nginx has set.
+        unsafe {
+            let upstream = upstream.as_ptr();
+            if (*upstream).header_sent() != 0 || (*upstream).headers_in.status_n != 0 {
+                return true;
+            }
+            if (*upstream).request_body_sent() == 0 {
+                return false;
+            }
+            if let Some(connection) = (*upstream).peer.connection.as_ref()
+                && let Some(handler) = (*connection.read).handler
+            {
+                (*connection.read).set_timedout(1);
+                handler(connection.read);
+            }
+        }
+        true
+    }
+
+    /// The platform's error that `status` stands for, with which nginx ends the proxying.
+    fn error(&self, status: ngx_int_t) -> Option<ErrorCode> {
+        // SAFETY: nginx is not done with it yet.
+        let upstream = unsafe { self.upstream.get()?.as_ref() };
+        if upstream.header_sent() != 0 {
+            return None;
+        }
+        match u32::try_from(status) {
+            Ok(NGX_HTTP_BAD_GATEWAY | NGX_HTTP_GATEWAY_TIME_OUT) => self.lost.get(),
+            Ok(NGX_HTTP_INTERNAL_SERVER_ERROR) if upstream.headers_in.status_n == 0 => {
+                Some(ErrorCode::Internal)
+            }
+            _ => None,
+        }
     }
 
     /// Has nginx give the proxying up, without an answer. It gives back one count of the request.
@@ -251,7 +294,11 @@ unsafe extern "C" fn finalize(r: *mut ngx_http_request_t, status: ngx_int_t) {
     let mut original = None;
     guard::nothing(|| {
         // SAFETY: nginx passes a valid request.
-        if let Some(context) = Context::find(unsafe { &*r }) {
+        let r = unsafe { &mut *r };
+        if let Some(context) = Context::find(r) {
+            if let Some(code) = context.replay.error(status) {
+                respond::announce(r, context, code);
+            }
             original = context.replay.finalize.take();
             context.stop_waiting();
             context.replay.stand_in.leave();

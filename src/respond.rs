@@ -13,6 +13,7 @@ use corefn_core::error::{ErrorCode, html, problem};
 use corefn_core::names::header;
 
 use crate::context::Context;
+use crate::page::Page;
 
 const PROBLEM: &str = "application/problem+json";
 const HTML: &str = "text/html; charset=utf-8";
@@ -29,10 +30,7 @@ pub fn error(r: &mut ngx_http_request_t, context: &Context, code: ErrorCode) -> 
 }
 
 fn answer(r: &mut ngx_http_request_t, context: &Context, code: ErrorCode) -> Option<ngx_int_t> {
-    set_header(r, header::ERROR, code.as_str())?;
-    if let Some(seconds) = context.retry_after(code) {
-        set_header(r, "Retry-After", &seconds.to_string())?;
-    }
+    name_error(r, context, code)?;
     let status = ngx_uint_t::from(code.status());
     if has_error_page(r, status as ngx_int_t) {
         return Some(status as ngx_int_t);
@@ -42,6 +40,29 @@ fn answer(r: &mut ngx_http_request_t, context: &Context, code: ErrorCode) -> Opt
     if discarded != NGX_OK as ngx_int_t {
         return Some(discarded);
     }
+    let body = describe(r, context, code)?;
+    send(r, &body);
+    Some(NGX_DONE as ngx_int_t)
+}
+
+/// Names the error that nginx is about to answer with; its page becomes ours, if it isn't the
+/// operator's.
+pub fn announce(r: &mut ngx_http_request_t, context: &Context, code: ErrorCode) {
+    if name_error(r, context, code).is_some() {
+        context.page.replace(Page::Due(code));
+    }
+}
+
+fn name_error(r: &mut ngx_http_request_t, context: &Context, code: ErrorCode) -> Option<()> {
+    set_header(r, header::ERROR, code.as_str())?;
+    if let Some(seconds) = context.retry_after(code) {
+        set_header(r, "Retry-After", &seconds.to_string())?;
+    }
+    Some(())
+}
+
+/// Makes the header of an error's response, and returns its body.
+pub fn describe(r: &mut ngx_http_request_t, context: &Context, code: ErrorCode) -> Option<String> {
     let function = context.function.borrow();
     let function = function.as_ref().map(|f| f.deployment.function.as_str());
     let (kind, body) = if wants_html(r) {
@@ -49,13 +70,14 @@ fn answer(r: &mut ngx_http_request_t, context: &Context, code: ErrorCode) -> Opt
     } else {
         (PROBLEM, problem(code, function))
     };
-    r.headers_out.status = status;
+    r.headers_out.status = ngx_uint_t::from(code.status());
+    r.headers_out.status_line.len = 0;
     r.headers_out.content_type = text(r, kind)?;
     r.headers_out.content_type_len = kind.len();
+    r.headers_out.content_type_lowcase = std::ptr::null_mut();
     r.headers_out.content_length_n = body.len() as off_t;
     set_header(r, "Cache-Control", "no-store")?;
-    send(r, &body);
-    Some(NGX_DONE as ngx_int_t)
+    Some(body)
 }
 
 /// Sends header and body, and ends the request.
@@ -80,7 +102,8 @@ fn send(r: &mut ngx_http_request_t, body: &str) {
     }
 }
 
-fn buffer(r: &mut ngx_http_request_t, body: &str) -> Option<*mut ngx_buf_t> {
+/// A buffer of the request's pool with the whole body.
+pub fn buffer(r: &mut ngx_http_request_t, body: &str) -> Option<*mut ngx_buf_t> {
     // SAFETY: a valid pool; the buffer has room for the body, which is checked for null before.
     unsafe {
         let buffer = ngx_create_temp_buf(r.pool, body.len()).as_mut()?;

@@ -13,7 +13,9 @@
 //! | `/trailers` | chunks with a trailer |
 //! | `/break` | none: the connection is closed |
 //! | `/break/BYTES` | as `/download`, but the connection is closed halfway |
+//! | `/has/NAME` | whether that upload has begun |
 //! | `/header/NAME/VALUE` | a header with that field |
+//! | `/huge-header` | a header of 100,000 bytes |
 //! | `/env` | its environment |
 //! | `/whoami` | its user, capabilities and what it can write to |
 //! | `/reach/IP/PORT` | whether it can connect there within a second |
@@ -163,7 +165,16 @@ fn answer(
             request,
             &uploads().get(name).copied().unwrap_or(0).to_string(),
         ),
+        ["has", name] => json(
+            writer,
+            request,
+            &uploads().contains_key(name).to_string(),
+        ),
         ["header", name, value] => send(writer, request, "200", &[(name, value)], b"a header\n"),
+        ["huge-header"] => {
+            let value = "x".repeat(100_000);
+            send(writer, request, "200", &[("X-Huge", &value)], b"huge\n")
+        }
         ["env"] => {
             let pairs = env::vars().map(|(name, value)| {
                 format!("{}:{}", quote(name.as_bytes()), quote(value.as_bytes()))

@@ -46,6 +46,20 @@ pub struct Limits {
     /// included; without a value as many as may be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<u32>,
+    /// Milliseconds from when the function has a request to when it begins to answer; without a
+    /// value it may take its time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// Bytes of a request's body; without a value only nginx's own limit counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<u64>,
+}
+
+impl Limits {
+    /// How long the function may take to begin its answer.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout_ms.map(Duration::from_millis)
+    }
 }
 
 impl Default for Limits {
@@ -55,6 +69,8 @@ impl Default for Limits {
             nano_cpus: 1_000_000_000,
             pids: 512,
             requests: None,
+            timeout_ms: None,
+            body: None,
         }
     }
 }

@@ -17,6 +17,8 @@ pub enum ErrorCode {
     UnknownFunction,
     /// The function has no such export.
     UnknownExport,
+    /// The request's body is larger than the function takes.
+    TooLarge,
     /// The function exited before it listened, or soon after.
     FunctionExited,
     /// The function runs, but not on its port, or its health path fails.
@@ -47,10 +49,11 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::BadPath,
         Self::UnknownFunction,
         Self::UnknownExport,
+        Self::TooLarge,
         Self::FunctionExited,
         Self::FunctionNotListening,
         Self::StartTimeout,
@@ -102,6 +105,11 @@ impl ErrorCode {
             ),
             Self::UnknownFunction => ("unknown-function", 404, "No function is deployed here"),
             Self::UnknownExport => ("unknown-export", 404, "The function has no such export"),
+            Self::TooLarge => (
+                "too-large",
+                413,
+                "The body is larger than the function takes",
+            ),
             Self::FunctionExited => (
                 "function-exited",
                 502,

@@ -37,7 +37,7 @@ const ROOT_KEYS: &[&str] = &["function"];
 const FUNCTION_KEYS: &[&str] = &[
     "env", "health", "limits", "name", "network", "routes", "scale", "stack",
 ];
-const LIMITS_KEYS: &[&str] = &["cpus", "memory", "pids", "requests"];
+const LIMITS_KEYS: &[&str] = &["body", "cpus", "memory", "pids", "requests", "timeout"];
 const SCALE_KEYS: &[&str] = &["idle"];
 
 impl Manifest {
@@ -186,6 +186,8 @@ impl Manifest {
                     limits.nano_cpus = values::cpus(reader, &entry).unwrap_or(default.nano_cpus)
                 }
                 "requests" => limits.requests = values::requests(reader, &entry),
+                "timeout" => limits.timeout_ms = values::timeout(reader, &entry),
+                "body" => limits.body = values::body(reader, &entry),
                 "pids" => limits.pids = values::pids(reader, &entry).unwrap_or(default.pids),
                 _ => {}
             }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::Network;
 use proptest::prelude::*;
+use std::time::Duration;
 
 /// Reads a manifest that must be wrong, and compares its problems, one `line:column what` each;
 /// `what` need only be contained.
@@ -28,7 +29,7 @@ fn everything() {
         routes = ["api.example.com/v1", "/short/"]
         health = "/healthz?deep=1"
         env = { GREETING = "hi", _x1 = "" }
-        limits = { memory = "128M", cpus = 0.5, pids = 0x20, requests = 9 }
+        limits = { memory = "128M", cpus = 0.5, pids = 0x20, requests = 9, timeout = "5s", body = "1K" }
         scale = { idle = "500s" }
         network = "none"
         "#,
@@ -48,6 +49,8 @@ fn everything() {
     assert_eq!(config.limits.nano_cpus, 500_000_000);
     assert_eq!(config.limits.pids, 32);
     assert_eq!(config.limits.requests, Some(9));
+    assert_eq!(config.limits.timeout(), Some(Duration::from_secs(5)));
+    assert_eq!(config.limits.body, Some(1024));
     assert_eq!(config.idle_ms, Some(500_000));
     assert_eq!(config.network, Network::None);
     assert_eq!(
@@ -237,6 +240,16 @@ fn ranges() {
             "limits.requests",
             ["1", "4294967295"],
             ["0", "4294967296", "-1"],
+        ),
+        (
+            "limits.timeout",
+            ["\"1ms\"", "\"1h\""],
+            ["\"0s\"", "\"61m\"", "\"soon\""],
+        ),
+        (
+            "limits.body",
+            ["\"0\"", "\"10M\""],
+            ["\"-1\"", "\"much\"", "\"1T\""],
         ),
         (
             "scale.idle",

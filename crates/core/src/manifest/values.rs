@@ -19,6 +19,8 @@ const MEMORY: &str = r#"memory = "128M""#;
 const IDLE: &str = r#"idle = "60s""#;
 const ROUTES: &str = r#"routes = ["api.example.com/v1"]"#;
 const ENV: &str = r#"env = { GREETING = "hi" }"#;
+const TIMEOUT: &str = r#"timeout = "60s""#;
+const BODY: &str = r#"body = "10M""#;
 const NETWORK: &str = r#"network = "none""#;
 const NETWORKS: &[&str] = &["none", "outbound"];
 
@@ -34,6 +36,8 @@ const MAX_CPUS: f64 = 8192.0;
 const MAX_PIDS: i64 = 1 << 22;
 /// The longest idle time, a year. It keeps sums of times far from overflow.
 const MAX_IDLE: Duration = Duration::from_secs(365 * 24 * 3600);
+/// The longest time to an answer: nginx waits for an hour at the most, as `proxy.conf` has it.
+const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 
 pub(super) fn routes(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Vec<Route> {
     let (mut routes, mut seen) = (Vec::new(), HashSet::new());
@@ -212,6 +216,28 @@ pub(super) fn idle(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<u64> {
         )),
         Ok(idle) => Ok(idle.as_millis() as u64),
     };
+    reader.check(entry, checked)
+}
+
+pub(super) fn timeout(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<u64> {
+    let text = reader.text(entry, TIMEOUT)?;
+    let checked = match parse_duration(text) {
+        Err(error) => Err(error.to_string()),
+        Ok(time) if time.is_zero() => Err(format!(
+            "{text:?} is too short: leave timeout out for no limit"
+        )),
+        Ok(time) if time > MAX_TIMEOUT => Err(format!(
+            "{text:?} is too long: {}h is the most; leave timeout out for no limit",
+            MAX_TIMEOUT.as_secs() / 3600
+        )),
+        Ok(time) => Ok(time.as_millis() as u64),
+    };
+    reader.check(entry, checked)
+}
+
+pub(super) fn body(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<u64> {
+    let text = reader.text(entry, BODY)?;
+    let checked = parse_size(text).map_err(|error| error.to_string());
     reader.check(entry, checked)
 }
 
