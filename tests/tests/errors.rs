@@ -83,6 +83,32 @@ async fn page_of_the_operator_for_a_death() {
 }
 
 #[tokio::test]
+async fn instance_that_can_not_be_connected_to() {
+    // nginx may not try again, and takes the silence of the address for a timeout.
+    let home = Home::builder("unreachable")
+        .docker_proxy()
+        .server(
+            "location /demo/ { corefn on; proxy_pass http://functions$corefn_uri; \
+             proxy_connect_timeout 300ms; proxy_next_upstream off; }",
+        )
+        .workers(1)
+        .start()
+        .await;
+    home.deploy("demo/hello", probe::config()).await;
+    assert_eq!(home.get("/demo/hello/status/200").await.status, 200);
+    let id = home.instances("demo/hello").await[0].id.clone();
+    home.proxy().shut();
+    let client = home.docker.client().await.unwrap();
+    let killed = client.kill_container(&id, None::<KillContainerOptions>);
+    killed.await.unwrap();
+    let answer = home.get("/demo/hello/x").await;
+    assert_eq!(said(&answer), (502, Some("function-unreachable")));
+    assert_eq!(answer.json()["status"], 502);
+    assert_eq!(home.accesses(2).await[1].status, "502");
+    home.proxy().reopen();
+}
+
+#[tokio::test]
 async fn storm_is_told_of_once() {
     let home = Home::builder("storm").workers(1).start().await;
     home.deploy("demo/hello", probe::config()).await;
