@@ -24,6 +24,12 @@ pub struct Doorbell {
 
 impl Outbox for Doorbell {
     fn send(&self, update: Update) {
+        #[cfg(feature = "fault-injection")]
+        let _measured = crate::fault::enter("send");
+        #[cfg(feature = "fault-injection")]
+        if crate::fault::is_due("lose") {
+            return;
+        }
         // The receiver is gone only while the worker ends.
         let _ = self.updates.send(update);
         if !self.rung.swap(true, Ordering::AcqRel) {
@@ -101,5 +107,6 @@ impl Drop for Bridge {
 }
 
 unsafe extern "C" fn ring(_event: *mut ngx_event_t) {
-    guard::nothing(worker::answer);
+    // A bell that nobody answers never rings again.
+    guard::twice("ring", worker::answer);
 }

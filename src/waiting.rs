@@ -12,6 +12,7 @@ use corefn_core::function::FunctionName;
 use corefn_engine::acquire::Start;
 
 use crate::context::Context;
+use crate::guard;
 use crate::raw::now;
 use crate::worker::{self, Worker};
 use crate::zone::Slot;
@@ -88,6 +89,13 @@ impl Waiting {
         self.resume_all(self.for_table.take(), Err(failure.code));
     }
 
+    /// An update was lost, perhaps the one that they wait for: all fail.
+    pub fn give_up(&self) {
+        let mut numbers = self.for_table.take();
+        numbers.extend(self.for_function.take().into_values().flatten());
+        self.resume_all(numbers, Err(ErrorCode::Internal));
+    }
+
     /// There is an instance of the function, or there won't be: whoever waited for it goes on.
     pub fn outcome(&self, function: &FunctionName, result: Result<Start, Failure>) {
         let numbers = self.for_function.borrow_mut().remove(function);
@@ -109,11 +117,17 @@ impl Waiting {
     /// Resumes requests one by one. Each may end others, which then aren't found any more.
     fn resume_all(&self, numbers: Vec<u64>, result: Result<Start, ErrorCode>) {
         for number in numbers {
-            let context = self.requests.borrow().get(&number).copied();
-            if let Some(context) = context {
-                // SAFETY: a context leaves the map when it is dropped, at the latest.
-                unsafe { context.as_ref() }.resume(result);
+            if !guard::nothing("resume", || self.resume(number, result)) {
+                guard::nothing("resume", || self.resume(number, Err(ErrorCode::Internal)));
             }
+        }
+    }
+
+    fn resume(&self, number: u64, result: Result<Start, ErrorCode>) {
+        let context = self.requests.borrow().get(&number).copied();
+        if let Some(context) = context {
+            // SAFETY: a context leaves the map when it is dropped, at the latest.
+            unsafe { context.as_ref() }.resume(result);
         }
     }
 }

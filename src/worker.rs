@@ -16,13 +16,13 @@ use corefn_core::error::Failure;
 use corefn_core::instance::{Instance, InstanceId};
 use corefn_core::names::directive;
 use corefn_core::table::Table;
-use corefn_engine::runtime::{Level, Runtime, Update};
+use corefn_engine::runtime::{Command, Level, Runtime, Update};
 
 use crate::bridge::Bridge;
 use crate::peer::Seat;
 use crate::waiting::Waiting;
 use crate::zone::{self, Lane};
-use crate::{CorefnModule, log, signals};
+use crate::{CorefnModule, guard, log, signals};
 
 /// One worker's state. Fields are dropped in their order: the thread ends before the bridge it
 /// rings is closed.
@@ -106,7 +106,11 @@ pub fn answer() {
         return;
     };
     for update in worker.bridge.take() {
-        worker.apply(update);
+        // One that fails takes no other with it.
+        if !guard::nothing("update", || worker.apply(update)) {
+            guard::nothing("give_up", || worker.waiting.give_up());
+            worker.runtime.send(Command::StartOver);
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::client::{Client, Request};
 use crate::docker;
 use crate::events::Events;
 use crate::folder::Folder;
-use crate::nginx::{Conf, Nginx};
+use crate::nginx::{Conf, FAULT, Nginx};
 use crate::probe;
 use crate::proxy::Proxy;
 use crate::redis::Redis;
@@ -116,6 +116,19 @@ impl Home {
     /// Its namespace.
     pub fn namespace(&self) -> &str {
         self.folder.name()
+    }
+
+    /// The next call of that entry point of the module panics; with a `!` behind the name, each.
+    /// `src/fault.rs` has the rules.
+    pub fn fault(&self, name: &str) {
+        // It is read at any time, so it must be whole.
+        let path = self.folder.write("fault.new", name);
+        std::fs::rename(path, self.folder.file(FAULT)).expect("the folder can be written to");
+    }
+
+    /// Whether the fault that was asked for is still to happen.
+    pub fn is_fault_due(&self) -> bool {
+        self.folder.file(FAULT).exists()
     }
 
     /// Starts nginx, with what [`Home::conf`] says now.

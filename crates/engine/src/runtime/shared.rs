@@ -12,6 +12,7 @@ use corefn_core::function::{Deployment, FunctionName};
 use corefn_core::instance::{Instance, InstanceId};
 use corefn_core::lease::relied_until;
 
+use super::answer::Answer;
 use super::{Gauges, Level, Outbox, Update};
 use crate::acquire::{Launcher, Ledger, Refusal, Start, acquire};
 use crate::clock;
@@ -115,45 +116,35 @@ impl Shared {
         timeout: Duration,
     ) {
         let shared = self.clone();
-        let function = deployment.function.clone();
-        let work = tokio::spawn(async move {
-            let token = random_id()?.to_string();
-            let mut news = shared.news.subscribe();
-            let sent = clock::now();
-            let got = acquire(
-                &*shared,
-                &*shared,
-                &mut news,
-                &deployment,
-                &token,
-                idle,
-                timeout,
-            )
-            .await;
-            match got {
-                Ok((instance, start)) => {
-                    let ttl = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
-                    let sent = if start == Start::Cold {
-                        clock::now()
-                    } else {
-                        sent
-                    };
-                    shared.ready(&instance, ttl, sent);
-                    Ok((instance.id, start))
-                }
-                Err(refusal) => shared.refused(&deployment, refusal).await,
-            }
-        });
-        let outbox = self.outbox.clone();
+        let answer = Answer::owed(self.outbox.clone(), deployment.function.clone());
         tokio::spawn(async move {
-            let result = work.await.unwrap_or_else(|error| {
-                Err(Failure::new(
-                    ErrorCode::Internal,
-                    format!("the start of {function} failed: {error}"),
-                ))
-            });
-            outbox.send(Update::Outcome { function, result });
+            answer.give(shared.get(deployment, idle, timeout).await);
         });
+    }
+
+    async fn get(
+        &self,
+        deployment: Arc<Deployment>,
+        idle: Duration,
+        timeout: Duration,
+    ) -> Result<(InstanceId, Start), Failure> {
+        let token = random_id()?.to_string();
+        let mut news = self.news.subscribe();
+        let sent = clock::now();
+        let got = acquire(self, self, &mut news, &deployment, &token, idle, timeout).await;
+        match got {
+            Ok((instance, start)) => {
+                let ttl = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
+                let sent = if start == Start::Cold {
+                    clock::now()
+                } else {
+                    sent
+                };
+                self.ready(&instance, ttl, sent);
+                Ok((instance.id, start))
+            }
+            Err(refusal) => self.refused(&deployment, refusal).await,
+        }
     }
 
     /// Logs a failure, once on the host for all who wait: only by whoever met it. That Redis is
