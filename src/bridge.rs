@@ -32,6 +32,12 @@ impl Outbox for Doorbell {
         }
         // The receiver is gone only while the worker ends.
         let _ = self.updates.send(update);
+        self.ring();
+    }
+}
+
+impl Doorbell {
+    fn ring(&self) {
         if !self.rung.swap(true, Ordering::AcqRel) {
             let one = 1u64.to_ne_bytes();
             // SAFETY: the descriptor stays open until the thread is joined. A full counter, the
@@ -87,6 +93,11 @@ impl Bridge {
     /// What the runtime thread sends by.
     pub fn doorbell(&self) -> Arc<Doorbell> {
         self.doorbell.clone()
+    }
+
+    /// Has the event loop come back when it has served others.
+    pub fn ring(&self) {
+        self.doorbell.ring();
     }
 
     /// Silences the bell and returns what is queued. Whatever is queued later rings it again.

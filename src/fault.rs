@@ -33,8 +33,10 @@ pub fn enter(name: &str) -> Measured {
     }
     Measured {
         name: name.to_owned(),
-        begin: Instant::now(),
+        // In this order, and the other way round at the end, so that whatever delays the thread
+        // between the two is taken off.
         delay: delay(),
+        begin: Instant::now(),
     }
 }
 
@@ -58,14 +60,14 @@ pub fn is_due(name: &str) -> bool {
 /// One call of an entry point.
 pub struct Measured {
     name: String,
-    begin: Instant,
     delay: Duration,
+    begin: Instant,
 }
 
 impl Drop for Measured {
     fn drop(&mut self) {
-        let delayed = delay().saturating_sub(self.delay);
-        let held = self.begin.elapsed().saturating_sub(delayed);
+        let elapsed = self.begin.elapsed();
+        let held = elapsed.saturating_sub(delay().saturating_sub(self.delay));
         let mut times = TIMES.lock().unwrap_or_else(PoisonError::into_inner);
         let (calls, longest) = times.entry(std::mem::take(&mut self.name)).or_default();
         *calls += 1;

@@ -4,7 +4,7 @@
 //! simply not found.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ptr::NonNull;
 
 use corefn_core::error::{ErrorCode, Failure};
@@ -24,6 +24,8 @@ pub struct Waiting {
     next: Cell<u64>,
     for_table: RefCell<Vec<u64>>,
     for_function: RefCell<HashMap<FunctionName, Vec<u64>>>,
+    /// Those who wait no more, and are to go on.
+    due: RefCell<VecDeque<(u64, Result<Start, ErrorCode>)>>,
 }
 
 /// A request's place among those who wait; dropping it leaves the place.
@@ -114,13 +116,22 @@ impl Waiting {
         Ticket { number, slot }
     }
 
-    /// Resumes requests one by one. Each may end others, which then aren't found any more.
     fn resume_all(&self, numbers: Vec<u64>, result: Result<Start, ErrorCode>) {
-        for number in numbers {
-            if !guard::nothing("resume", || self.resume(number, result)) {
-                guard::nothing("resume", || self.resume(number, Err(ErrorCode::Internal)));
-            }
+        let due = numbers.into_iter().map(|number| (number, result));
+        self.due.borrow_mut().extend(due);
+    }
+
+    /// Resumes the first of those who are to go on; false if there is none. It may end others,
+    /// which then aren't found any more.
+    pub fn resume_next(&self) -> bool {
+        let next = self.due.borrow_mut().pop_front();
+        let Some((number, result)) = next else {
+            return false;
+        };
+        if !guard::nothing("resume", || self.resume(number, result)) {
+            guard::nothing("resume", || self.resume(number, Err(ErrorCode::Internal)));
         }
+        true
     }
 
     fn resume(&self, number: u64, result: Result<Start, ErrorCode>) {

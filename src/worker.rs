@@ -3,8 +3,10 @@
 //! All of it belongs to the event loop's thread.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
+use std::time::{Duration, Instant};
 
 use ngx::ffi::{
     NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_NOTICE, NGX_LOG_WARN, NGX_PROCESS_SINGLE,
@@ -30,6 +32,8 @@ pub struct Worker {
     /// The thread that does what takes time.
     pub runtime: Runtime,
     bridge: Bridge,
+    /// What the thread has told, and was not yet heard.
+    updates: RefCell<VecDeque<Update>>,
     /// What is deployed and what runs.
     pub table: RefCell<Table<Seat>>,
     /// The requests that wait.
@@ -41,6 +45,9 @@ pub struct Worker {
     /// This worker's part of the shared memory.
     pub lane: Lane,
 }
+
+/// How long updates, and the requests that they let go on, may keep the event loop from others.
+const BUDGET: Duration = Duration::from_millis(1);
 
 static WORKER: AtomicPtr<Worker> = AtomicPtr::new(ptr::null_mut());
 
@@ -80,6 +87,7 @@ fn make(cycle: &ngx_cycle_t, main: &crate::conf::MainConf) -> Result<Worker, Str
     Ok(Worker {
         runtime,
         bridge,
+        updates: RefCell::default(),
         table: RefCell::default(),
         waiting: Waiting::default(),
         filled: Cell::new(false),
@@ -105,7 +113,21 @@ pub fn answer() {
     let Some(worker) = get() else {
         return;
     };
-    for update in worker.bridge.take() {
+    let begin = Instant::now();
+    worker.updates.borrow_mut().extend(worker.bridge.take());
+    loop {
+        if begin.elapsed() >= BUDGET {
+            // Others have their turn, then it goes on.
+            worker.bridge.ring();
+            return;
+        }
+        if worker.waiting.resume_next() {
+            continue;
+        }
+        let next = worker.updates.borrow_mut().pop_front();
+        let Some(update) = next else {
+            return;
+        };
         // One that fails takes no other with it.
         if !guard::nothing("update", || worker.apply(update)) {
             guard::nothing("give_up", || worker.waiting.give_up());
