@@ -15,7 +15,8 @@ use ngx::ffi::{
 use ngx::http::HttpModuleMainConf;
 
 use corefn_core::error::Failure;
-use corefn_core::instance::{Instance, InstanceId};
+use corefn_core::function::Deployment;
+use corefn_core::instance::Instance;
 use corefn_core::names::directive;
 use corefn_core::table::Table;
 use corefn_engine::runtime::{Command, Level, Runtime, Update};
@@ -36,6 +37,10 @@ pub struct Worker {
     updates: RefCell<VecDeque<Update>>,
     /// What is deployed and what runs.
     pub table: RefCell<Table<Seat>>,
+    /// The table that will replace it, as far as it is made.
+    filling: RefCell<Option<Filling>>,
+    /// What was replaced, as far as it isn't taken apart.
+    former: RefCell<Table<Seat>>,
     /// The requests that wait.
     pub waiting: Waiting,
     /// Whether the table was filled, and if not, why it can't be.
@@ -44,6 +49,13 @@ pub struct Worker {
     pub unavailable: RefCell<Option<Failure>>,
     /// This worker's part of the shared memory.
     pub lane: Lane,
+}
+
+/// A snapshot that is being taken over, piece by piece. Meanwhile the table before it serves on.
+struct Filling {
+    table: Table<Seat>,
+    deployments: std::vec::IntoIter<Deployment>,
+    instances: std::vec::IntoIter<(Instance, u64)>,
 }
 
 /// How long updates, and the requests that they let go on, may keep the event loop from others.
@@ -89,6 +101,8 @@ fn make(cycle: &ngx_cycle_t, main: &crate::conf::MainConf) -> Result<Worker, Str
         bridge,
         updates: RefCell::default(),
         table: RefCell::default(),
+        filling: RefCell::default(),
+        former: RefCell::default(),
         waiting: Waiting::default(),
         filled: Cell::new(false),
         unavailable: RefCell::default(),
@@ -103,7 +117,11 @@ pub fn stop() {
         // SAFETY: made by start(), and nobody can get it any more.
         let worker = unsafe { Box::from_raw(worker) };
         // What is let go of here must be let go of before another process gets the lane.
-        drop(worker.table.take());
+        drop((
+            worker.table.take(),
+            worker.former.take(),
+            worker.filling.take(),
+        ));
         worker.lane.release();
     }
 }
@@ -124,34 +142,60 @@ pub fn answer() {
         if worker.waiting.resume_next() {
             continue;
         }
-        let next = worker.updates.borrow_mut().pop_front();
-        let Some(update) = next else {
-            return;
-        };
-        // One that fails takes no other with it.
-        if !guard::nothing("update", || worker.apply(update)) {
+        let mut more = false;
+        let done = guard::nothing("update", || more = worker.next());
+        if !done {
             guard::nothing("give_up", || worker.waiting.give_up());
             worker.runtime.send(Command::StartOver);
+        } else if !more {
+            return;
         }
     }
 }
 
 impl Worker {
+    /// Does the next small piece of what there is to do; false if there is nothing.
+    fn next(&self) -> bool {
+        if let Some(mut filling) = self.filling.take() {
+            if let Some(deployment) = filling.deployments.next() {
+                filling.table.deployed(deployment);
+            } else if let Some((instance, until)) = filling.instances.next() {
+                self.ready(&mut filling.table, instance, until);
+            } else {
+                self.filled(filling.table);
+                return true;
+            }
+            self.filling.replace(Some(filling));
+            return true;
+        }
+        if self.former.borrow_mut().shrink() {
+            return true;
+        }
+        let Some(update) = self.updates.borrow_mut().pop_front() else {
+            return false;
+        };
+        self.apply(update);
+        true
+    }
+
+    fn filled(&self, table: Table<Seat>) {
+        self.former.replace(self.table.replace(table));
+        self.filled.set(true);
+        self.unavailable.replace(None);
+        self.waiting.table_filled();
+    }
+
     fn apply(&self, update: Update) {
         match update {
             Update::Snapshot {
                 deployments,
                 instances,
             } => {
-                let ids: Vec<InstanceId> =
-                    instances.iter().map(|(instance, _)| instance.id).collect();
-                self.table.borrow_mut().snapshot(deployments, &ids);
-                for (instance, until) in instances {
-                    self.ready(instance, until);
-                }
-                self.filled.set(true);
-                self.unavailable.replace(None);
-                self.waiting.table_filled();
+                self.filling.replace(Some(Filling {
+                    table: Table::with_capacity(deployments.len()),
+                    deployments: deployments.into_iter(),
+                    instances: instances.into_iter(),
+                }));
             }
             Update::Unavailable(failure) => {
                 self.unavailable.replace(Some(failure.clone()));
@@ -161,7 +205,9 @@ impl Worker {
             }
             Update::Deployed(deployment) => self.table.borrow_mut().deployed(deployment),
             Update::Removed(function) => self.table.borrow_mut().removed(&function),
-            Update::Ready { instance, until } => self.ready(instance, until),
+            Update::Ready { instance, until } => {
+                self.ready(&mut self.table.borrow_mut(), instance, until);
+            }
             Update::Gone(id) => self.table.borrow_mut().gone(id),
             Update::Outcome { function, result } => {
                 self.waiting
@@ -178,8 +224,7 @@ impl Worker {
         }
     }
 
-    fn ready(&self, instance: Instance, until: u64) {
-        let mut table = self.table.borrow_mut();
+    fn ready(&self, table: &mut Table<Seat>, instance: Instance, until: u64) {
         let seat = |instance: &Instance| {
             let slot = self.lane.instance(instance.id)?;
             Some(Seat::new(slot, instance.address))

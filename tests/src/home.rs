@@ -267,6 +267,24 @@ impl Home {
         }
     }
 
+    /// Fails the test if nginx ran within memcheck and that found something.
+    fn check_memory(&self) {
+        let logs = std::fs::read_dir(self.folder.file("log"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        for file in logs {
+            let name = file.file_name().to_string_lossy().into_owned();
+            let log = self.folder.read(&format!("log/{name}"));
+            let clean = log.lines().filter(|line| line.contains("ERROR SUMMARY: "));
+            let dirty = clean.filter(|line| !line.contains(" 0 errors ")).count() > 0;
+            if name.starts_with("valgrind.") && dirty {
+                eprintln!("{name}:\n{log}");
+                assert!(std::thread::panicking(), "memcheck has found errors");
+            }
+        }
+    }
+
     fn show_logs(&self) {
         for (name, log) in [
             ("nginx's error log", self.error_log()),
@@ -292,6 +310,7 @@ impl Drop for Home {
         self.nginx.end();
         self.cleaner = None;
         self.clean_docker();
+        self.check_memory();
         let log = self.error_log();
         let alerts: Vec<&str> = log
             .lines()

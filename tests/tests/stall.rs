@@ -7,9 +7,9 @@
 use std::time::Duration;
 
 use corefn_core::config::FunctionConfig;
+use corefn_core::keys::Keys;
 use corefn_tests::load::Load;
 use corefn_tests::{Home, probe, process, wait_until};
-use futures_util::future::join_all;
 use tokio::net::UnixListener;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -113,15 +113,18 @@ async fn many_requests_that_are_resumed_at_once() {
 async fn many_functions() {
     let builder = Home::builder("many").workers(1).with_faults();
     let mut home = builder.without_nginx().start().await;
-    let deployment = home.deploy("demo/hello", probe::config()).await;
-    let deploy = async |number: usize| {
-        let mut deployment = deployment.clone();
-        deployment.function = format!("many/function{number}").parse().unwrap();
-        home.store.deploy(&deployment).await.unwrap();
-    };
-    for group in 0..200 {
-        join_all((group * 50..(group + 1) * 50).map(deploy)).await;
-    }
+    let mut deployment = home.deploy("demo/hello", probe::config()).await;
+    deployment.function = "many/placeholder".parse().unwrap();
+    let text = serde_json::to_string(&deployment).unwrap();
+    let keys = Keys::new(home.namespace());
+    let script = "for i = 1, 10000 do \
+                    local text = string.gsub(ARGV[1], 'placeholder', 'function' .. i) \
+                    redis.call('HSET', KEYS[1], 'many/function' .. i, text) \
+                  end";
+    home.redis
+        .command::<()>(&["EVAL", script, "1", &keys.functions(), &text])
+        .await;
+    assert_eq!(home.store.deployments().await.unwrap().len(), 10_001);
     home.start_nginx().await;
     assert_eq!(home.get("/demo/hello/x").await.status, 200);
     // Once more, over what is there.

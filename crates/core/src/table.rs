@@ -70,6 +70,15 @@ impl<S> Default for Table<S> {
 }
 
 impl<S> Table<S> {
+    /// An empty one with room for so many functions: it need not grow while it is filled.
+    pub fn with_capacity(functions: usize) -> Self {
+        Self {
+            routes: RouteTable::with_capacity(functions),
+            functions: HashMap::with_capacity(functions),
+            peers: HashMap::new(),
+        }
+    }
+
     /// The function of a lower-case host and a normalized path, and the length of the prefix.
     pub fn find(&self, host: &[u8], path: &[u8]) -> Option<(&Rc<Function<S>>, usize)> {
         self.routes.find(host, path)
@@ -139,22 +148,17 @@ impl<S> Table<S> {
         }
     }
 
-    /// Exactly these are deployed and run. What is known of instances that stay is kept.
-    pub fn snapshot(&mut self, deployments: Vec<Deployment>, instances: &[InstanceId]) {
-        let gone: Vec<InstanceId> = self
-            .peers
-            .keys()
-            .filter(|id| !instances.contains(id))
-            .copied()
-            .collect();
-        for id in gone {
+    /// Takes a small part away; false if nothing is left. So a table of many functions, which takes
+    /// long to drop, can be dropped in pieces.
+    pub fn shrink(&mut self) -> bool {
+        if let Some(id) = self.peers.keys().next().copied() {
             self.gone(id);
+        } else if let Some(name) = self.functions.keys().next().cloned() {
+            self.removed(&name);
+        } else {
+            return false;
         }
-        self.routes = RouteTable::default();
-        self.functions.clear();
-        for deployment in deployments {
-            self.deployed(deployment);
-        }
+        true
     }
 }
 
@@ -232,18 +236,16 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_replaces_all_but_the_slots() {
-        let mut table = Table::default();
-        table.deployed(deployment("a/f", "r1", &[]));
+    fn shrinks_to_nothing() {
+        let mut table: Table<u32> = Table::with_capacity(2);
+        table.deployed(deployment("a/f", "r1", &["h/x"]));
         table.deployed(deployment("a/g", "r1", &[]));
         table.ready(instance(1, "a/f", "r1"), |_| Some(1));
-        table.ready(instance(2, "a/f", "r1"), |_| Some(0));
-        table.snapshot(
-            vec![deployment("a/f", "r1", &[])],
-            &[InstanceId::from_random(1)],
-        );
-        assert!(table.find(b"", b"/a/g").is_none());
-        assert_eq!(pick(&table, "/a/f"), Some(1));
-        table.ready(instance(1, "a/f", "r1"), |_| panic!("it is known"));
+        let mut steps = 0;
+        while table.shrink() {
+            steps += 1;
+        }
+        assert_eq!(steps, 3);
+        assert!(table.find(b"h", b"/x").is_none() && table.find(b"", b"/a/g").is_none());
     }
 }
