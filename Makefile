@@ -1,6 +1,6 @@
 # CoreFn's commands. The work is done by scripts/; each of them can be run without make as well.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo down test bench nginx-tests fmt lint doc clean
+.PHONY: help setup build demo down test bench soak nginx-tests fmt lint doc clean
 
 CARGO ?= cargo
 
@@ -25,6 +25,9 @@ test: ## Every check and every test
 
 bench: ## Measure CoreFn against plain nginx and bare Docker (QUICK=1: half a minute)
 	@scripts/bench
+
+soak: ## A million requests of every kind against one worker, whose memory must stay flat
+	COREFN_SOAK=1000000 $(CARGO) nextest run --locked -p corefn-tests --test soak --no-capture
 
 nginx-tests: ## nginx's own tests, with and without the module (NGINX_TESTS=/path/to/a/checkout)
 	@scripts/nginx-tests "$(NGINX_TESTS)"
