@@ -30,7 +30,7 @@ async fn home(name: &str) -> Home {
 }
 
 fn alerts(home: &Home, entry: &str) -> usize {
-    let text = format!("corefn: panic in {entry}: ");
+    let text = format!(" panic in {entry}: ");
     home.error_log()
         .lines()
         .filter(|line| line.contains("[alert]") && line.contains(&text))
