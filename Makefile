@@ -1,11 +1,11 @@
 # CoreFn's commands. The work is done by scripts/; each of them can be run without make as well.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo down test chaos fuzz bench fmt lint doc clean
+.PHONY: help setup build demo down test chaos fuzz bench soak nginx-tests fmt lint doc clean
 
 CARGO ?= cargo
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 setup: ## Install what building and running needs (Debian 12, as root)
 	@scripts/setup
@@ -31,6 +31,12 @@ fuzz: ## Fuzz every parser, each for FUZZ_SECONDS (180)
 
 bench: ## Measure CoreFn against plain nginx and bare Docker (QUICK=1: half a minute)
 	@scripts/bench
+
+soak: ## A million requests of every kind against one worker, whose memory must stay flat
+	COREFN_SOAK=1000000 $(CARGO) nextest run --locked -p corefn-tests --test soak --no-capture
+
+nginx-tests: ## nginx's own tests, with and without the module (NGINX_TESTS=/path/to/a/checkout)
+	@scripts/nginx-tests "$(NGINX_TESTS)"
 
 fmt: ## Format the sources
 	$(CARGO) fmt --all

@@ -24,6 +24,12 @@ pub struct Doorbell {
 
 impl Outbox for Doorbell {
     fn send(&self, update: Update) {
+        #[cfg(feature = "fault-injection")]
+        let _measured = crate::fault::enter("send");
+        #[cfg(feature = "fault-injection")]
+        if crate::fault::is_due("lose") {
+            return;
+        }
         // The receiver is gone only while the worker ends.
         let _ = self.updates.send(update);
         self.ring();
@@ -90,6 +96,11 @@ impl Bridge {
         self.doorbell.clone()
     }
 
+    /// Has the event loop come back when it has served others.
+    pub fn ring(&self) {
+        self.doorbell.ring();
+    }
+
     /// Silences the bell and returns what is queued. Whatever is queued later rings it again.
     pub fn take(&self) -> Vec<Update> {
         let mut count = [0; 8];
@@ -108,5 +119,6 @@ impl Drop for Bridge {
 }
 
 unsafe extern "C" fn ring(_event: *mut ngx_event_t) {
-    guard::nothing(worker::answer);
+    // A bell that nobody answers never rings again.
+    guard::twice("ring", worker::answer);
 }

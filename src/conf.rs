@@ -85,7 +85,7 @@ fn set(
     setter: impl FnOnce(&mut ngx_conf_t, &[ngx_str_t]) -> Result<(), String>,
 ) -> *mut c_char {
     let mut answer = NGX_CONF_ERROR as *mut c_char;
-    crate::guard::nothing(|| {
+    crate::guard::nothing("directive", || {
         // SAFETY: nginx passes a valid configuration whose arguments are an array of strings that
         // live as long as the configuration.
         let (cf, words) = unsafe { (&mut *cf, (*(*cf).args).as_slice::<ngx_str_t>()) };

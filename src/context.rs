@@ -395,6 +395,13 @@ impl Context {
         self.stop_timer();
     }
 
+    /// Takes the request's instance away: one that went wrong on its way to a function is not sent
+    /// there.
+    pub fn revoke(&self) {
+        self.release();
+        self.state.set(State::Failed(ErrorCode::Internal));
+    }
+
     fn stop_timer(&self) {
         let mut timer = self.timer.borrow_mut();
         if timer.timer_set() != 0 {
@@ -418,12 +425,20 @@ fn is_ours(cleanup: &ngx_pool_cleanup_t) -> bool {
 }
 
 unsafe extern "C" fn drop_context(data: *mut c_void) {
-    // SAFETY: nginx calls it once, with the data that create() set.
-    guard::nothing(|| unsafe { ptr::drop_in_place(data.cast::<Context>()) });
+    /// What it owns is dropped where it is, also if there is a panic on the way.
+    struct InPlace(*mut Context);
+    impl Drop for InPlace {
+        fn drop(&mut self) {
+            // SAFETY: nginx calls drop_context() once, with the data that create() set.
+            unsafe { ptr::drop_in_place(self.0) }
+        }
+    }
+    let context = InPlace(data.cast());
+    guard::nothing("drop_context", move || drop(context));
 }
 
 unsafe extern "C" fn overdue(event: *mut ngx_event_t) {
-    guard::nothing(|| {
+    guard::nothing("overdue", || {
         // SAFETY: as of too_late().
         let context = unsafe { &*(*event).data.cast::<Context>() };
         let limit = context.limits().and_then(|limits| limits.timeout());
@@ -436,7 +451,8 @@ unsafe extern "C" fn overdue(event: *mut ngx_event_t) {
 }
 
 unsafe extern "C" fn too_late(event: *mut ngx_event_t) {
-    guard::nothing(|| {
+    // nginx has no other timer for the request.
+    guard::twice("too_late", || {
         // SAFETY: the timer's data is the context it is part of.
         let context = unsafe { &*(*event).data.cast::<Context>() };
         context.resume(Err(ErrorCode::StartTimeout));

@@ -1,4 +1,4 @@
-//! No panic crosses into C: each entry point runs under one of these.
+//! No panic crosses into C: each entry point runs under one of these, by its name.
 
 use std::any::Any;
 use std::ffi::c_void;
@@ -10,30 +10,42 @@ use ngx::ffi::{NGX_ERROR, NGX_LOG_ALERT, ngx_int_t};
 use crate::log;
 
 /// Runs an entry point that answers with a status; a panic is `NGX_ERROR`.
-pub fn status(entry: impl FnOnce() -> ngx_int_t) -> ngx_int_t {
-    run(entry).unwrap_or(NGX_ERROR as ngx_int_t)
+pub fn status(name: &str, entry: impl FnOnce() -> ngx_int_t) -> ngx_int_t {
+    status_or(name, NGX_ERROR as ngx_int_t, entry)
 }
 
 /// Runs an entry point that answers with a status, which is `otherwise` after a panic.
-pub fn status_or(otherwise: ngx_int_t, entry: impl FnOnce() -> ngx_int_t) -> ngx_int_t {
-    run(entry).unwrap_or(otherwise)
+pub fn status_or(name: &str, otherwise: ngx_int_t, entry: impl FnOnce() -> ngx_int_t) -> ngx_int_t {
+    run(name, entry).unwrap_or(otherwise)
 }
 
 /// Runs an entry point that answers with a pointer; a panic is null.
-pub fn pointer(entry: impl FnOnce() -> *mut c_void) -> *mut c_void {
-    run(entry).unwrap_or(ptr::null_mut())
+pub fn pointer(name: &str, entry: impl FnOnce() -> *mut c_void) -> *mut c_void {
+    run(name, entry).unwrap_or(ptr::null_mut())
 }
 
-/// Runs an entry point that answers with nothing.
-pub fn nothing(entry: impl FnOnce()) {
-    run(entry);
+/// Runs an entry point that answers with nothing. Returns whether it came to its end.
+pub fn nothing(name: &str, entry: impl FnOnce()) -> bool {
+    run(name, entry).is_some()
 }
 
-fn run<T>(entry: impl FnOnce() -> T) -> Option<T> {
-    match catch_unwind(AssertUnwindSafe(entry)) {
+/// Runs an entry point that nginx will not call again for the same reason, and after a panic once
+/// more: what it has to do would be left undone for ever.
+pub fn twice(name: &str, entry: impl Fn()) -> bool {
+    nothing(name, &entry) || nothing(name, &entry)
+}
+
+fn run<T>(name: &str, entry: impl FnOnce() -> T) -> Option<T> {
+    let guarded = || {
+        #[cfg(feature = "fault-injection")]
+        let _measured = crate::fault::enter(name);
+        entry()
+    };
+    match catch_unwind(AssertUnwindSafe(guarded)) {
         Ok(value) => Some(value),
         Err(panic) => {
-            log::cycle(NGX_LOG_ALERT, &format!("panic: {}", text(&*panic)));
+            let text = format!("panic in {name}: {}", text(&*panic));
+            log::cycle(NGX_LOG_ALERT, &text);
             None
         }
     }

@@ -35,14 +35,18 @@ pub enum Step {
 
 /// The phase handler.
 pub unsafe extern "C" fn precontent(r: *mut ngx_http_request_t) -> ngx_int_t {
-    guard::status_or(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t, || {
-        // SAFETY: nginx passes a valid request.
-        let r = unsafe { &mut *r };
-        match CorefnModule::location_conf(r) {
-            Some(conf) if conf.enabled() => handle(r, conf),
-            _ => NGX_DECLINED as ngx_int_t,
-        }
-    })
+    guard::status_or(
+        "precontent",
+        NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t,
+        || {
+            // SAFETY: nginx passes a valid request.
+            let r = unsafe { &mut *r };
+            match CorefnModule::location_conf(r) {
+                Some(conf) if conf.enabled() => handle(r, conf),
+                _ => NGX_DECLINED as ngx_int_t,
+            }
+        },
+    )
 }
 
 fn handle(r: &mut ngx_http_request_t, conf: &LocationConf) -> ngx_int_t {

@@ -10,6 +10,8 @@
 mod bridge;
 mod conf;
 mod context;
+#[cfg(feature = "fault-injection")]
+mod fault;
 mod guard;
 mod handler;
 mod log;
@@ -26,10 +28,10 @@ mod waiting;
 mod worker;
 mod zone;
 
-use std::ffi::c_void;
+use std::ffi::{c_char, c_void};
 use std::ptr;
 
-use ngx::core::Pool;
+use ngx::core::{NGX_CONF_ERROR, Pool};
 use ngx::ffi::{
     NGX_HTTP_MODULE, NGX_OK, ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t,
     ngx_uint_t,
@@ -50,12 +52,34 @@ impl HttpModule for CorefnModule {
 
     unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         // SAFETY: nginx passes a valid configuration.
-        guard::status(|| variables::add(unsafe { &mut *cf }))
+        guard::status("preconfiguration", || variables::add(unsafe { &mut *cf }))
     }
 
     unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         // SAFETY: nginx passes a valid configuration.
-        guard::status(|| conf::finish(unsafe { &mut *cf }))
+        guard::status("postconfiguration", || conf::finish(unsafe { &mut *cf }))
+    }
+
+    unsafe extern "C" fn merge_loc_conf(
+        _cf: *mut ngx_conf_t,
+        outer: *mut c_void,
+        inner: *mut c_void,
+    ) -> *mut c_char {
+        let merged = guard::nothing("merge_loc_conf", || {
+            // SAFETY: nginx passes two that create_loc_conf made.
+            let (outer, inner) = unsafe {
+                (
+                    &*outer.cast::<LocationConf>(),
+                    &mut *inner.cast::<LocationConf>(),
+                )
+            };
+            inner.inherit(outer);
+        });
+        if merged {
+            ptr::null_mut()
+        } else {
+            NGX_CONF_ERROR as *mut c_char
+        }
     }
 }
 
@@ -69,6 +93,7 @@ unsafe impl HttpModuleLocationConf for CorefnModule {
     type LocationConf = LocationConf;
 }
 
+// HttpModule asks for it; merge_loc_conf above is what nginx calls.
 impl Merge for LocationConf {
     fn merge(&mut self, outer: &Self) -> Result<(), MergeConfigError> {
         self.inherit(outer);
@@ -88,7 +113,7 @@ static MODULE_CONTEXT: ngx_http_module_t = ngx_http_module_t {
 };
 
 unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
-    guard::pointer(|| {
+    guard::pointer("create_main_conf", || {
         // SAFETY: nginx passes a valid configuration with a pool.
         let pool = unsafe { Pool::from_ngx_pool((*cf).pool) };
         pool.allocate(MainConf::default()).cast()
@@ -96,7 +121,7 @@ unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
 }
 
 unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
-    guard::pointer(|| {
+    guard::pointer("create_loc_conf", || {
         // SAFETY: nginx passes a valid configuration with a pool.
         let pool = unsafe { Pool::from_ngx_pool((*cf).pool) };
         pool.allocate(LocationConf::default()).cast()
@@ -107,12 +132,14 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     // A worker that serves no functions is better than none, and nginx gives up on a worker that
     // fails here.
     // SAFETY: nginx passes the cycle that the process works with.
-    guard::nothing(|| worker::start(unsafe { &mut *cycle }));
+    guard::twice("init_process", || worker::start(unsafe { &mut *cycle }));
     NGX_OK as ngx_int_t
 }
 
 unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {
-    guard::nothing(worker::stop);
+    guard::twice("exit_process", worker::stop);
+    #[cfg(feature = "fault-injection")]
+    fault::report();
 }
 
 /// What nginx looks up in the file it loads.

@@ -46,7 +46,7 @@ pub fn install() {
 }
 
 unsafe extern "C" fn header(r: *mut ngx_http_request_t) -> ngx_int_t {
-    guard::nothing(|| {
+    guard::nothing("header_filter", || {
         // SAFETY: nginx passes a valid request.
         let r = unsafe { &mut *r };
         if let Some(context) = Context::current(r)
@@ -70,7 +70,7 @@ unsafe extern "C" fn header(r: *mut ngx_http_request_t) -> ngx_int_t {
 
 unsafe extern "C" fn body(r: *mut ngx_http_request_t, chain: *mut ngx_chain_t) -> ngx_int_t {
     let mut own = None;
-    guard::nothing(|| {
+    guard::nothing("body_filter", || {
         // SAFETY: nginx passes a valid request.
         let r = unsafe { &mut *r };
         if !chain.is_null()
@@ -105,7 +105,7 @@ unsafe extern "C" fn request_body(
     chain: *mut ngx_chain_t,
 ) -> ngx_int_t {
     let mut too_large = false;
-    guard::nothing(|| {
+    guard::nothing("request_body_filter", || {
         // SAFETY: nginx passes a valid request.
         let r = unsafe { &mut *r };
         if let Some(context) = Context::current(r)

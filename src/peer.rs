@@ -20,7 +20,7 @@ pub unsafe extern "C" fn init(
     r: *mut ngx_http_request_t,
     _: *mut ngx_http_upstream_srv_conf_t,
 ) -> ngx_int_t {
-    guard::status(|| {
+    guard::status("peer_init", || {
         // SAFETY: nginx passes a valid request with an upstream.
         let (r, upstream) = unsafe { (&*r, &mut *(*r).upstream) };
         let Some(context) = Context::find(r).filter(|context| context.peer().is_some()) else {
@@ -44,7 +44,7 @@ pub unsafe extern "C" fn init(
 
 /// Called when nginx needs a connection.
 unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> ngx_int_t {
-    guard::status(|| {
+    guard::status("peer_get", || {
         // SAFETY: nginx passes a valid connection, and what init() set as data.
         let (pc, context) = unsafe { (&mut *pc, &*data.cast::<Context>()) };
         // SAFETY: the request of a context that is there is alive.
@@ -104,7 +104,10 @@ fn connect(r: &ngx_http_request_t, pc: &mut ngx_peer_connection_t, context: &Con
 
 /// Called when nginx is done with the connection.
 unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, state: ngx_uint_t) {
-    guard::nothing(|| {
+    // Outside of the guard: with a try left, nginx would try for ever.
+    // SAFETY: as of get().
+    unsafe { (*pc).tries = (*pc).tries.saturating_sub(1) };
+    guard::nothing("peer_free", || {
         // SAFETY: as of get().
         let context = unsafe { &*data.cast::<Context>() };
         if state & NGX_PEER_FAILED as ngx_uint_t != 0 {

@@ -292,7 +292,7 @@ impl Connection {
 /// Called when nginx is done with the proxying.
 unsafe extern "C" fn finalize(r: *mut ngx_http_request_t, status: ngx_int_t) {
     let mut original = None;
-    guard::nothing(|| {
+    guard::nothing("finalize", || {
         // SAFETY: nginx passes a valid request.
         let r = unsafe { &mut *r };
         if let Some(context) = Context::find(r) {

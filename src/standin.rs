@@ -139,7 +139,7 @@ impl Drop for StandIn {
 }
 
 unsafe extern "C" fn settle(event: *mut ngx_event_t) {
-    guard::nothing(|| {
+    guard::nothing("settle", || {
         // SAFETY: the event's data is the context it is part of.
         let context = unsafe { &*(*event).data.cast::<Context>() };
         context.replay.stand_in.settle(context);

@@ -56,12 +56,19 @@ macro_rules! getter {
             value: *mut ngx_http_variable_value_t,
             _: usize,
         ) -> ngx_int_t {
-            guard::status(|| {
-                // SAFETY: nginx passes a valid request and a value to fill.
-                let (r, value) = unsafe { (&*r, &mut *value) };
-                fill(value, $read(r));
-                NGX_OK as ngx_int_t
-            })
+            // SAFETY: nginx passes a valid request and a value to fill.
+            let (r, value) = unsafe { (&*r, &mut *value) };
+            let filled = guard::nothing(stringify!($name), || fill(value, $read(r)));
+            if filled {
+                return NGX_OK as ngx_int_t;
+            }
+            // nginx would take it for empty, and send the function what isn't true.
+            guard::nothing("revoke", || {
+                if let Some(context) = Context::find(r) {
+                    context.revoke();
+                }
+            });
+            NGX_ERROR as ngx_int_t
         }
     };
 }

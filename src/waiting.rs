@@ -16,13 +16,10 @@ use corefn_core::names::directive;
 use corefn_engine::acquire::Start;
 
 use crate::context::Context;
-use crate::log;
 use crate::raw::now;
 use crate::worker::{self, Worker};
 use crate::zone::Slot;
-
-/// How many requests go on before other events of the loop are looked at.
-const SLICE: usize = 64;
+use crate::{guard, log};
 
 /// Who waits for what.
 #[derive(Default)]
@@ -31,8 +28,8 @@ pub struct Waiting {
     next: Cell<u64>,
     for_table: RefCell<Vec<u64>>,
     for_function: RefCell<HashMap<FunctionName, Vec<u64>>>,
-    /// Those that go on, and with what.
-    going: RefCell<VecDeque<(u64, Result<Start, ErrorCode>)>>,
+    /// Those who wait no more, and are to go on.
+    due: RefCell<VecDeque<(u64, Result<Start, ErrorCode>)>>,
 }
 
 /// A request's place among those who wait; dropping it leaves the place.
@@ -100,6 +97,13 @@ impl Waiting {
         self.resume_all(self.for_table.take(), Err(failure.code));
     }
 
+    /// An update was lost, perhaps the one that they wait for: all fail.
+    pub fn give_up(&self) {
+        let mut numbers = self.for_table.take();
+        numbers.extend(self.for_function.take().into_values().flatten());
+        self.resume_all(numbers, Err(ErrorCode::Internal));
+    }
+
     /// There is an instance of the function, or there won't be: whoever waited for it goes on.
     pub fn outcome(&self, function: &FunctionName, result: Result<Start, Failure>) {
         let numbers = self.for_function.borrow_mut().remove(function);
@@ -132,26 +136,30 @@ impl Waiting {
         Ticket { number, places }
     }
 
-    /// Has requests resumed, in their order.
     fn resume_all(&self, numbers: Vec<u64>, result: Result<Start, ErrorCode>) {
-        let mut going = self.going.borrow_mut();
-        going.extend(numbers.into_iter().map(|number| (number, result)));
+        let due = numbers.into_iter().map(|number| (number, result));
+        self.due.borrow_mut().extend(due);
     }
 
-    /// Resumes some of those that go on, so that thousands don't hold up the event loop; returns
-    /// whether there are more. Each may end others, which then aren't found any more.
-    pub fn resume_some(&self) -> bool {
-        for _ in 0..SLICE {
-            let Some((number, result)) = self.going.borrow_mut().pop_front() else {
-                return false;
-            };
-            let context = self.requests.borrow().get(&number).copied();
-            if let Some(context) = context {
-                // SAFETY: a context leaves the map when it is dropped, at the latest.
-                unsafe { context.as_ref() }.resume(result);
-            }
+    /// Resumes the first of those who are to go on; false if there is none. It may end others,
+    /// which then aren't found any more.
+    pub fn resume_next(&self) -> bool {
+        let next = self.due.borrow_mut().pop_front();
+        let Some((number, result)) = next else {
+            return false;
+        };
+        if !guard::nothing("resume", || self.resume(number, result)) {
+            guard::nothing("resume", || self.resume(number, Err(ErrorCode::Internal)));
         }
-        !self.going.borrow().is_empty()
+        true
+    }
+
+    fn resume(&self, number: u64, result: Result<Start, ErrorCode>) {
+        let context = self.requests.borrow().get(&number).copied();
+        if let Some(context) = context {
+            // SAFETY: a context leaves the map when it is dropped, at the latest.
+            unsafe { context.as_ref() }.resume(result);
+        }
     }
 }
 

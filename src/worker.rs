@@ -3,10 +3,11 @@
 //! All of it belongs to the event loop's thread.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ptr;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicPtr, Ordering};
+use std::time::{Duration, Instant};
 
 use ngx::ffi::{
     NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_NOTICE, NGX_LOG_WARN, NGX_PROCESS_SINGLE,
@@ -15,17 +16,17 @@ use ngx::ffi::{
 use ngx::http::HttpModuleMainConf;
 
 use corefn_core::error::{ErrorCode, Failure};
-use corefn_core::function::FunctionName;
+use corefn_core::function::{Deployment, FunctionName};
 use corefn_core::instance::{Instance, InstanceId};
 use corefn_core::names::directive;
 use corefn_core::table::{Peer, Table};
-use corefn_engine::runtime::{Level, Runtime, Update};
+use corefn_engine::runtime::{Command, Level, Runtime, Update};
 
 use crate::bridge::Bridge;
 use crate::seat::Seat;
 use crate::waiting::Waiting;
 use crate::zone::{self, Lane, Slot};
-use crate::{CorefnModule, log, raw, signals};
+use crate::{CorefnModule, guard, log, raw, signals};
 
 /// One worker's state. Fields are dropped in their order: the thread ends before the bridge it
 /// rings is closed.
@@ -33,8 +34,14 @@ pub struct Worker {
     /// The thread that does what takes time.
     pub runtime: Runtime,
     bridge: Bridge,
+    /// What the thread has told, and was not yet heard.
+    updates: RefCell<VecDeque<Update>>,
     /// What is deployed and what runs.
     pub table: RefCell<Table<Seat>>,
+    /// The table that will replace it, as far as it is made.
+    filling: RefCell<Option<Filling>>,
+    /// What was replaced, as far as it isn't taken apart.
+    former: RefCell<Table<Seat>>,
     /// All instances that requests may be at, those that are no longer in the table included.
     pub seats: RefCell<HashMap<InstanceId, Weak<Peer<Seat>>>>,
     /// The requests that wait.
@@ -51,6 +58,16 @@ pub struct Worker {
     /// This worker's part of the shared memory.
     pub lane: Lane,
 }
+
+/// A snapshot that is being taken over, piece by piece. Meanwhile the table before it serves on.
+struct Filling {
+    table: Table<Seat>,
+    deployments: std::vec::IntoIter<Deployment>,
+    instances: std::vec::IntoIter<(Instance, u64)>,
+}
+
+/// How long updates, and the requests that they let go on, may keep the event loop from others.
+const BUDGET: Duration = Duration::from_millis(1);
 
 static WORKER: AtomicPtr<Worker> = AtomicPtr::new(ptr::null_mut());
 
@@ -90,7 +107,10 @@ fn make(cycle: &ngx_cycle_t, main: &crate::conf::MainConf) -> Result<Worker, Str
     Ok(Worker {
         runtime,
         bridge,
+        updates: RefCell::default(),
         table: RefCell::default(),
+        filling: RefCell::default(),
+        former: RefCell::default(),
         seats: RefCell::default(),
         waiting: Waiting::default(),
         filled: Cell::new(false),
@@ -108,8 +128,12 @@ pub fn stop() {
         // SAFETY: made by start(), and nobody can get it any more.
         let worker = unsafe { Box::from_raw(worker) };
         // What is let go of here must be let go of before another process gets the lane.
-        drop(worker.table.take());
-        drop(worker.limited.take());
+        drop((
+            worker.table.take(),
+            worker.former.take(),
+            worker.filling.take(),
+            worker.limited.take(),
+        ));
         worker.lane.release();
     }
 }
@@ -119,32 +143,72 @@ pub fn answer() {
     let Some(worker) = get() else {
         return;
     };
-    for update in worker.bridge.take() {
-        worker.apply(update);
-    }
-    if worker.waiting.resume_some() {
-        // Others' events come first.
-        worker.bridge.doorbell().ring();
+    let begin = Instant::now();
+    worker.updates.borrow_mut().extend(worker.bridge.take());
+    loop {
+        if begin.elapsed() >= BUDGET {
+            // Others have their turn, then it goes on.
+            worker.bridge.ring();
+            return;
+        }
+        if worker.waiting.resume_next() {
+            continue;
+        }
+        let mut more = false;
+        let done = guard::nothing("update", || more = worker.next());
+        if !done {
+            guard::nothing("give_up", || worker.waiting.give_up());
+            worker.runtime.send(Command::StartOver);
+        } else if !more {
+            return;
+        }
     }
 }
 
 impl Worker {
+    /// Does the next small piece of what there is to do; false if there is nothing.
+    fn next(&self) -> bool {
+        if let Some(mut filling) = self.filling.take() {
+            if let Some(deployment) = filling.deployments.next() {
+                filling.table.deployed(deployment);
+            } else if let Some((instance, until)) = filling.instances.next() {
+                self.ready(&mut filling.table, instance, until);
+            } else {
+                self.filled(filling.table);
+                return true;
+            }
+            self.filling.replace(Some(filling));
+            return true;
+        }
+        if self.former.borrow_mut().shrink() {
+            return true;
+        }
+        let Some(update) = self.updates.borrow_mut().pop_front() else {
+            return false;
+        };
+        self.apply(update);
+        true
+    }
+
+    fn filled(&self, table: Table<Seat>) {
+        self.former.replace(self.table.replace(table));
+        self.limited.take();
+        self.filled.set(true);
+        self.unavailable.replace(None);
+        self.waiting.table_filled();
+    }
+
     fn apply(&self, update: Update) {
         match update {
             Update::Snapshot {
                 deployments,
                 instances,
             } => {
-                let ids: Vec<InstanceId> =
-                    instances.iter().map(|(instance, _)| instance.id).collect();
-                self.table.borrow_mut().snapshot(deployments, &ids);
-                for (instance, until) in instances {
-                    self.ready(instance, until);
-                }
-                self.limited.take();
-                self.filled.set(true);
-                self.unavailable.replace(None);
-                self.waiting.table_filled();
+                self.filling.replace(Some(Filling {
+                    table: Table::with_capacity(deployments.len()),
+                    deployments: deployments.into_iter(),
+                    instances: instances.into_iter(),
+                }));
             }
             Update::Unavailable(failure) => {
                 self.unavailable.replace(Some(failure.clone()));
@@ -160,7 +224,9 @@ impl Worker {
                 self.limited.borrow_mut().remove(&function);
                 self.table.borrow_mut().removed(&function);
             }
-            Update::Ready { instance, until } => self.ready(instance, until),
+            Update::Ready { instance, until } => {
+                self.ready(&mut self.table.borrow_mut(), instance, until);
+            }
             Update::Gone(id) => self.table.borrow_mut().gone(id),
             Update::BackedOff {
                 function,
@@ -224,21 +290,12 @@ impl Worker {
         self.seats.borrow().get(&id)?.upgrade()
     }
 
-    fn ready(&self, instance: Instance, until: u64) {
-        let mut table = self.table.borrow_mut();
-        let seat = |instance: &Instance| {
-            let slot = self.lane.instance(instance.id)?;
-            Some(Seat::new(slot, instance.address))
-        };
-        match table.ready(instance, seat) {
-            Some(peer) => {
-                peer.slot.slot.extend(until);
-                let mut seats = self.seats.borrow_mut();
-                if !seats.contains_key(&peer.instance.id) {
-                    seats.retain(|_, peer| peer.strong_count() > 0);
-                    seats.insert(peer.instance.id, Rc::downgrade(peer));
-                }
-            }
+    /// The same instance has one seat, whatever table it is in: requests are found by it.
+    fn ready(&self, table: &mut Table<Seat>, instance: Instance, until: u64) {
+        let id = instance.id;
+        let make = || self.seat(id).or_else(|| self.take_seat(instance));
+        match table.ready(id, make) {
+            Some(peer) => peer.slot.slot.extend(until),
             None => log::cycle(
                 NGX_LOG_ERR,
                 &format!(
@@ -247,5 +304,15 @@ impl Worker {
                 ),
             ),
         }
+    }
+
+    fn take_seat(&self, instance: Instance) -> Option<Rc<Peer<Seat>>> {
+        let id = instance.id;
+        let slot = Seat::new(self.lane.instance(id)?, instance.address);
+        let peer = Rc::new(Peer { instance, slot });
+        let mut seats = self.seats.borrow_mut();
+        seats.retain(|_, peer| peer.strong_count() > 0);
+        seats.insert(id, Rc::downgrade(&peer));
+        Some(peer)
     }
 }

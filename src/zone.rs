@@ -64,7 +64,7 @@ pub fn declare(
 
 /// Called when the memory is mapped, with the former configuration's data if it stays the same.
 unsafe extern "C" fn init(zone: *mut ngx_shm_zone_t, former: *mut std::ffi::c_void) -> ngx_int_t {
-    guard::status(|| {
+    guard::status("zone_init", || {
         // SAFETY: nginx passes the zone that declare() set up, and former data of the same kind.
         let (zone, former) = unsafe { (&mut *zone, former.cast::<Option<Memory>>().as_ref()) };
         // SAFETY: data was allocated by declare().

@@ -49,7 +49,7 @@ unsafe extern "C" fn init_upstream(
     cf: *mut ngx_conf_t,
     upstream: *mut ngx_http_upstream_srv_conf_t,
 ) -> ngx_int_t {
-    guard::status(|| {
+    guard::status("init_upstream", || {
         // SAFETY: nginx passes valid pointers.
         let (cf, upstream) = unsafe { (&mut *cf, &mut *upstream) };
         // SAFETY: the array was made before the directive was read.

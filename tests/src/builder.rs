@@ -32,6 +32,7 @@ impl Builder {
                 workers: 4,
                 connections: 4096,
                 module: true,
+                faults: false,
                 functions: true,
                 main: String::new(),
                 http: String::new(),
@@ -132,6 +133,13 @@ impl Builder {
     pub fn without_module(mut self) -> Self {
         self.conf.module = false;
         self.without_functions()
+    }
+
+    /// The module is the one with faults to be injected, by [`Home::fault`]; nginx will log alerts.
+    #[must_use]
+    pub fn with_faults(mut self) -> Self {
+        self.conf.faults = true;
+        self.with_alerts()
     }
 
     /// nginx doesn't run until the test starts it.

@@ -19,7 +19,7 @@ use crate::client::{Client, Request};
 use crate::docker;
 use crate::events::Events;
 use crate::folder::Folder;
-use crate::nginx::{Conf, Nginx};
+use crate::nginx::{Conf, FAULT, Nginx};
 use crate::probe;
 use crate::proxy::Proxy;
 use crate::redis::Redis;
@@ -116,6 +116,19 @@ impl Home {
     /// Its namespace.
     pub fn namespace(&self) -> &str {
         self.folder.name()
+    }
+
+    /// The next call of that entry point of the module panics; with a `!` behind the name, each.
+    /// `src/fault.rs` has the rules.
+    pub fn fault(&self, name: &str) {
+        // It is read at any time, so it must be whole.
+        let path = self.folder.write("fault.new", name);
+        std::fs::rename(path, self.folder.file(FAULT)).expect("the folder can be written to");
+    }
+
+    /// Whether the fault that was asked for is still to happen.
+    pub fn is_fault_due(&self) -> bool {
+        self.folder.file(FAULT).exists()
     }
 
     /// Starts nginx, with what [`Home::conf`] says now.
@@ -269,6 +282,24 @@ impl Home {
         }
     }
 
+    /// Fails the test if nginx ran within memcheck and that found something.
+    fn check_memory(&self) {
+        let logs = std::fs::read_dir(self.folder.file("log"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        for file in logs {
+            let name = file.file_name().to_string_lossy().into_owned();
+            let log = self.folder.read(&format!("log/{name}"));
+            let clean = log.lines().filter(|line| line.contains("ERROR SUMMARY: "));
+            let dirty = clean.filter(|line| !line.contains(" 0 errors ")).count() > 0;
+            if name.starts_with("valgrind.") && dirty {
+                eprintln!("{name}:\n{log}");
+                assert!(std::thread::panicking(), "memcheck has found errors");
+            }
+        }
+    }
+
     fn show_logs(&self) {
         for (name, log) in [
             ("nginx's error log", self.error_log()),
@@ -294,6 +325,7 @@ impl Drop for Home {
         self.nginx.end();
         self.cleaner = None;
         self.clean_docker();
+        self.check_memory();
         let log = self.error_log();
         let alerts: Vec<&str> = log
             .lines()

@@ -10,6 +10,8 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tokio::net::TcpStream;
 
+use corefn_core::names::env;
+
 use crate::access;
 use crate::folder::Folder;
 use crate::port::Port;
@@ -22,6 +24,9 @@ const PROGRAM: &str = "/usr/sbin/nginx";
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The file in the installation's folder that names the fault which is to happen.
+pub const FAULT: &str = "fault";
+
 /// What a configuration says beside what all have. The texts are directives, put at the end of
 /// their block.
 #[derive(Debug, Clone)]
@@ -32,6 +37,8 @@ pub struct Conf {
     pub connections: u32,
     /// Whether the module is loaded.
     pub module: bool,
+    /// Whether it is the one with faults to be injected, [`crate::Home::fault`].
+    pub faults: bool,
     /// Whether functions are served: the module's directives, the upstream and `location /`.
     pub functions: bool,
     /// Outside of all blocks.
@@ -64,6 +71,11 @@ impl Conf {
         } = self;
         let (path, namespace) = (folder.path().display(), folder.name());
         let load = match self.module {
+            true if self.faults => format!(
+                "load_module {};\nenv {};",
+                programs::fault_module().display(),
+                env::FAULT
+            ),
             true => format!("load_module {};", programs::module().display()),
             false => String::new(),
         };
@@ -310,10 +322,34 @@ pub fn check(folder: &Folder, text: &str) -> Checked {
 }
 
 fn command(folder: &Folder, conf: &Path) -> Command {
-    let mut command = Command::new(PROGRAM);
+    let mut command = match std::env::var_os(format!("{}VALGRIND", env::RESERVED_PREFIX)) {
+        Some(_) => under_valgrind(folder),
+        None => Command::new(PROGRAM),
+    };
     let prefix = format!("{}/", folder.path().display());
     command.arg("-p").arg(prefix).arg("-c").arg(conf);
     command.arg("-e").arg(folder.file("log/error.log"));
+    command.env(env::FAULT, folder.file(FAULT));
+    command
+}
+
+/// nginx within memcheck, which writes what it finds to a log of each process.
+fn under_valgrind(folder: &Folder) -> Command {
+    let rules = programs::workspace().join("tests/valgrind.supp");
+    let mut command = Command::new("valgrind");
+    command
+        .args([
+            "--trace-children=yes",
+            "--fair-sched=yes",
+            "--num-callers=40",
+        ])
+        .arg("--error-limit=no")
+        .arg(format!("--suppressions={}", rules.display()))
+        .arg(format!(
+            "--log-file={}",
+            folder.file("log/valgrind.%p").display()
+        ))
+        .arg(PROGRAM);
     command
 }
 

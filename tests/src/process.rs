@@ -157,6 +157,14 @@ pub fn peak_memory(id: u32) -> u64 {
     kilobytes << 10
 }
 
+/// How much memory a process has of its own and in use, in KiB.
+pub fn memory(id: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    number.and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
 /// The names of a process's threads, in order.
 pub fn threads(id: u32) -> Vec<String> {
     let tasks = fs::read_dir(format!("/proc/{id}/task"))

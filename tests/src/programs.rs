@@ -26,6 +26,14 @@ pub fn module() -> PathBuf {
     built("libngx_http_corefn_module.so")
 }
 
+/// The nginx module with faults to be injected.
+///
+/// # Panics
+/// When it isn't built.
+pub fn fault_module() -> PathBuf {
+    built("fault/libngx_http_corefn_module.so")
+}
+
 /// A program of the workspace, such as `corefn-clean`.
 ///
 /// # Panics
@@ -47,6 +55,6 @@ fn built(name: &str) -> PathBuf {
         .map(|folder| folder.join(name))
         .find(|path| path.exists())
         .unwrap_or_else(|| {
-            panic!("{name} is in none of {folders:?}: run cargo build --release --workspace, or set {variable}")
+            panic!("{name} is in none of {folders:?}: run scripts/build-fault --release, or set {variable}")
         })
 }

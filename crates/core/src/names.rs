@@ -46,6 +46,8 @@ pub mod env {
     pub const INSTANCE: &str = "COREFN_INSTANCE";
     /// The state directory of an installation; the programs find `host.toml` in it.
     pub const HOME: &str = "COREFN_HOME";
+    /// What is to go wrong in a build of the module that injects faults.
+    pub const FAULT: &str = "COREFN_FAULT";
     /// Names a function can't set for itself.
     pub const RESERVED_PREFIX: &str = "COREFN_";
 }

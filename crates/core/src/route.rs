@@ -134,6 +134,14 @@ impl<T> Default for RouteTable<T> {
 }
 
 impl<T> RouteTable<T> {
+    /// An empty one with room for so many routes without a host.
+    pub fn with_capacity(routes: usize) -> Self {
+        Self {
+            any: HashMap::with_capacity(routes),
+            hosts: HashMap::default(),
+        }
+    }
+
     /// Adds a route and returns what it led to before.
     pub fn insert(&mut self, route: &Route, value: T) -> Option<T> {
         let prefix = route.prefix.as_bytes().into();

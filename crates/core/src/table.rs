@@ -80,6 +80,15 @@ impl<S> Default for Table<S> {
 }
 
 impl<S> Table<S> {
+    /// An empty one with room for so many functions: it need not grow while it is filled.
+    pub fn with_capacity(functions: usize) -> Self {
+        Self {
+            routes: RouteTable::with_capacity(functions),
+            functions: HashMap::with_capacity(functions),
+            peers: HashMap::new(),
+        }
+    }
+
     /// The function of a lower-case host and a normalized path, and the length of the prefix.
     pub fn find(&self, host: &[u8], path: &[u8]) -> Option<(&Rc<Function<S>>, usize)> {
         self.routes.find(host, path)
@@ -134,17 +143,15 @@ impl<S> Table<S> {
         }
     }
 
-    /// An instance may get work; `slot` makes what the workers share, if it isn't known yet. If
-    /// that can't be made, the instance stays unknown.
+    /// An instance may get work; `make` makes what the router keeps of it, if it isn't in this table
+    /// yet. If that can't be made, the instance stays unknown.
     pub fn ready(
         &mut self,
-        instance: Instance,
-        slot: impl FnOnce(&Instance) -> Option<S>,
+        id: InstanceId,
+        make: impl FnOnce() -> Option<Rc<Peer<S>>>,
     ) -> Option<&Rc<Peer<S>>> {
-        let id = instance.id;
         if !self.peers.contains_key(&id) {
-            let slot = slot(&instance)?;
-            let peer = Rc::new(Peer { instance, slot });
+            let peer = make()?;
             if let Some(function) = self.functions.get(&peer.instance.function)
                 && serves(&peer.instance, &function.deployment)
             {
@@ -168,22 +175,17 @@ impl<S> Table<S> {
         }
     }
 
-    /// Exactly these are deployed and run. What is known of instances that stay is kept.
-    pub fn snapshot(&mut self, deployments: Vec<Deployment>, instances: &[InstanceId]) {
-        let gone: Vec<InstanceId> = self
-            .peers
-            .keys()
-            .filter(|id| !instances.contains(id))
-            .copied()
-            .collect();
-        for id in gone {
+    /// Takes a small part away; false if nothing is left. So a table of many functions, which takes
+    /// long to drop, can be dropped in pieces.
+    pub fn shrink(&mut self) -> bool {
+        if let Some(id) = self.peers.keys().next().copied() {
             self.gone(id);
+        } else if let Some(name) = self.functions.keys().next().cloned() {
+            self.removed(&name);
+        } else {
+            return false;
         }
-        self.routes = RouteTable::default();
-        self.functions.clear();
-        for deployment in deployments {
-            self.deployed(deployment);
-        }
+        true
     }
 }
 
@@ -218,6 +220,15 @@ mod tests {
         }
     }
 
+    fn ready(table: &mut Table<u32>, instance: Instance, slot: u32) {
+        let id = instance.id;
+        assert!(
+            table
+                .ready(id, || Some(Rc::new(Peer { instance, slot })))
+                .is_some()
+        );
+    }
+
     fn pick(table: &Table<u32>, path: &str) -> Option<u64> {
         let (function, _) = table.find(b"", path.as_bytes())?;
         Some(function.pick(|_| true, |load| *load)?.instance.id.get())
@@ -226,14 +237,14 @@ mod tests {
     #[test]
     fn least_loaded_of_the_current_revision() {
         let mut table = Table::default();
-        table.ready(instance(1, "a/f", "r1"), |_| Some(5));
+        ready(&mut table, instance(1, "a/f", "r1"), 5);
         table.deployed(deployment("a/f", "r1", &[]));
-        table.ready(instance(2, "a/f", "r1"), |_| Some(3));
-        table.ready(instance(3, "a/f", "r1"), |_| Some(4));
+        ready(&mut table, instance(2, "a/f", "r1"), 3);
+        ready(&mut table, instance(3, "a/f", "r1"), 4);
         assert_eq!(pick(&table, "/a/f"), Some(2));
         table.deployed(deployment("a/f", "r2", &[]));
         assert_eq!(pick(&table, "/a/f"), None);
-        table.ready(instance(4, "a/f", "r2"), |_| Some(9));
+        ready(&mut table, instance(4, "a/f", "r2"), 9);
         assert_eq!(pick(&table, "/a/f"), Some(4));
         table.gone(InstanceId::from_random(4));
         assert_eq!(pick(&table, "/a/f"), None);
@@ -251,7 +262,7 @@ mod tests {
         table.backed_off(&name, None, code, 500);
         assert_eq!(left(&table, 100), Some((code, 400)));
         assert_eq!(left(&table, 500), None);
-        table.ready(instance(1, "a/f", "r1"), |_| Some(0));
+        ready(&mut table, instance(1, "a/f", "r1"), 0);
         assert_eq!(left(&table, 100), None);
         table.backed_off(&name, None, code, 500);
         table.deployed(deployment("a/f", "r2", &[]));
@@ -266,7 +277,7 @@ mod tests {
     fn unusable_instances_are_passed_over() {
         let mut table = Table::default();
         table.deployed(deployment("a/f", "r1", &[]));
-        table.ready(instance(1, "a/f", "r1"), |_| Some(0));
+        ready(&mut table, instance(1, "a/f", "r1"), 0);
         let (function, _) = table.find(b"", b"/a/f").unwrap();
         assert!(function.pick(|_| false, |load| *load).is_none());
     }
@@ -283,18 +294,16 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_replaces_all_but_the_slots() {
-        let mut table = Table::default();
-        table.deployed(deployment("a/f", "r1", &[]));
+    fn shrinks_to_nothing() {
+        let mut table: Table<u32> = Table::with_capacity(2);
+        table.deployed(deployment("a/f", "r1", &["h/x"]));
         table.deployed(deployment("a/g", "r1", &[]));
-        table.ready(instance(1, "a/f", "r1"), |_| Some(1));
-        table.ready(instance(2, "a/f", "r1"), |_| Some(0));
-        table.snapshot(
-            vec![deployment("a/f", "r1", &[])],
-            &[InstanceId::from_random(1)],
-        );
-        assert!(table.find(b"", b"/a/g").is_none());
-        assert_eq!(pick(&table, "/a/f"), Some(1));
-        table.ready(instance(1, "a/f", "r1"), |_| panic!("it is known"));
+        ready(&mut table, instance(1, "a/f", "r1"), 1);
+        let mut steps = 0;
+        while table.shrink() {
+            steps += 1;
+        }
+        assert_eq!(steps, 3);
+        assert!(table.find(b"h", b"/x").is_none() && table.find(b"", b"/a/g").is_none());
     }
 }

@@ -3,6 +3,7 @@
 //! The event loop sends [`Command`]s and gets [`Update`]s through an [`Outbox`]; only owned data
 //! crosses. What the event loop counts, this thread reads through [`Gauges`].
 
+mod answer;
 mod deaths;
 mod failures;
 mod listen;
@@ -13,12 +14,14 @@ mod shared;
 mod suspects;
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 use corefn_core::error::Failure;
 use corefn_core::function::{Deployment, FunctionName, RevisionId};
@@ -27,6 +30,7 @@ use corefn_core::instance::{Instance, InstanceId};
 use crate::acquire::Start;
 use crate::docker::Docker;
 use crate::store::{Store, StoreError};
+use listen::{FIRST_PAUSE, LONGEST_PAUSE};
 use shared::Shared;
 
 /// Where a router finds its services.
@@ -61,6 +65,8 @@ pub enum Command {
         /// Which one.
         instance: InstanceId,
     },
+    /// The event loop has lost an update: everything is to be told anew.
+    StartOver,
 }
 
 /// What the event loop is told.
@@ -170,20 +176,19 @@ impl Runtime {
         outbox: Arc<dyn Outbox>,
         gauges: Arc<dyn Gauges>,
     ) -> Result<Self, SpawnError> {
-        let store = Store::new(&settings.redis, &settings.namespace)?;
-        let docker = Docker::new(&settings.docker, &settings.namespace);
         let (commands, inbox) = mpsc::unbounded_channel();
         let (stop, stopped) = oneshot::channel();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let shared = Arc::new(Shared::new(store, docker, settings.starts, outbox, gauges));
+        let thread = Thread {
+            settings: settings.clone(),
+            outbox,
+            gauges,
+            inbox,
+            stopped,
+        };
+        let made = thread.make()?;
         let thread = std::thread::Builder::new()
             .name("corefn".to_owned())
-            .spawn(move || {
-                runtime.block_on(run(shared, inbox, stopped));
-                runtime.shutdown_background();
-            })?;
+            .spawn(move || thread.keep(made))?;
         Ok(Self {
             commands,
             stop: Some(stop),
@@ -209,19 +214,92 @@ impl Drop for Runtime {
     }
 }
 
+/// Why the thread's work has ended.
+enum End {
+    /// It was asked to end.
+    Stopped,
+    /// It is to start over.
+    Over,
+}
+
+/// What the thread keeps when it starts over.
+struct Thread {
+    settings: Settings,
+    outbox: Arc<dyn Outbox>,
+    gauges: Arc<dyn Gauges>,
+    inbox: UnboundedReceiver<Command>,
+    stopped: oneshot::Receiver<()>,
+}
+
+impl Thread {
+    fn make(&self) -> Result<(tokio::runtime::Runtime, Arc<Shared>), SpawnError> {
+        let store = Store::new(&self.settings.redis, &self.settings.namespace)?;
+        let docker = Docker::new(&self.settings.docker, &self.settings.namespace);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let shared = Shared::new(
+            store,
+            docker,
+            self.settings.starts,
+            self.outbox.clone(),
+            self.gauges.clone(),
+        );
+        Ok((runtime, Arc::new(shared)))
+    }
+
+    /// Works until it is stopped. After a panic it starts over with new connections and a new
+    /// snapshot; those whose instance was being asked for get an error.
+    fn keep(mut self, made: (tokio::runtime::Runtime, Arc<Shared>)) {
+        let mut made = Ok(made);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let begin = Instant::now();
+            let cause = match made {
+                Ok((runtime, shared)) => {
+                    let work = run(shared, &mut self.inbox, &mut self.stopped);
+                    let end = catch_unwind(AssertUnwindSafe(|| runtime.block_on(work)));
+                    runtime.shutdown_background();
+                    match end {
+                        Ok(End::Stopped) => return,
+                        Ok(End::Over) => "the event loop has lost track".to_owned(),
+                        Err(_) => "it has panicked".to_owned(),
+                    }
+                }
+                Err(error) => SpawnError::to_string(&error),
+            };
+            let text = format!("the runtime thread starts over: {cause}");
+            self.outbox.send(Update::Log(Level::Error, text));
+            let lasted = begin.elapsed();
+            pause = match lasted < LONGEST_PAUSE * 2 {
+                true => (pause * 2).min(LONGEST_PAUSE),
+                false => FIRST_PAUSE,
+            };
+            std::thread::sleep(pause);
+            made = self.make();
+        }
+    }
+}
+
 async fn run(
     shared: Arc<Shared>,
-    mut commands: UnboundedReceiver<Command>,
-    mut stopped: oneshot::Receiver<()>,
-) {
-    tokio::spawn(listen::listen(shared.clone()));
-    tokio::spawn(deaths::deaths(shared.clone()));
-    tokio::spawn(renew::renew(shared.clone()));
-    tokio::spawn(outage::outages(shared.clone()));
+    commands: &mut UnboundedReceiver<Command>,
+    stopped: &mut oneshot::Receiver<()>,
+) -> End {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(listen::listen(shared.clone()));
+    tasks.spawn(deaths::deaths(shared.clone()));
+    tasks.spawn(renew::renew(shared.clone()));
+    tasks.spawn(outage::outages(shared.clone()));
     loop {
         let command = tokio::select! {
-            _ = &mut stopped => return,
+            _ = &mut *stopped => return End::Stopped,
             command = commands.recv() => command,
+            Some(Err(ended)) = tasks.join_next() => match ended.try_into_panic() {
+                // None of them may be missing: all start over.
+                Ok(panic) => resume_unwind(panic),
+                Err(_) => return End::Over,
+            },
         };
         match command {
             Some(Command::Acquire {
@@ -230,7 +308,8 @@ async fn run(
                 timeout,
             }) => shared.acquire(deployment, idle, timeout),
             Some(Command::Suspect { instance }) => shared.suspect(instance),
-            None => return,
+            Some(Command::StartOver) => return End::Over,
+            None => return End::Stopped,
         }
     }
 }

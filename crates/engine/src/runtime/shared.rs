@@ -12,6 +12,7 @@ use corefn_core::function::{Deployment, FunctionName};
 use corefn_core::instance::{Instance, InstanceId};
 use corefn_core::lease::relied_until;
 
+use super::answer::Answer;
 use super::failures::{Failures, some_millis};
 use super::news::News;
 use super::suspects::Suspects;
@@ -172,47 +173,37 @@ impl Shared {
         timeout: Duration,
     ) {
         let shared = self.clone();
-        let function = deployment.function.clone();
-        let work = tokio::spawn(async move {
-            let token = random_id()?.to_string();
-            let mut news = shared.news.subscribe(&deployment.function);
-            let sent = clock::now();
-            let got = acquire(
-                &*shared,
-                &*shared,
-                &mut news,
-                &deployment,
-                &token,
-                idle,
-                timeout,
-            )
-            .await;
-            drop(news);
-            shared.news.tidy(&deployment.function);
-            match got {
-                Ok((instance, start)) => {
-                    let ttl = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
-                    let sent = if start == Start::Cold {
-                        clock::now()
-                    } else {
-                        sent
-                    };
-                    shared.granted(&instance, ttl, sent);
-                    Ok((instance.id, start))
-                }
-                Err(refusal) => shared.refused(&deployment, refusal, timeout).await,
-            }
-        });
-        let outbox = self.outbox.clone();
+        let answer = Answer::owed(self.outbox.clone(), deployment.function.clone());
         tokio::spawn(async move {
-            let result = work.await.unwrap_or_else(|error| {
-                Err(Failure::new(
-                    ErrorCode::Internal,
-                    format!("the start of {function} failed: {error}"),
-                ))
-            });
-            outbox.send(Update::Outcome { function, result });
+            answer.give(shared.get(deployment, idle, timeout).await);
         });
+    }
+
+    async fn get(
+        &self,
+        deployment: Arc<Deployment>,
+        idle: Duration,
+        timeout: Duration,
+    ) -> Result<(InstanceId, Start), Failure> {
+        let token = random_id()?.to_string();
+        let mut news = self.news.subscribe(&deployment.function);
+        let sent = clock::now();
+        let got = acquire(self, self, &mut news, &deployment, &token, idle, timeout).await;
+        drop(news);
+        self.news.tidy(&deployment.function);
+        match got {
+            Ok((instance, start)) => {
+                let ttl = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
+                let sent = if start == Start::Cold {
+                    clock::now()
+                } else {
+                    sent
+                };
+                self.granted(&instance, ttl, sent);
+                Ok((instance.id, start))
+            }
+            Err(refusal) => self.refused(&deployment, refusal, timeout).await,
+        }
     }
 
     /// Logs a failure, once on the host for all who wait: only by whoever met it. That Redis is
