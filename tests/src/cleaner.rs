@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::clock::Clock;
 use crate::folder::Folder;
 use crate::process::Process;
 use crate::programs::program;
@@ -17,11 +18,15 @@ pub struct Cleaner(Process);
 
 impl Cleaner {
     /// Starts it; `every` is the seconds between two rounds, its own default without a value.
-    pub fn start(folder: &Folder, every: Option<u64>) -> Self {
+    /// It goes by `clock`, or by the machine's.
+    pub fn start(folder: &Folder, every: Option<u64>, clock: Option<&Clock>) -> Self {
         let mut command = Command::new(program(NAME));
         command.arg("--home").arg(folder.path());
         if let Some(every) = every {
             command.arg("--every").arg(every.to_string());
+        }
+        if let Some(clock) = clock {
+            clock.give(&mut command);
         }
         Self(Process::spawn(folder, NAME, &mut command))
     }

@@ -141,13 +141,18 @@ impl Home {
         self.nginx.reload(&self.conf).await
     }
 
-    /// Starts the cleaner, with `every` seconds between its rounds; its own default without.
+    /// Starts the cleaner, with `every` seconds between its rounds; its own default without. It goes
+    /// by the same clock as Redis.
     ///
     /// # Panics
     /// When it runs already.
     pub fn start_cleaner(&mut self, every: Option<u64>) {
         assert!(self.cleaner.is_none(), "the cleaner runs already");
-        self.cleaner = Some(Cleaner::start(&self.folder, every));
+        self.cleaner = Some(Cleaner::start(
+            &self.folder,
+            every,
+            self.redis.clock.as_ref(),
+        ));
     }
 
     /// Takes the cleaner, to end it.

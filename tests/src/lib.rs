@@ -20,6 +20,7 @@ pub mod builder;
 pub mod cleaner;
 pub mod cli;
 pub mod client;
+pub mod clock;
 pub mod docker;
 pub mod events;
 pub mod folder;

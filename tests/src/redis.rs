@@ -10,6 +10,7 @@ use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
+use crate::clock::Clock;
 use crate::folder::Folder;
 use crate::process::Process;
 use crate::wait::{wait_for, wait_until};
@@ -23,6 +24,8 @@ pub struct Redis {
     name: String,
     socket: PathBuf,
     process: Option<Process>,
+    /// Its clock, if it isn't the machine's; it goes by it from its next start on.
+    pub clock: Option<Clock>,
 }
 
 impl Redis {
@@ -38,6 +41,7 @@ impl Redis {
             name: name.to_owned(),
             socket: folder.file(&format!("{name}.sock")),
             process: None,
+            clock: None,
         }
     }
 
@@ -61,6 +65,9 @@ impl Redis {
             .arg(&self.socket)
             .arg("--dir")
             .arg(self.folder.path());
+        if let Some(clock) = &self.clock {
+            clock.give(&mut command);
+        }
         let name = format!("{}-server", self.name);
         self.process = Some(Process::spawn(&self.folder, &name, &mut command));
         wait_until("Redis answers", PATIENCE, async || {

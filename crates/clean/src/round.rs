@@ -44,6 +44,8 @@ pub struct Cleaner {
     settling: Mutex<Option<Instant>>,
     /// When a container was first seen. Docker goes by the wall clock too.
     seen: Mutex<HashMap<String, Instant>>,
+    /// Which run of Redis was met last.
+    run: Mutex<Option<String>>,
     once: bool,
 }
 
@@ -82,6 +84,7 @@ impl Cleaner {
             clocks: Mutex::new(Clocks::now()),
             settling: Mutex::default(),
             seen: Mutex::default(),
+            run: Mutex::default(),
             once,
         }
     }
@@ -105,10 +108,12 @@ impl Cleaner {
             .into_iter()
             .map(|container| (container.id.clone(), container))
             .collect();
-        if self.store.uptime().await? < SETTLES {
+        let (run, uptime) = self.store.run().await?;
+        let former = lock(&self.run).replace(run.clone());
+        if former.is_some_and(|former| former != run) {
             self.unsettle();
         }
-        self.is_settled();
+        let settled = self.is_settled() && (!self.once || uptime >= SETTLES);
         for leased in self.store.instances().await? {
             let instance = leased.instance;
             let container = containers.get(&instance.container);
@@ -117,13 +122,14 @@ impl Cleaner {
                 self.store.forget(instance.id, &instance.function).await?;
                 self.end(&instance, "it has ended").await;
             } else if !leased.ready {
-                if leased.lease.is_none() && self.is_settled() {
+                if leased.lease.is_none() && settled && self.is_settled() {
                     self.end(&instance, "it is draining").await;
                 }
             } else if container.is_some_and(|c| c.paused) {
                 let Instance { id, function, .. } = &instance;
                 self.store.withhold(*id, function).await?;
             } else if (leased.overlong || leased.lease.is_none())
+                && settled
                 && self.is_settled()
                 && self.store.fence(&instance).await? == Fenced::Yes
             {
@@ -134,7 +140,7 @@ impl Cleaner {
         self.seen().retain(seen);
         for container in containers.values() {
             let age = self.age(container);
-            if self.is_settled() && self.is_left_over(container, age).await? {
+            if settled && self.is_settled() && self.is_left_over(container, age).await? {
                 eprintln!(
                     "corefn-clean: removing {}: its maker is gone",
                     container.name

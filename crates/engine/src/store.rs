@@ -125,17 +125,18 @@ impl Store {
         self.command(&command).await
     }
 
-    /// How long Redis has been up, to the second.
+    /// Which run of Redis this is, and how long it has been up by the wall clock, to the second.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn uptime(&self) -> Result<Duration, StoreError> {
+    pub async fn run(&self) -> Result<(String, Duration), StoreError> {
         let info: String = self.command(redis::cmd("INFO").arg("server")).await?;
-        let seconds = info
-            .lines()
-            .find_map(|line| line.strip_prefix("uptime_in_seconds:")?.trim().parse().ok())
-            .unwrap_or(0);
-        Ok(Duration::from_secs(seconds))
+        let of = |name| {
+            let value = info.lines().find_map(|line| line.strip_prefix(name));
+            value.unwrap_or_default().trim()
+        };
+        let seconds = of("uptime_in_seconds:").parse().unwrap_or(0);
+        Ok((of("run_id:").to_owned(), Duration::from_secs(seconds)))
     }
 
     async fn command<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, StoreError> {
