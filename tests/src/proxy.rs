@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
@@ -10,6 +11,9 @@ use tokio::task::JoinSet;
 
 use crate::docker::SOCKET;
 use crate::folder::Folder;
+
+/// How often one that hangs looks whether it still does.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// The socket. Connections are passed on to Docker's own.
 #[derive(Debug)]
@@ -24,6 +28,7 @@ struct Seen {
     shut: AtomicBool,
     held: Mutex<Option<String>>,
     muted: AtomicBool,
+    hangs: AtomicBool,
     calls: Mutex<Vec<String>>,
 }
 
@@ -83,6 +88,17 @@ impl Proxy {
     /// Events are not passed on any more; all else is.
     pub fn mute_events(&self) {
         self.seen.muted.store(true, Ordering::SeqCst);
+    }
+
+    /// Makes it hang, as if Docker did: it takes connections and requests, and nothing comes back
+    /// until [`Proxy::resume`].
+    pub fn hang(&self) {
+        self.seen.hangs.store(true, Ordering::SeqCst);
+    }
+
+    /// Ends what [`Proxy::hang`] began.
+    pub fn resume(&self) {
+        self.seen.hangs.store(false, Ordering::SeqCst);
     }
 
     /// Opens it again.
@@ -152,6 +168,9 @@ async fn pass(client: UnixStream, seen: Arc<Seen>) {
         while let Ok(count @ 1..) = from_docker.read(&mut buffer).await {
             if seen.muted.load(Ordering::SeqCst) && follows_events.load(Ordering::SeqCst) {
                 continue;
+            }
+            while seen.hangs.load(Ordering::SeqCst) {
+                tokio::time::sleep(LOOK_AGAIN).await;
             }
             if seen.is_shut() || to_client.write_all(&buffer[..count]).await.is_err() {
                 return;

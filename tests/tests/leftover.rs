@@ -159,3 +159,28 @@ async fn cleaner_ends_on_sigterm() {
     let status = home.take_cleaner().stop().await;
     assert!(status.success(), "{status}");
 }
+
+#[tokio::test]
+async fn cleaner_that_is_killed_is_followed_by_one_that_finishes() {
+    let mut home = Home::start("killedcleaner").await;
+    home.deploy("demo/hello", idle(2)).await;
+    home.deploy("demo/busy", idle(2)).await;
+    let busy = tokio::spawn(home.get("/demo/busy/sleep/25000").send());
+    assert_eq!(home.get("/demo/hello/x").await.status, 200);
+    // Killed at some moment of a round, of a fence, of a stop.
+    for millis in [300, 6300, 7100, 6700, 900] {
+        home.start_cleaner(Some(1));
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        home.take_cleaner().kill().await;
+        assert_eq!(home.get("/demo/hello/x").await.status, 200);
+    }
+    assert_eq!(busy.await.unwrap().unwrap().status, 200);
+    let busy = home.cleaner_log().matches("of demo/busy").count();
+    assert_eq!(busy, 0, "what was busy was stopped");
+    home.start_cleaner(Some(1));
+    wait_until("nothing is left", Duration::from_secs(30), async || {
+        home.docker.containers().await.unwrap().is_empty()
+            && home.store.instances().await.unwrap().is_empty()
+    })
+    .await;
+}

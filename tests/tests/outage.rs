@@ -201,3 +201,38 @@ async fn redis_that_hangs_at_the_start() {
     assert_eq!(home.get("/demo/hello/x").await.status, 200);
     assert_eq!(home.instances("demo/hello").await.len(), 1);
 }
+
+#[tokio::test]
+async fn docker_that_hangs() {
+    let home = Home::builder("dockerhangs")
+        .docker_proxy()
+        .start_timeout("3s")
+        .start()
+        .await;
+    home.deploy("demo/warm", probe::config()).await;
+    home.deploy("demo/cold", probe::config()).await;
+    assert_eq!(home.get("/demo/warm/x").await.status, 200);
+    home.proxy().hang();
+    let load = Load::start(home.client(), "/demo/warm/status/200", 2);
+    let answer = home.get("/demo/cold/x").await;
+    assert_eq!(said(&answer), (503, Some("docker-unavailable")));
+    assert!(home.error_log().contains("has not answered within"));
+    load.finish().await.assert_all_answered();
+    home.proxy().resume();
+    assert_eq!(home.get("/demo/cold/x").await.status, 200);
+}
+
+#[tokio::test]
+async fn redis_and_docker_that_both_hang() {
+    let mut home = Home::builder("bothhang").docker_proxy().start().await;
+    home.deploy("demo/hello", probe::config()).await;
+    assert_eq!(home.get("/demo/hello/x").await.status, 200);
+    home.redis.hang();
+    home.proxy().hang();
+    let load = Load::start(home.client(), "/demo/hello/status/200", 2);
+    // Longer than the lease.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    home.redis.resume();
+    home.proxy().resume();
+    load.finish().await.assert_all_answered();
+}
