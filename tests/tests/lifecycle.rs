@@ -61,7 +61,7 @@ fn any_order_of_events_keeps_the_invariants() {
         .unwrap();
     let world = runtime.block_on(World::make());
     let config = Config {
-        cases: 48,
+        cases: 24,
         max_shrink_iters: 200,
         failure_persistence: None,
         ..Config::default()
