@@ -235,6 +235,17 @@ impl Home {
         switched.await.unwrap_or_else(|error| panic!("{error}"));
     }
 
+    /// Forgets a function's failures in a row, as time would.
+    ///
+    /// # Panics
+    /// When Redis fails.
+    pub async fn forgive(&self, function: &str) {
+        let function = function.parse().expect("a function's name");
+        let keys = self.store.keys();
+        let (failures, pause) = (keys.failures(&function), keys.pause(&function));
+        let _: i64 = self.redis.command(&["DEL", &failures, &pause]).await;
+    }
+
     /// The containers of a function's instances, running or not.
     pub async fn instances(&self, function: &str) -> Vec<Container> {
         docker::instances(&self.docker, function).await

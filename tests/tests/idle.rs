@@ -10,6 +10,9 @@ use hyper::Method;
 /// The cleaner's own interval between rounds.
 const ROUND: Duration = Duration::from_secs(5);
 
+/// For how long a cleaner stops nothing when it begins: leases may not have been renewed yet.
+const SETTLES: Duration = Duration::from_secs(6);
+
 /// What stopping a container may take.
 const SLACK: Duration = Duration::from_secs(3);
 
@@ -38,6 +41,7 @@ async fn idle_function_is_stopped_within_a_round() {
     let mut home = Home::start("idle").await;
     home.start_cleaner(None);
     home.deploy("demo/hello", idle(3)).await;
+    tokio::time::sleep(SETTLES + ROUND).await;
     assert_eq!(home.get("/demo/hello/x").await.status, 200);
     let last = Instant::now();
     let took = gone(&home, "demo/hello", Duration::from_secs(20)).await - last;
@@ -81,7 +85,8 @@ async fn idle_time_of_the_location_is_for_functions_that_set_none() {
     home.deploy("demo/own", idle(30)).await;
     assert_eq!(home.get("/demo/none/x").await.status, 200);
     assert_eq!(home.get("/demo/own/x").await.status, 200);
-    gone(&home, "demo/none", Duration::from_secs(2) + ROUND + SLACK).await;
+    let patience = SETTLES + Duration::from_secs(2) + ROUND + SLACK;
+    gone(&home, "demo/none", patience).await;
     assert_eq!(count(&home, "demo/own").await, 1);
 }
 
@@ -136,7 +141,12 @@ async fn busy_functions_outlive_their_idle_time() {
     .await;
     assert_eq!(home.get("/demo/idle/x").await.status, 200);
 
-    gone(&home, "demo/idle", Duration::from_secs(2) + SLACK * 2).await;
+    gone(
+        &home,
+        "demo/idle",
+        SETTLES + Duration::from_secs(2) + SLACK * 2,
+    )
+    .await;
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_secs(7) {
         for function in &busy {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use corefn_core::config::FunctionConfig;
+use corefn_core::names::header;
 use corefn_tests::{Home, probe};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -107,7 +108,7 @@ fn exchanges() -> Vec<Vec<String>> {
         "header/Server/other",
         "header/Connection/close",
         "header/Content-Encoding/gzip",
-        "header/X-CoreFn-Error/fake",
+        &format!("header/{}/fake", header::ERROR),
     ] {
         all.push(one(request("GET", path, "", "")));
         all.push(one(request("HEAD", path, "", "")));

@@ -53,8 +53,7 @@ pub async fn start_alone(
     let work = run(docker, deployment, id, turn, Purpose::ServeAlone);
     match docker.within(timeout, work).await {
         Ok((container, placement)) => {
-            let patience = timeout.saturating_sub(begin.elapsed());
-            let placed = settle(docker, deployment, container, placement, patience);
+            let placed = settle(docker, deployment, container, placement, begin, timeout);
             placed.await.map(Some)
         }
         Err(error) if error.is_conflict() => Ok(None),
@@ -89,20 +88,21 @@ pub async fn start_as(
         .await
         .map_err(|_| hangs(deployment, timeout))?
         .map_err(|error| docker_failure(deployment, &error))?;
-    let patience = timeout.saturating_sub(begin.elapsed());
-    settle(docker, deployment, container, placement, patience).await
+    settle(docker, deployment, container, placement, begin, timeout).await
 }
 
-/// Waits until a container that was started is ready, for as long as `patience`; removes it if it
-/// never is.
+/// Waits until a container that was started is ready, until `timeout` after `begin`; removes it if
+/// it never is.
 async fn settle(
     docker: &Docker,
     deployment: &Deployment,
     container: String,
     placement: Placement,
-    patience: Duration,
+    begin: Instant,
+    timeout: Duration,
 ) -> Result<Instance, Failure> {
     let address = placement.address();
+    let patience = timeout.saturating_sub(begin.elapsed());
     let failure = tokio::select! {
         biased;
         () = ready(address, deployment.config.health.as_deref()) => {
@@ -115,7 +115,7 @@ async fn settle(
             });
         }
         code = docker.exit_code(&container) => exited(docker, deployment, &container, code).await,
-        () = tokio::time::sleep(patience) => not_listening(docker, deployment, &container, patience).await,
+        () = tokio::time::sleep(patience) => not_listening(docker, deployment, &container, timeout).await,
     };
     // The failure is what matters; a container that can't be removed now is the cleaner's.
     let _ = tokio::time::timeout(TIDYING, docker.remove(&container)).await;

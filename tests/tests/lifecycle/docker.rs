@@ -94,6 +94,17 @@ impl Docker {
 }
 
 impl State {
+    /// Gives a container a request, if it runs.
+    pub fn begin_work(&mut self, container: &str) -> bool {
+        match self.containers.get_mut(container) {
+            Some(container) if container.running => {
+                container.busy += 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
     fn answer(&mut self, method: &str, parts: &[&str]) -> (u16, Value) {
         match (method, parts) {
             ("GET", ["version"]) => (200, json!({ "ApiVersion": VERSION })),

@@ -74,7 +74,8 @@ impl World {
                 let _ = sink.send(event);
             }
         });
-        while store.uptime().await.unwrap() < Duration::from_secs(6) {
+        // Right after a start of Redis, leases may be missing that were not renewed yet.
+        while store.run().await.unwrap().1 < Duration::from_secs(6) {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let home = folder.path().to_owned();
@@ -100,11 +101,8 @@ impl World {
             image: format!("{function}:r{revision}"),
             config: FunctionConfig::default(),
         };
-        let mut state = self.docker.state();
-        state
-            .deployed
-            .insert(function.to_owned(), deployment.clone());
-        drop(state);
+        let image = (function.to_owned(), deployment.clone());
+        self.docker.state().deployed.extend([image]);
         self.store.deploy(&deployment, None).await.unwrap();
     }
 
@@ -123,13 +121,9 @@ impl World {
                 instance.revision, deployment.revision,
                 "an old revision got new work"
             );
-            let mut state = self.docker.state();
-            let found = state.containers.get_mut(&instance.container);
-            if let Some(container) = found.filter(|container| container.running) {
-                container.busy += 1;
+            if self.docker.state().begin_work(&instance.container) {
                 return instance;
             }
-            drop(state);
             self.store
                 .forget(instance.id, &instance.function)
                 .await

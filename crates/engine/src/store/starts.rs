@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use corefn_core::backoff::{MEMORY, PAUSES, QUICK, is_own_fault};
+use corefn_core::backoff::{MEMORY, PAUSES, PAUSES_OF_DEATHS, QUICK, is_own_fault};
 use corefn_core::error::Failure;
 use corefn_core::event::Event;
 use corefn_core::function::{Deployment, FunctionName};
@@ -91,7 +91,7 @@ impl Store {
             .arg(function.as_str())
             .arg(&deployment.revision.0)
             .arg(failed(function, failure))
-            .arg(pauses())
+            .arg(in_millis(&PAUSES))
             .arg(millis(MEMORY))
             .arg(i32::from(own_fault))
             .arg(self.keys.turn_prefix())
@@ -121,7 +121,7 @@ impl Store {
             .key(self.keys.pause(function))
             .arg(function.as_str())
             .arg(failed(function, failure))
-            .arg(pauses())
+            .arg(in_millis(&PAUSES_OF_DEATHS))
             .arg(millis(MEMORY));
         let pause: u64 = self.invoke(&script).await?;
         Ok(Duration::from_millis(pause))
@@ -148,6 +148,6 @@ fn failed(function: &FunctionName, failure: &Failure) -> String {
     })
 }
 
-fn pauses() -> String {
-    json(&PAUSES.map(millis))
+fn in_millis(pauses: &[Duration]) -> String {
+    json(&pauses.iter().copied().map(millis).collect::<Vec<_>>())
 }
