@@ -108,6 +108,7 @@ async fn request_of_90_seconds_survives() {
 async fn busy_functions_outlive_their_idle_time() {
     let mut home = Home::start("busy").await;
     home.start_cleaner(Some(1));
+    tokio::time::sleep(SETTLES).await;
     for function in ["request", "stream", "upgrade", "upload", "idle"] {
         home.deploy(&format!("demo/{function}"), idle(2)).await;
     }

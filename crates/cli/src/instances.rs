@@ -126,8 +126,6 @@ mod tests {
             id: "c".into(),
             name: "n".into(),
             labels: [].into(),
-            paused: false,
-            unstarted: false,
             running,
             paused: false,
             unstarted: false,
