@@ -104,10 +104,7 @@ fn connect(r: &ngx_http_request_t, pc: &mut ngx_peer_connection_t, context: &Con
 
 /// Called when nginx is done with the connection.
 unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, state: ngx_uint_t) {
-    // Outside of the guard: with a try left, nginx would try for ever.
-    // SAFETY: as of get().
-    unsafe { (*pc).tries = (*pc).tries.saturating_sub(1) };
-    guard::nothing("peer_free", || {
+    let done = guard::nothing("peer_free", || {
         // SAFETY: as of get().
         let context = unsafe { &*data.cast::<Context>() };
         if state & NGX_PEER_FAILED as ngx_uint_t != 0 {
@@ -117,4 +114,9 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
         // SAFETY: as of get().
         unsafe { (*pc).set_cached(0) };
     });
+    if !done {
+        // With a try left, nginx would try for ever.
+        // SAFETY: as of get().
+        unsafe { (*pc).tries = 0 };
+    }
 }

@@ -215,8 +215,8 @@ async fn docker_that_hangs() {
     home.proxy().hang();
     let load = Load::start(home.client(), "/demo/warm/status/200", 2);
     let answer = home.get("/demo/cold/x").await;
-    assert_eq!(said(&answer), (503, Some("docker-unavailable")));
-    assert!(home.error_log().contains("has not answered within"));
+    assert_eq!(said(&answer), (504, Some("start-timeout")));
+    assert!(home.error_log().contains("Docker did not create and start"));
     load.finish().await.assert_all_answered();
     home.proxy().resume();
     assert_eq!(home.get("/demo/cold/x").await.status, 200);
