@@ -146,13 +146,16 @@ fn answer(
             sleep(number(time));
             send(writer, request, "200", &[], b"slept\n")
         }
-        ["stream", count, time] => stream(number(count), number(time), writer),
+        ["stream", count, time] => stream(number(count), number(time), request, writer),
         ["download", count] => download(number(count) as usize, request, writer),
-        ["trailers"] => write!(
-            writer,
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n\
-             5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n"
-        ),
+        ["trailers"] => {
+            let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n";
+            let body = match request.method.as_str() {
+                "HEAD" => "",
+                _ => "5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n",
+            };
+            writer.write_all((head.to_owned() + body).as_bytes())
+        }
         ["break"] => Err(io::ErrorKind::ConnectionAborted.into()),
         ["break", count] => {
             let bytes = vec![b'x'; number(count) as usize / 2];
@@ -256,11 +259,20 @@ fn reach(ip: &str, port: &str) -> String {
     }
 }
 
-fn stream(count: u64, time: u64, writer: &mut TcpStream) -> io::Result<()> {
+fn stream(
+    count: u64,
+    time: u64,
+    request: &Request,
+    writer: &mut TcpStream,
+) -> io::Result<()> {
     write!(
         writer,
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
     )?;
+    // What came after the header would be taken for the next answer.
+    if request.method == "HEAD" {
+        return Ok(());
+    }
     for at in 0..count {
         if at > 0 {
             sleep(time);

@@ -188,7 +188,7 @@ async fn exchange(socket: &PathBuf, pieces: &[String]) -> Vec<u8> {
     }
     timeout(PATIENCE, reading)
         .await
-        .unwrap_or_else(|_| panic!("no end of {pieces:?}"))
+        .unwrap_or_else(|_| panic!("no end of {pieces:?} at {}", socket.display()))
         .unwrap()
 }
 

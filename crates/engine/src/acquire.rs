@@ -14,7 +14,7 @@ use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::event::Event;
 use corefn_core::function::Deployment;
 use corefn_core::instance::Instance;
-use corefn_core::keys::{START_LOCK_RENEWAL, START_LOCK_TTL};
+use corefn_core::keys::START_LOCK_RENEWAL;
 use corefn_core::names::directive;
 
 use crate::store::Claim;
@@ -138,8 +138,12 @@ pub async fn acquire(
                 ledger.give_up(deployment, token, unneeded).await;
                 return Ok((instance, start));
             }
-            let instance = launch(ledger, launcher, deployment, token, idle, deadline).await?;
-            return Ok((instance, Start::Cold));
+            start = Start::Cold;
+            match launch(ledger, launcher, deployment, token, idle, deadline).await? {
+                Some(instance) => return Ok((instance, start)),
+                None if Instant::now() < deadline => continue,
+                None => return Err(too_late(deployment, timeout, &claim).into()),
+            }
         }
         start = Start::Cold;
         // Who waits for a turn waits for nobody's report.
@@ -154,7 +158,8 @@ pub async fn acquire(
     }
 }
 
-/// Starts an instance under the lock, and renews the lock meanwhile.
+/// Starts an instance under the lock, and renews the lock meanwhile. Returns nothing if the lock
+/// was lost: Redis was emptied, or this starter was held up and another has taken over.
 async fn launch(
     ledger: &impl Ledger,
     launcher: &impl Launcher,
@@ -162,7 +167,7 @@ async fn launch(
     token: &str,
     idle: Duration,
     deadline: Instant,
-) -> Result<Instance, Failure> {
+) -> Result<Option<Instance>, Failure> {
     let patience = deadline.saturating_duration_since(Instant::now());
     let keep = async {
         loop {
@@ -179,16 +184,10 @@ async fn launch(
     };
     let failure = match launched {
         Ok(instance) => match ledger.register(&instance, token, idle).await {
-            Ok(true) => return Ok(instance),
+            Ok(true) => return Ok(Some(instance)),
             Ok(false) => {
                 launcher.discard(&instance).await;
-                Failure::new(
-                    ErrorCode::Internal,
-                    format!(
-                        "the start of {} was held up for {START_LOCK_TTL:?}; another has taken over",
-                        deployment.function
-                    ),
-                )
+                return Ok(None);
             }
             Err(failure) => {
                 launcher.discard(&instance).await;

@@ -9,6 +9,7 @@ use tokio::sync::broadcast::{self, Sender};
 use corefn_core::config::FunctionConfig;
 use corefn_core::function::RevisionId;
 use corefn_core::instance::InstanceId;
+use corefn_core::keys::START_LOCK_TTL;
 
 use super::*;
 
@@ -155,7 +156,7 @@ impl Ledger for World {
             .locks
             .get(instance.function.as_str())
             .is_some_and(|(holder, _)| holder == token);
-        if !held || state.robbed {
+        if !held || std::mem::take(&mut state.robbed) {
             return Ok(false);
         }
         state.locks.remove(instance.function.as_str());
@@ -284,15 +285,16 @@ async fn a_dead_starter_is_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_lost_the_lock_discards_what_it_started() {
+async fn who_lost_the_lock_discards_what_it_started_and_begins_anew() {
     let world = World::new();
     world.state.lock().unwrap().robbed = true;
-    let error = world
+    let (_, start) = world
         .clone()
         .acquire(1, Duration::from_secs(60))
         .await
-        .unwrap_err();
-    assert_eq!(error.code, ErrorCode::Internal);
+        .unwrap();
+    assert_eq!(start, Start::Cold);
+    assert_eq!(world.launches.load(Ordering::SeqCst), 2);
     assert_eq!(world.discarded.load(Ordering::SeqCst), 1);
 }
 
