@@ -102,6 +102,19 @@ fn text(word: &ngx_str_t) -> Result<&str, String> {
     std::str::from_utf8(word.as_bytes()).map_err(|_| "a value is not UTF-8".to_owned())
 }
 
+/// A directive's whole number of 32 bits, `least` at the least; `what` is what it is called in
+/// errors.
+fn number(words: &[ngx_str_t], least: u32, what: &str) -> Result<u32, String> {
+    let (name, value) = (text(&words[0])?, text(&words[1])?);
+    let number = value.parse().ok().filter(|number| *number >= least);
+    number.ok_or_else(|| {
+        format!(
+            "{value:?} is no {what} for {name}: write a whole number, {least} to {}",
+            u32::MAX
+        )
+    })
+}
+
 /// Completes the configuration when all of it is read: the shared zone and the handler, both only
 /// if some location is for functions.
 pub fn finish(cf: &mut ngx_conf_t) -> ngx_int_t {

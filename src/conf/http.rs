@@ -10,7 +10,7 @@ use corefn_engine::docker::Docker;
 use corefn_engine::runtime::Settings;
 use corefn_engine::store::Store;
 
-use super::{set, text};
+use super::{number, set, text};
 use crate::zone;
 
 const DEFAULT_REDIS: &str = "redis://127.0.0.1:6379/0";
@@ -162,7 +162,7 @@ fn default_starts() -> u32 {
     u32::try_from(2 * processors).unwrap_or(u32::MAX)
 }
 
-/// Sets a whole number of 32 bits, `least` at the least; `what` is what it is called in errors.
+/// Sets what [`number`] reads.
 fn set_number(
     cf: *mut ngx_conf_t,
     conf: *mut c_void,
@@ -176,14 +176,7 @@ fn set_number(
         if field.is_some() {
             return Err(duplicate(words));
         }
-        let (name, value) = (text(&words[0])?, text(&words[1])?);
-        let number = value.parse().ok().filter(|number| *number >= least);
-        *field = Some(number.ok_or_else(|| {
-            format!(
-                "{value:?} is no {what} for {name}: write a whole number, {least} to {}",
-                u32::MAX
-            )
-        })?);
+        *field = Some(number(words, least, what)?);
         Ok(())
     })
 }

@@ -10,7 +10,7 @@ use corefn_core::lease::{DEFAULT_IDLE, MIN_IDLE};
 use corefn_core::names::directive;
 
 use super::http::duplicate;
-use super::{set, text};
+use super::{number, set, text};
 use crate::CorefnModule;
 
 const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -102,13 +102,7 @@ pub unsafe extern "C" fn set_queue(
     conf: *mut c_void,
 ) -> *mut c_char {
     set(cf, |_, words| {
-        let value = text(&words[1])?;
-        let queue = value.parse().map_err(|_| {
-            format!(
-                "{value:?} is no length for {}: write a whole number, 0 to 4294967295",
-                directive::QUEUE.to_string_lossy()
-            )
-        })?;
+        let queue = number(words, 0, "length")?;
         fill(conf, words, |location| &mut location.queue, queue)
     })
 }

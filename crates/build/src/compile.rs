@@ -134,8 +134,9 @@ pub(crate) fn too_slow() -> String {
 /// [`DockerError`] when Docker can't do it.
 pub async fn sweep(docker: &Docker, function: &FunctionName) -> Result<(), DockerError> {
     for container in docker.containers().await? {
-        let is = |label, value: &str| container.labels.get(label).is_some_and(|has| has == value);
-        if is(label::ROLE, label::ROLE_BUILD) && is(label::FUNCTION, function.as_str()) {
+        if container.has(label::ROLE, label::ROLE_BUILD)
+            && container.has(label::FUNCTION, function.as_str())
+        {
             docker.remove(&container.id).await?;
         }
     }

@@ -101,10 +101,9 @@ pub async fn withdraw(
     revision: &RevisionId,
 ) -> Result<(), DockerError> {
     for container in docker.containers().await? {
-        let has = |label, value: &str| container.labels.get(label).is_some_and(|has| has == value);
         if container.labels.contains_key(label::INSTANCE)
-            && has(label::FUNCTION, function.as_str())
-            && has(label::REVISION, &revision.0)
+            && container.has(label::FUNCTION, function.as_str())
+            && container.has(label::REVISION, &revision.0)
         {
             docker.remove(&container.id).await?;
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use corefn_core::function::FunctionName;
 use corefn_core::instance::Instance;
-use corefn_core::lease::DEFAULT_IDLE;
+use corefn_core::lease::{DEFAULT_IDLE, UNLEASED_RELIANCE};
 use corefn_core::names::label;
 use corefn_engine::docker::{Container, Docker};
 use corefn_engine::rebuild::{RebuildError, instance, rebuild};
@@ -26,7 +26,7 @@ const BUILD_AGE: Duration = Duration::from_secs(30 * 60);
 
 /// After a start of Redis, an outage or a jump of the clock, leases are missing that their holders
 /// have not renewed yet. It is longer than a router relies on an instance without a lease.
-const SETTLES: Duration = Duration::from_secs(6);
+const SETTLES: Duration = UNLEASED_RELIANCE.saturating_add(Duration::from_secs(1));
 
 /// Redis ends leases by the wall clock. It has jumped if it went on by so much more, or less, than
 /// the clock that doesn't jump.

@@ -17,6 +17,10 @@ pub const MIN_IDLE: Duration = Duration::from_secs(2);
 /// holds some.
 pub const DRAINING_LEASE: Duration = Duration::from_secs(5);
 
+/// How long a router relies on an instance that it can't lease because Redis is out of reach. For
+/// longer than that, after Redis is back, the cleaner fences none.
+pub const UNLEASED_RELIANCE: Duration = Duration::from_secs(5);
+
 /// The idle time of functions and routers that set none.
 pub const DEFAULT_IDLE: Duration = Duration::from_secs(60);
 

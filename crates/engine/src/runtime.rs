@@ -9,6 +9,7 @@ mod failures;
 mod listen;
 mod news;
 mod outage;
+mod pauses;
 mod renew;
 mod shared;
 mod suspects;
@@ -30,7 +31,7 @@ use corefn_core::instance::{Instance, InstanceId};
 use crate::acquire::Start;
 use crate::docker::Docker;
 use crate::store::{Store, StoreError};
-use listen::{FIRST_PAUSE, LONGEST_PAUSE};
+use pauses::Pauses;
 use shared::Shared;
 
 /// Where a router finds its services.
@@ -252,7 +253,7 @@ impl Thread {
     /// snapshot; those whose instance was being asked for get an error.
     fn keep(mut self, made: (tokio::runtime::Runtime, Arc<Shared>)) {
         let mut made = Ok(made);
-        let mut pause = FIRST_PAUSE;
+        let mut pauses = Pauses::default();
         loop {
             let begin = Instant::now();
             let cause = match made {
@@ -270,12 +271,10 @@ impl Thread {
             };
             let text = format!("the runtime thread starts over: {cause}");
             self.outbox.send(Update::Log(Level::Error, text));
-            let lasted = begin.elapsed();
-            pause = match lasted < LONGEST_PAUSE * 2 {
-                true => (pause * 2).min(LONGEST_PAUSE),
-                false => FIRST_PAUSE,
-            };
-            std::thread::sleep(pause);
+            if begin.elapsed() >= pauses::LONGEST * 2 {
+                pauses.reset();
+            }
+            std::thread::sleep(pauses.next());
             made = self.make();
         }
     }

@@ -35,6 +35,13 @@ pub struct Container {
     pub created: i64,
 }
 
+impl Container {
+    /// Whether it has a label with that value.
+    pub fn has(&self, label: &str, value: &str) -> bool {
+        self.labels.get(label).is_some_and(|has| has == value)
+    }
+}
+
 /// What a container does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Condition {

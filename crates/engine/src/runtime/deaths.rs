@@ -6,17 +6,17 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 
 use super::Level;
-use super::listen::{FIRST_PAUSE, LONGEST_PAUSE};
+use super::pauses::Pauses;
 use super::shared::Shared;
 use crate::docker::{Container, DockerError, Loss};
 
 /// Runs for as long as the thread does.
 pub(super) async fn deaths(shared: Arc<Shared>) {
-    let mut pause = FIRST_PAUSE;
+    let mut pauses = Pauses::default();
     let mut failing = false;
     loop {
         match follow(&shared, &mut failing).await {
-            Ok(()) => pause = FIRST_PAUSE,
+            Ok(()) => pauses.reset(),
             // Told once, not with each attempt.
             Err(error) if !failing => {
                 shared.log(Level::Error, error.to_string());
@@ -24,8 +24,7 @@ pub(super) async fn deaths(shared: Arc<Shared>) {
             }
             Err(_) => {}
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        tokio::time::sleep(pauses.next()).await;
     }
 }
 

@@ -12,6 +12,7 @@ use corefn_core::instance::InstanceId;
 use super::shared::Shared;
 use super::{Level, Update};
 use crate::clock;
+use crate::store::millis;
 
 /// How often it is told, at the most, that Docker can't start anything.
 const TELLING_INTERVAL: u64 = 60_000;
@@ -101,9 +102,8 @@ impl Shared {
                  it: its output says why"
             ),
         );
-        // Redis being away is told of where its events are listened for.
-        let pause = self.store.died(id, function, &failure).await;
-        failure.retry_ms = pause.map_or(None, some_millis);
+        let pause = self.asked(self.store.died(id, function, &failure)).await;
+        failure.retry_ms = pause.ok().and_then(some_millis);
         if failure.retry_ms.is_some() {
             self.tell(function, &failure);
         }
@@ -112,6 +112,5 @@ impl Shared {
 
 /// A time in milliseconds; none if there is none.
 pub(super) fn some_millis(duration: Duration) -> Option<u64> {
-    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    Some(millis).filter(|millis| *millis > 0)
+    Some(millis(duration)).filter(|millis| *millis > 0)
 }

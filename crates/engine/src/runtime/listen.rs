@@ -8,6 +8,7 @@ use futures_util::StreamExt;
 use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::lease::{DEFAULT_IDLE, relied_until};
 
+use super::pauses::Pauses;
 use super::shared::Shared;
 use super::{Level, Update};
 use crate::clock;
@@ -16,20 +17,16 @@ use crate::rebuild::{RebuildError, rebuild};
 use crate::start::random_id;
 use crate::store::StoreError;
 
-/// The pauses between attempts to connect.
-pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
-pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-
 /// How long Docker may take to say what is deployed, when Redis can't.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs for as long as the thread does.
 pub(super) async fn listen(shared: Arc<Shared>) {
-    let mut pause = FIRST_PAUSE;
+    let mut pauses = Pauses::default();
     let mut filled = false;
     loop {
         match follow(&shared, &mut filled).await {
-            Ok(()) => pause = FIRST_PAUSE,
+            Ok(()) => pauses.reset(),
             Err(RebuildError::Store(error)) => {
                 let failure = shared.redis_failed(&error);
                 if !filled {
@@ -45,8 +42,7 @@ pub(super) async fn listen(shared: Arc<Shared>) {
                 shared.outbox.send(Update::Unavailable(failure));
             }
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        tokio::time::sleep(pauses.next()).await;
     }
 }
 

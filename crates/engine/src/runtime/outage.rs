@@ -11,20 +11,16 @@ use std::time::Duration;
 use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::function::Deployment;
 use corefn_core::instance::{Instance, InstanceId};
-use corefn_core::lease::DEFAULT_IDLE;
+use corefn_core::lease::{DEFAULT_IDLE, UNLEASED_RELIANCE};
 
-use super::listen::{FIRST_PAUSE, LONGEST_PAUSE};
+use super::pauses::Pauses;
 use super::shared::Shared;
 use super::{Level, Update};
 use crate::acquire::{Refusal, Start};
 use crate::alone;
 use crate::clock;
 use crate::docker::Condition;
-use crate::store::StoreError;
-
-/// How long an instance may be relied on that can't be leased: the cleaner fences none for longer
-/// than that after Redis is back.
-const RELIANCE: u64 = 5_000;
+use crate::store::{StoreError, millis};
 
 /// How long Docker may take to say whether a known instance still runs. If it can't, the instance
 /// is taken as it was.
@@ -35,10 +31,9 @@ pub(super) async fn outages(shared: Arc<Shared>) {
     let mut outage = shared.outage.subscribe();
     // The sender is in what this task holds itself.
     while outage.wait_for(|down| *down).await.is_ok() {
-        let mut pause = FIRST_PAUSE;
+        let mut pauses = Pauses::default();
         while shared.tell_redis().await.is_err() {
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            tokio::time::sleep(pauses.next()).await;
         }
         shared.outage.send_replace(false);
         shared.log(Level::Notice, "Redis can be used again");
@@ -76,7 +71,7 @@ impl Shared {
 
     /// Until when an instance may be relied on now that it can't be leased.
     pub fn reliance(&self) -> u64 {
-        clock::now() + RELIANCE
+        clock::now() + millis(UNLEASED_RELIANCE)
     }
 
     /// An instance was got; one that Redis could not be told of may be relied on without a lease.

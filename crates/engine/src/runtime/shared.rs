@@ -21,7 +21,7 @@ use crate::acquire::{Launcher, Ledger, Refusal, Start, acquire};
 use crate::clock;
 use crate::docker::Docker;
 use crate::start::{random_id, start};
-use crate::store::{Claim, Store};
+use crate::store::{Claim, Store, millis};
 
 pub(super) struct Shared {
     pub store: Store,
@@ -193,7 +193,7 @@ impl Shared {
         self.news.tidy(&deployment.function);
         match got {
             Ok((instance, start)) => {
-                let ttl = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
+                let ttl = millis(idle);
                 let sent = if start == Start::Cold {
                     clock::now()
                 } else {
@@ -207,7 +207,7 @@ impl Shared {
     }
 
     /// Logs a failure, once on the host for all who wait: only by whoever met it. That Redis is
-    /// out of reach is logged where its events are listened for.
+    /// out of reach is logged where that is noted.
     async fn refused(
         &self,
         deployment: &Deployment,

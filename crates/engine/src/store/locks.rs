@@ -7,7 +7,8 @@ use corefn_core::keys::START_LOCK_TTL;
 use super::{Store, StoreError, millis};
 
 impl Store {
-    /// Takes the starter's lock of a function, or renews it, without a permit. Returns whether `token` holds it now.
+    /// Takes the starter's lock of a function, or renews it, without a permit. Returns whether
+    /// `token` holds it now.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -48,8 +48,8 @@ local function extend(lease, ttl)
 end
 ";
 
-/// KEYS functions, routes, events, failures, pause, and of the first instance, if there is one, instances, ready,
-/// lease, claim; ARGV function, deployment, event, the first instance or '', its record, TTL and
+/// KEYS functions, routes, events, failures, pause, and of the first instance, if there is one,
+/// instances, ready, lease, claim; ARGV function, deployment, event, the first instance or '', its record, TTL and
 /// event, route… Returns nothing, a route and its other owner, or that the claim has lapsed.
 ///
 /// The instance is told of before the deployment, so that no router ever has one without the other.
@@ -281,8 +281,7 @@ if granted then
   return 0
 end
 redis.call('SET', KEYS[3], 0, 'PX', 1)
-redis.call('DEL', KEYS[3])
-redis.call('DEL', KEYS[5])
+redis.call('DEL', KEYS[3], KEYS[5])
 if redis.call('SREM', KEYS[2], ARGV[1]) == 1 then redis.call('PUBLISH', KEYS[4], ARGV[2]) end
 return 1
 ";
