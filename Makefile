@@ -5,7 +5,7 @@
 CARGO ?= cargo
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 setup: ## Install what building and running needs (Debian 12, as root)
 	@scripts/setup
@@ -33,6 +33,8 @@ bench: ## Measure CoreFn against plain nginx and bare Docker (QUICK=1: half a mi
 	@scripts/bench
 
 soak: ## A million requests of every kind against one worker, whose memory must stay flat
+	@scripts/setup --test
+	@scripts/build-fault --release
 	COREFN_SOAK=1000000 $(CARGO) nextest run --locked -p corefn-tests --test soak --no-capture
 
 nginx-tests: ## nginx's own tests, with and without the module (NGINX_TESTS=/path/to/a/checkout)

@@ -268,6 +268,11 @@ impl Stream {
 }
 
 impl Answer {
+    /// The status, and the code of an error of the platform.
+    pub fn said(&self) -> (u16, Option<&str>) {
+        (self.status, self.error())
+    }
+
     /// The code of an error of the platform; none if the function has answered.
     pub fn error(&self) -> Option<&str> {
         self.header(header::ERROR)

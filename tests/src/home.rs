@@ -1,5 +1,6 @@
 //! An installation.
 
+use std::future::IntoFuture;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -11,11 +12,12 @@ use corefn_core::function::{Deployment, RevisionId};
 use corefn_core::names::HOST_FILE;
 use corefn_engine::docker::{Container, Docker};
 use corefn_engine::store::Store;
+use tokio::task::JoinSet;
 
 use crate::access::{self, Access};
 use crate::builder::{self, Builder};
 use crate::cleaner::Cleaner;
-use crate::client::{Client, Request};
+use crate::client::{Answer, Client, Request};
 use crate::docker;
 use crate::events::Events;
 use crate::folder::Folder;
@@ -251,6 +253,16 @@ impl Home {
         docker::instances(&self.docker, function).await
     }
 
+    /// So many GETs at once; their answers.
+    ///
+    /// # Panics
+    /// When one is not answered.
+    pub async fn at_once(&self, target: &str, count: usize) -> Vec<Answer> {
+        let requests: JoinSet<Answer> =
+            (0..count).map(|_| self.get(target).into_future()).collect();
+        requests.join_all().await
+    }
+
     /// Begins to record what Docker tells of this installation's containers.
     pub async fn events(&self) -> Events<'_> {
         Events::record(&self.docker).await
@@ -298,24 +310,6 @@ impl Home {
         }
     }
 
-    /// Fails the test if nginx ran within memcheck and that found something.
-    fn check_memory(&self) {
-        let logs = std::fs::read_dir(self.folder.file("log"))
-            .into_iter()
-            .flatten()
-            .flatten();
-        for file in logs {
-            let name = file.file_name().to_string_lossy().into_owned();
-            let log = self.folder.read(&format!("log/{name}"));
-            let clean = log.lines().filter(|line| line.contains("ERROR SUMMARY: "));
-            let dirty = clean.filter(|line| !line.contains(" 0 errors ")).count() > 0;
-            if name.starts_with("valgrind.") && dirty {
-                eprintln!("{name}:\n{log}");
-                assert!(std::thread::panicking(), "memcheck has found errors");
-            }
-        }
-    }
-
     fn show_logs(&self) {
         for (name, log) in [
             ("nginx's error log", self.error_log()),
@@ -341,7 +335,6 @@ impl Drop for Home {
         self.nginx.end();
         self.cleaner = None;
         self.clean_docker();
-        self.check_memory();
         let log = self.error_log();
         let alerts: Vec<&str> = log
             .lines()

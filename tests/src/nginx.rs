@@ -322,34 +322,11 @@ pub fn check(folder: &Folder, text: &str) -> Checked {
 }
 
 fn command(folder: &Folder, conf: &Path) -> Command {
-    let mut command = match std::env::var_os(format!("{}VALGRIND", env::RESERVED_PREFIX)) {
-        Some(_) => under_valgrind(folder),
-        None => Command::new(PROGRAM),
-    };
+    let mut command = Command::new(PROGRAM);
     let prefix = format!("{}/", folder.path().display());
     command.arg("-p").arg(prefix).arg("-c").arg(conf);
     command.arg("-e").arg(folder.file("log/error.log"));
     command.env(env::FAULT, folder.file(FAULT));
-    command
-}
-
-/// nginx within memcheck, which writes what it finds to a log of each process.
-fn under_valgrind(folder: &Folder) -> Command {
-    let rules = programs::workspace().join("tests/valgrind.supp");
-    let mut command = Command::new("valgrind");
-    command
-        .args([
-            "--trace-children=yes",
-            "--fair-sched=yes",
-            "--num-callers=40",
-        ])
-        .arg("--error-limit=no")
-        .arg(format!("--suppressions={}", rules.display()))
-        .arg(format!(
-            "--log-file={}",
-            folder.file("log/valgrind.%p").display()
-        ))
-        .arg(PROGRAM);
     command
 }
 

@@ -28,6 +28,14 @@ pub fn config() -> FunctionConfig {
     }
 }
 
+/// The same with an idle time.
+pub fn idle(seconds: u64) -> FunctionConfig {
+    FunctionConfig {
+        idle_ms: Some(seconds * 1000),
+        ..config()
+    }
+}
+
 /// The same for a probe that misbehaves: `never-listen`, `exit`, `wrong-port`, `loopback`,
 /// `slow-start:<milliseconds>`.
 pub fn misbehaving(mode: &str) -> FunctionConfig {

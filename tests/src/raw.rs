@@ -29,6 +29,20 @@ impl Client {
         Connection::open(self.address()).await
     }
 
+    /// Opens a connection that is upgraded: the probe sends back what it gets.
+    ///
+    /// # Panics
+    /// When it isn't upgraded.
+    pub async fn websocket(self, target: &str) -> Connection {
+        let mut connection = self.connect().await;
+        let request = format!(
+            "GET {target} HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
+        );
+        connection.write(request).await;
+        assert_eq!(connection.head().await.status, 101);
+        connection
+    }
+
     /// Sends bytes on a connection of their own and reads the answer to its end.
     ///
     /// # Panics

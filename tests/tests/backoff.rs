@@ -3,23 +3,9 @@
 
 use std::time::Duration;
 
-use corefn_tests::{Answer, Home, probe, wait_until};
-use tokio::task::JoinSet;
+use corefn_tests::{Home, probe, wait_until};
 
 const LONG: Duration = Duration::from_secs(30);
-
-fn said(answer: &Answer) -> (u16, Option<&str>) {
-    (answer.status, answer.error())
-}
-
-async fn at_once(home: &Home, target: &str, count: usize) -> Vec<Answer> {
-    let mut requests = JoinSet::new();
-    for _ in 0..count {
-        let request = home.get(target);
-        requests.spawn(async move { request.await });
-    }
-    requests.join_all().await
-}
 
 #[tokio::test]
 async fn function_that_crashes_at_its_start_is_backed_off() {
@@ -29,7 +15,7 @@ async fn function_that_crashes_at_its_start_is_backed_off() {
     let events = home.events().await;
     let fails = async || {
         let answer = home.get("/demo/hello/x").await;
-        assert_eq!(said(&answer), (502, Some("function-exited")));
+        assert_eq!(answer.said(), (502, Some("function-exited")));
         answer.header("retry-after").map(str::to_owned)
     };
     assert_eq!(fails().await, None, "the first failure costs nothing");
@@ -37,7 +23,7 @@ async fn function_that_crashes_at_its_start_is_backed_off() {
     assert_eq!(fails().await.as_deref(), Some("1"));
     wait_until("all workers know", LONG, async || {
         monitor.commands(&home.redis).await;
-        for answer in at_once(&home, "/demo/hello/x", 40).await {
+        for answer in home.at_once("/demo/hello/x", 40).await {
             assert_eq!(answer.status, 502);
         }
         monitor.commands(&home.redis).await.is_empty()
@@ -106,7 +92,7 @@ async fn only_instances_that_die_soon_again_and_again_are_backed_off() {
             break answer;
         }
     };
-    assert_eq!(said(&answer), (502, Some("function-exited")));
+    assert_eq!(answer.said(), (502, Some("function-exited")));
     assert!(answer.header("retry-after").is_some());
     wait_until("it is started again", LONG, async || {
         home.get("/demo/hello/x").await.status == 200

@@ -4,17 +4,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use corefn_tests::{Answer, Home, probe};
+use corefn_tests::{Home, probe};
 use tokio::task::JoinSet;
-
-async fn at_once(home: &Home, target: &str, count: usize) -> Vec<Answer> {
-    let mut requests = JoinSet::new();
-    for _ in 0..count {
-        let request = home.get(target);
-        requests.spawn(async move { request.await });
-    }
-    requests.join_all().await
-}
 
 #[tokio::test]
 async fn two_hundred_first_requests_start_one_container() {
@@ -22,7 +13,7 @@ async fn two_hundred_first_requests_start_one_container() {
     home.deploy("demo/hello", probe::config()).await;
     let events = home.events().await;
 
-    let answers = at_once(&home, "/demo/hello/env", 200).await;
+    let answers = home.at_once("/demo/hello/env", 200).await;
 
     let failed: Vec<_> = answers
         .iter()
@@ -52,7 +43,7 @@ async fn slow_start_is_waited_for_by_all() {
         .await;
     let events = home.events().await;
     let begin = std::time::Instant::now();
-    let answers = at_once(&home, "/demo/hello/env", 50).await;
+    let answers = home.at_once("/demo/hello/env", 50).await;
     assert!(begin.elapsed() >= Duration::from_secs(3));
     assert!(answers.iter().all(|answer| answer.status == 200));
     assert_eq!(events.created("demo/hello").await, 1);

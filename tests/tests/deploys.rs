@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use corefn_core::config::FunctionConfig;
 use corefn_core::names::{env, label};
 use corefn_tests::push::Repository;
 use corefn_tests::{Home, probe, wait_until};
@@ -18,13 +17,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How many pushes there are in a row.
 const PUSHES: usize = 10;
-
-fn idle(seconds: u64) -> FunctionConfig {
-    FunctionConfig {
-        idle_ms: Some(seconds * 1000),
-        ..probe::config()
-    }
-}
 
 /// A request that was answered.
 struct Seen {
@@ -93,26 +85,17 @@ async fn assert_all_warm(home: &Home, count: usize) {
     assert_eq!(cold.count(), 0, "of {} requests", accesses.len());
 }
 
-async fn websocket(home: &Home) -> corefn_tests::raw::Connection {
-    let mut socket = home.client().connect().await;
-    socket
-        .write("GET /demo/hello/ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
-        .await;
-    assert_eq!(socket.head().await.status, 101);
-    socket
-}
-
 #[tokio::test]
 async fn ten_in_a_row_under_load_lose_nothing() {
     let mut home = Home::start("ten").await;
     home.start_cleaner(Some(1));
     let mut pushes = Vec::new();
-    let first = home.image("demo/hello", idle(2)).await;
+    let first = home.image("demo/hello", probe::idle(2)).await;
     home.switch_warm(&first).await;
     pushes.push((first.revision.0, Instant::now()));
     tokio::time::sleep(NEWS).await;
 
-    let mut socket = websocket(&home).await;
+    let mut socket = home.client().websocket("/demo/hello/ws").await;
     let mut stream = home
         .get("/demo/hello/stream/1000/200")
         .open()
@@ -120,7 +103,7 @@ async fn ten_in_a_row_under_load_lose_nothing() {
         .unwrap();
     let watchers = Watchers::start(&home, 8);
     for _ in 1..PUSHES {
-        let deployment = home.image("demo/hello", idle(2)).await;
+        let deployment = home.image("demo/hello", probe::idle(2)).await;
         home.switch_warm(&deployment).await;
         pushes.push((deployment.revision.0, Instant::now()));
     }

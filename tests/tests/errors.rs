@@ -6,14 +6,10 @@ use std::time::{Duration, Instant};
 use bollard::query_parameters::KillContainerOptions;
 use bytes::Bytes;
 use corefn_core::config::{FunctionConfig, Limits};
-use corefn_tests::{Answer, Home, probe, wait_until};
+use corefn_tests::{Home, probe, wait_until};
 use hyper::Method;
 
 const LONG: Duration = Duration::from_secs(20);
-
-fn said(answer: &Answer) -> (u16, Option<&str>) {
-    (answer.status, answer.error())
-}
 
 fn limited(timeout_ms: Option<u64>, body: Option<u64>) -> FunctionConfig {
     let config = probe::config();
@@ -32,7 +28,7 @@ async fn function_that_dies_under_a_request() {
     let home = Home::start("dies").await;
     home.deploy("demo/hello", probe::config()).await;
     let answer = home.client().post("/demo/hello/exit", "body").await;
-    assert_eq!(said(&answer), (502, Some("function-died")));
+    assert_eq!(answer.said(), (502, Some("function-died")));
     assert_eq!(
         answer.header("content-type"),
         Some("application/problem+json")
@@ -44,7 +40,7 @@ async fn function_that_dies_under_a_request() {
     assert_eq!(problem["function"], "demo/hello");
     let request = home.client().post("/demo/hello/exit", "body");
     let answer = request.header("Accept", "text/html,*/*").await;
-    assert_eq!(said(&answer), (502, Some("function-died")));
+    assert_eq!(answer.said(), (502, Some("function-died")));
     assert!(answer.text().contains("<h1>502</h1>"), "{}", answer.text());
     assert!(answer.text().contains("demo/hello"), "{}", answer.text());
     let accesses = home.accesses(2).await;
@@ -63,7 +59,7 @@ async fn answers_of_the_function_are_its_own() {
     }
     // It began well, and is no answer all the same.
     let answer = home.get("/demo/hello/huge-header").await;
-    assert_eq!(said(&answer), (502, Some("bad-answer")));
+    assert_eq!(answer.said(), (502, Some("bad-answer")));
     assert_eq!(answer.json()["code"], "bad-answer");
 }
 
@@ -76,10 +72,10 @@ async fn page_of_the_operator_for_a_death() {
         .await;
     home.deploy("demo/hello", probe::config()).await;
     let answer = home.client().post("/demo/hello/exit", "body").await;
-    assert_eq!(said(&answer), (502, Some("function-died")));
+    assert_eq!(answer.said(), (502, Some("function-died")));
     assert_eq!(answer.text(), "sorry");
     // What is no function's stays nginx's.
-    assert_eq!(said(&home.get("/sorry").await), (404, None));
+    assert_eq!(home.get("/sorry").await.said(), (404, None));
 }
 
 #[tokio::test]
@@ -102,7 +98,7 @@ async fn instance_that_can_not_be_connected_to() {
     let killed = client.kill_container(&id, None::<KillContainerOptions>);
     killed.await.unwrap();
     let answer = home.get("/demo/hello/x").await;
-    assert_eq!(said(&answer), (502, Some("function-unreachable")));
+    assert_eq!(answer.said(), (502, Some("function-unreachable")));
     assert_eq!(answer.json()["status"], 502);
     assert_eq!(home.accesses(2).await[1].status, "502");
     home.proxy().reopen();
@@ -133,7 +129,7 @@ async fn storm_is_told_of_once() {
     killed.await.unwrap();
     for (request, _upload) in requests {
         let answer = request.await.unwrap().unwrap();
-        assert_eq!(said(&answer), (502, Some("function-died")));
+        assert_eq!(answer.said(), (502, Some("function-died")));
     }
     let log = home.error_log();
     assert_eq!(log.matches("function-died: instance").count(), 1, "{log}");
@@ -148,7 +144,7 @@ async fn time_until_the_answer_begins() {
     for method in [Method::GET, Method::POST] {
         let request = home.client().request(method, "/demo/hello/sleep/60000");
         let answer = request.body("body").await;
-        assert_eq!(said(&answer), (504, Some("function-timeout")));
+        assert_eq!(answer.said(), (504, Some("function-timeout")));
         assert_eq!(answer.json()["function"], "demo/hello");
     }
     assert!(begin.elapsed() < LONG, "{:?}", begin.elapsed());
@@ -178,7 +174,7 @@ async fn bodies_that_are_too_large() {
     let target = "/demo/hello/upload/x";
     let body = |length: usize| Bytes::from(vec![b'x'; length]);
     let answer = home.client().post(target, body(100_001)).await;
-    assert_eq!(said(&answer), (413, Some("too-large")));
+    assert_eq!(answer.said(), (413, Some("too-large")));
     assert_eq!(answer.json()["code"], "too-large");
     assert_eq!(events.created("demo/hello").await, 0, "it was started");
     let answer = home.client().post(target, body(100_000)).await;
@@ -196,7 +192,7 @@ async fn bodies_that_are_too_large() {
             }
         });
         let answer = request.await.unwrap().unwrap();
-        assert_eq!(said(&answer), (413, Some("too-large")), "{piece}");
+        assert_eq!(answer.said(), (413, Some("too-large")), "{piece}");
         assert_eq!(answer.json()["code"], "too-large");
         sending.abort();
     }

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use corefn_core::config::FunctionConfig;
 use corefn_tests::raw::Connection;
 use corefn_tests::{Home, probe, process, wait_until};
 use rustix::process::Signal;
@@ -12,22 +11,6 @@ use rustix::process::Signal;
 const LONG: Duration = Duration::from_secs(8);
 
 const PATIENCE: Duration = Duration::from_secs(30);
-
-fn idle(seconds: u64) -> FunctionConfig {
-    FunctionConfig {
-        idle_ms: Some(seconds * 1000),
-        ..probe::config()
-    }
-}
-
-async fn websocket(home: &Home) -> Connection {
-    let mut socket = home.client().connect().await;
-    socket
-        .write("GET /demo/hello/ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
-        .await;
-    assert_eq!(socket.head().await.status, 101);
-    socket
-}
 
 async fn assert_echoes(socket: &mut Connection) {
     socket.write("still there").await;
@@ -45,8 +28,8 @@ async fn stopped(home: &Home) {
 async fn counts_survive_a_reload() {
     let mut home = Home::start("countreload").await;
     home.start_cleaner(Some(1));
-    home.deploy("demo/hello", idle(2)).await;
-    let mut socket = websocket(&home).await;
+    home.deploy("demo/hello", probe::idle(2)).await;
+    let mut socket = home.client().websocket("/demo/hello/ws").await;
     for workers in [2, 6, 1] {
         home.conf.workers = workers;
         home.reload().await;
@@ -64,10 +47,10 @@ async fn counts_survive_a_reload() {
 async fn share_of_a_worker_that_nobody_replaces_is_given_back() {
     let mut home = Home::builder("buried").with_alerts().start().await;
     home.start_cleaner(Some(1));
-    home.deploy("demo/hello", idle(2)).await;
+    home.deploy("demo/hello", probe::idle(2)).await;
     let mut dead = Vec::new();
     for _ in 0..8 {
-        dead.push(websocket(&home).await);
+        dead.push(home.client().websocket("/demo/hello/ws").await);
     }
     home.conf.workers = 2;
     let old = home.reload().await;
@@ -80,7 +63,7 @@ async fn share_of_a_worker_that_nobody_replaces_is_given_back() {
     for socket in &mut dead {
         assert!(socket.is_at_end().await);
     }
-    let mut living = websocket(&home).await;
+    let mut living = home.client().websocket("/demo/hello/ws").await;
     tokio::time::sleep(LONG).await;
     assert_echoes(&mut living).await;
     drop(living);
@@ -93,8 +76,8 @@ async fn counts_survive_an_upgrade_of_nginx() {
     let conf = home.conf.clone();
     home.nginx.start_daemon(&conf).await;
     home.start_cleaner(Some(1));
-    home.deploy("demo/hello", idle(2)).await;
-    let mut socket = websocket(&home).await;
+    home.deploy("demo/hello", probe::idle(2)).await;
+    let mut socket = home.client().websocket("/demo/hello/ws").await;
     let old = home.nginx.workers();
     // nginx's procedure: USR2, then WINCH and QUIT to the old one.
     let master = home.nginx.upgrade(&conf).await;
@@ -125,8 +108,8 @@ async fn counts_survive_an_upgrade_of_nginx() {
 async fn long_streams_outlive_the_idle_time() {
     let mut home = Home::start("longstreams").await;
     home.start_cleaner(Some(1));
-    home.deploy("demo/hello", idle(2)).await;
-    let mut socket = websocket(&home).await;
+    home.deploy("demo/hello", probe::idle(2)).await;
+    let mut socket = home.client().websocket("/demo/hello/ws").await;
     let mut events = home
         .get("/demo/hello/stream/1000/5000")
         .open()

@@ -4,27 +4,12 @@
 use std::time::{Duration, Instant};
 
 use bollard::query_parameters::RemoveImageOptionsBuilder;
-use corefn_tests::{Answer, Builder, Home, probe, wait_until};
+use corefn_tests::{Builder, Home, probe, wait_until};
 
 const LONG: Duration = Duration::from_secs(10);
 
 fn builder(name: &str) -> Builder {
     Home::builder(name).start_timeout("2s")
-}
-
-async fn at_once(home: &Home, target: &str, count: usize) -> Vec<Answer> {
-    let requests: Vec<_> = (0..count)
-        .map(|_| tokio::spawn(home.get(target).send()))
-        .collect();
-    let mut answers = Vec::new();
-    for request in requests {
-        answers.push(request.await.unwrap().unwrap());
-    }
-    answers
-}
-
-fn said(answer: &Answer) -> (u16, Option<&str>) {
-    (answer.status, answer.error())
 }
 
 /// The containers that are left of a function, once a failed start has been tidied up.
@@ -41,9 +26,9 @@ async fn function_that_exits_fails_all_who_wait_at_once() {
     home.deploy("demo/hello", probe::misbehaving("exit")).await;
     let events = home.events().await;
     let begin = Instant::now();
-    for answer in at_once(&home, "/demo/hello/x", 20).await {
+    for answer in home.at_once("/demo/hello/x", 20).await {
         assert_eq!(
-            said(&answer),
+            answer.said(),
             (502, Some("function-exited")),
             "{}",
             answer.text()
@@ -75,7 +60,7 @@ async fn function_that_does_not_listen_is_given_up() {
         let answer = home.get(&format!("/{function}/x")).await;
         let took = begin.elapsed();
         assert_eq!(
-            said(&answer),
+            answer.said(),
             (504, Some("function-not-listening")),
             "{mode}"
         );
@@ -95,17 +80,22 @@ async fn full_queue_refuses() {
     let home = Home::builder("queue").queue(3).start().await;
     home.deploy("demo/hello", probe::misbehaving("slow-start:2000"))
         .await;
-    let answers = at_once(&home, "/demo/hello/x", 20).await;
+    let answers = home.at_once("/demo/hello/x", 20).await;
     let (served, refused): (Vec<_>, Vec<_>) =
         answers.iter().partition(|answer| answer.status == 200);
     for answer in &refused {
-        assert_eq!(said(answer), (503, Some("queue-full")), "{}", answer.text());
+        assert_eq!(
+            answer.said(),
+            (503, Some("queue-full")),
+            "{}",
+            answer.text()
+        );
         assert_eq!(answer.header("retry-after"), Some("1"));
     }
     assert_eq!((served.len(), refused.len()), (3, 17));
     // Warm, nobody waits.
     assert!(
-        at_once(&home, "/demo/hello/x", 20)
+        home.at_once("/demo/hello/x", 20)
             .await
             .iter()
             .all(|answer| answer.status == 200)
@@ -126,7 +116,7 @@ async fn client_that_goes_away_while_it_waits_leaves_its_place() {
     })
     .await;
     assert_eq!(
-        said(&home.get("/demo/hello/x").await),
+        home.get("/demo/hello/x").await.said(),
         (503, Some("queue-full"))
     );
     waits.abort();
@@ -176,7 +166,7 @@ async fn missing_image() {
         .unwrap();
     client.remove_image(&id, Some(force), None).await.unwrap();
     let answer = home.get("/demo/hello/x").await;
-    assert_eq!(said(&answer), (502, Some("image-missing")));
+    assert_eq!(answer.said(), (502, Some("image-missing")));
     let log = home.error_log();
     assert!(
         log.contains(&deployment.image) && log.contains("push the repository again"),

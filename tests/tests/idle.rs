@@ -16,13 +16,6 @@ const SETTLES: Duration = Duration::from_secs(6);
 /// What stopping a container may take.
 const SLACK: Duration = Duration::from_secs(3);
 
-fn idle(seconds: u64) -> FunctionConfig {
-    FunctionConfig {
-        idle_ms: Some(seconds * 1000),
-        ..probe::config()
-    }
-}
-
 /// Waits for the end of a function's last container; returns when it was.
 async fn gone(home: &Home, function: &str, patience: Duration) -> Instant {
     wait_until(&format!("{function} is stopped"), patience, async || {
@@ -40,7 +33,7 @@ async fn count(home: &Home, function: &str) -> usize {
 async fn idle_function_is_stopped_within_a_round() {
     let mut home = Home::start("idle").await;
     home.start_cleaner(None);
-    home.deploy("demo/hello", idle(3)).await;
+    home.deploy("demo/hello", probe::idle(3)).await;
     tokio::time::sleep(SETTLES + ROUND).await;
     assert_eq!(home.get("/demo/hello/x").await.status, 200);
     let last = Instant::now();
@@ -82,7 +75,7 @@ async fn idle_time_of_the_location_is_for_functions_that_set_none() {
         ..probe::config()
     };
     home.deploy("demo/none", config).await;
-    home.deploy("demo/own", idle(30)).await;
+    home.deploy("demo/own", probe::idle(30)).await;
     assert_eq!(home.get("/demo/none/x").await.status, 200);
     assert_eq!(home.get("/demo/own/x").await.status, 200);
     let patience = SETTLES + Duration::from_secs(2) + ROUND + SLACK;
@@ -94,7 +87,7 @@ async fn idle_time_of_the_location_is_for_functions_that_set_none() {
 async fn request_of_90_seconds_survives() {
     let mut home = Home::start("ninety").await;
     home.start_cleaner(None);
-    home.deploy("demo/hello", idle(5)).await;
+    home.deploy("demo/hello", probe::idle(5)).await;
     let request = home
         .get("/demo/hello/sleep/90000")
         .patience(Duration::from_secs(120));
@@ -110,7 +103,8 @@ async fn busy_functions_outlive_their_idle_time() {
     home.start_cleaner(Some(1));
     tokio::time::sleep(SETTLES).await;
     for function in ["request", "stream", "upgrade", "upload", "idle"] {
-        home.deploy(&format!("demo/{function}"), idle(2)).await;
+        home.deploy(&format!("demo/{function}"), probe::idle(2))
+            .await;
     }
     let request = tokio::spawn(home.get("/demo/request/sleep/12000").send());
     let stream = tokio::spawn(home.get("/demo/stream/stream/5/3000").send());
@@ -120,11 +114,7 @@ async fn busy_functions_outlive_their_idle_time() {
         .upload();
     let upload = tokio::spawn(upload.send());
     body.send("first").await.unwrap();
-    let mut upgrade = home.client().connect().await;
-    upgrade
-        .write("GET /demo/upgrade/ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
-        .await;
-    assert_eq!(upgrade.head().await.status, 101);
+    let mut upgrade = home.client().websocket("/demo/upgrade/ws").await;
     let busy = ["request", "stream", "upgrade", "upload"].map(|name| format!("demo/{name}"));
     for function in &busy {
         wait_until("it runs", Duration::from_secs(10), async || {
@@ -181,7 +171,7 @@ async fn busy_functions_outlive_their_idle_time() {
 #[tokio::test]
 async fn mixed_requests_leave_no_count_behind() {
     let mut home = Home::start("leaks").await;
-    home.deploy("demo/hello", idle(3)).await;
+    home.deploy("demo/hello", probe::idle(3)).await;
     assert_eq!(home.get("/demo/hello/x").await.status, 200);
     let mut clients = tokio::task::JoinSet::new();
     for client in 0..8 {
@@ -192,16 +182,13 @@ async fn mixed_requests_leave_no_count_behind() {
                     // Clients that go away in the middle.
                     0 => drop(to.get("/demo/hello/stream/100/50").open().await.unwrap()),
                     1 => {
-                        let gone = to.get("/demo/hello/sleep/500").patience(Duration::from_millis(5)).send();
+                        let gone = to
+                            .get("/demo/hello/sleep/500")
+                            .patience(Duration::from_millis(5))
+                            .send();
                         assert!(gone.await.is_err());
                     }
-                    2 => {
-                        let mut connection = to.connect().await;
-                        connection
-                            .write("GET /demo/hello/ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
-                            .await;
-                        assert_eq!(connection.head().await.status, 101);
-                    }
+                    2 => drop(to.websocket("/demo/hello/ws").await),
                     3 => assert_eq!(to.get("/demo/hello/status/500").await.status, 500),
                     4 => assert_eq!(to.post("/demo/hello/x", "body").await.status, 200),
                     _ => assert_eq!(to.get("/unknown/x").await.status, 404),

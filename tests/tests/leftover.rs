@@ -3,22 +3,14 @@
 
 use std::time::{Duration, Instant};
 
-use corefn_core::config::FunctionConfig;
 use corefn_core::instance::InstanceId;
 use corefn_engine::docker::{Placement, Purpose};
 use corefn_tests::{Home, probe, wait_for, wait_until};
 
-fn idle(seconds: u64) -> FunctionConfig {
-    FunctionConfig {
-        idle_ms: Some(seconds * 1000),
-        ..probe::config()
-    }
-}
-
 #[tokio::test]
 async fn stop_that_a_cleaner_did_not_finish_is_finished_by_the_next() {
     let mut home = Home::start("draining").await;
-    home.deploy("demo/hello", idle(600)).await;
+    home.deploy("demo/hello", probe::idle(600)).await;
     assert_eq!(home.get("/demo/hello/x").await.status, 200);
     let instance = home.store.instances().await.unwrap().remove(0).instance;
     // As a cleaner leaves it that dies between the fence and the stop.
@@ -46,8 +38,8 @@ async fn stop_that_a_cleaner_did_not_finish_is_finished_by_the_next() {
 #[tokio::test]
 async fn container_without_a_maker_is_removed() {
     let mut home = Home::start("orphan").await;
-    let orphan = home.deploy("demo/orphan", idle(600)).await;
-    let starting = home.deploy("demo/starting", idle(600)).await;
+    let orphan = home.deploy("demo/orphan", probe::idle(600)).await;
+    let starting = home.deploy("demo/starting", probe::idle(600)).await;
     let mut containers = Vec::new();
     for (number, deployment) in [&orphan, &starting].into_iter().enumerate() {
         let turn = home.store.next_turn().await.unwrap();
@@ -102,7 +94,7 @@ async fn container_without_a_maker_is_removed() {
 #[tokio::test]
 async fn removed_container_is_replaced() {
     let home = Home::start("byhand").await;
-    home.deploy("demo/hello", idle(600)).await;
+    home.deploy("demo/hello", probe::idle(600)).await;
     assert_eq!(home.get("/demo/hello/x").await.status, 200);
     for _ in 0..3 {
         let old = home.instances("demo/hello").await.remove(0);
@@ -130,7 +122,7 @@ async fn removed_container_is_replaced() {
 #[tokio::test]
 async fn function_that_ends_by_itself_is_replaced() {
     let home = Home::start("suicide").await;
-    home.deploy("demo/hello", idle(600)).await;
+    home.deploy("demo/hello", probe::idle(600)).await;
     assert_eq!(home.get("/demo/hello/x").await.status, 200);
     let answer = home.get("/demo/hello/exit").await;
     assert_eq!(
@@ -163,8 +155,8 @@ async fn cleaner_ends_on_sigterm() {
 #[tokio::test]
 async fn cleaner_that_is_killed_is_followed_by_one_that_finishes() {
     let mut home = Home::start("killedcleaner").await;
-    home.deploy("demo/hello", idle(2)).await;
-    home.deploy("demo/busy", idle(2)).await;
+    home.deploy("demo/hello", probe::idle(2)).await;
+    home.deploy("demo/busy", probe::idle(2)).await;
     let busy = tokio::spawn(home.get("/demo/busy/sleep/25000").send());
     assert_eq!(home.get("/demo/hello/x").await.status, 200);
     // Killed at some moment of a round, of a fence, of a stop.

@@ -4,17 +4,9 @@
 use std::time::Duration;
 
 use bollard::query_parameters::{KillContainerOptions, StopContainerOptions};
-use corefn_core::config::FunctionConfig;
 use corefn_tests::{Home, probe, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
-
-fn idle(seconds: u64) -> FunctionConfig {
-    FunctionConfig {
-        idle_ms: Some(seconds * 1000),
-        ..probe::config()
-    }
-}
 
 /// The container of the function's one instance.
 async fn only(home: &Home, function: &str) -> String {
@@ -41,7 +33,7 @@ async fn withdrawn(home: &Home, container: &str) {
 async fn container_that_is_killed_or_stopped_is_replaced() {
     let mut home = Home::start("killed").await;
     home.start_cleaner(Some(1));
-    home.deploy("demo/hello", idle(600)).await;
+    home.deploy("demo/hello", probe::idle(600)).await;
     let client = home.docker.client().await.unwrap().clone();
     assert_eq!(home.get("/demo/hello/x").await.status, 200);
     for way in ["kill", "stop", "rm -f"] {
@@ -73,7 +65,7 @@ async fn container_that_is_killed_or_stopped_is_replaced() {
 async fn paused_container_is_replaced_and_finishes_what_it_holds() {
     let mut home = Home::start("paused").await;
     home.start_cleaner(Some(1));
-    home.deploy("demo/hello", idle(600)).await;
+    home.deploy("demo/hello", probe::idle(600)).await;
     let client = home.docker.client().await.unwrap().clone();
     assert_eq!(home.get("/demo/hello/x").await.status, 200);
     let old = only(&home, "demo/hello").await;
@@ -109,7 +101,7 @@ async fn paused_container_is_replaced_and_finishes_what_it_holds() {
 #[tokio::test]
 async fn paused_container_that_holds_nothing_is_removed() {
     let mut home = Home::start("frozen").await;
-    home.deploy("demo/hello", idle(600)).await;
+    home.deploy("demo/hello", probe::idle(600)).await;
     assert_eq!(home.get("/demo/hello/x").await.status, 200);
     let old = only(&home, "demo/hello").await;
     // No router hears of it.

@@ -5,13 +5,9 @@ use std::time::{Duration, Instant};
 
 use corefn_core::config::FunctionConfig;
 use corefn_tests::load::Load;
-use corefn_tests::{Answer, Home, probe, wait_until};
+use corefn_tests::{Home, probe, wait_until};
 
 const LONG: Duration = Duration::from_secs(10);
-
-fn said(answer: &Answer) -> (u16, Option<&str>) {
-    (answer.status, answer.error())
-}
 
 #[tokio::test]
 async fn docker_that_is_not_there() {
@@ -21,7 +17,7 @@ async fn docker_that_is_not_there() {
         .await;
     let begin = Instant::now();
     let answer = home.get("/demo/hello/x").await;
-    assert_eq!(said(&answer), (503, Some("docker-unavailable")));
+    assert_eq!(answer.said(), (503, Some("docker-unavailable")));
     assert_eq!(answer.header("retry-after"), Some("1"));
     assert!(
         begin.elapsed() < Duration::from_secs(2),
@@ -40,7 +36,7 @@ async fn docker_that_goes_away_and_comes_back() {
     home.proxy().shut();
     let begin = Instant::now();
     let answer = home.get("/demo/cold/x").await;
-    assert_eq!(said(&answer), (503, Some("docker-unavailable")));
+    assert_eq!(answer.said(), (503, Some("docker-unavailable")));
     assert_eq!(answer.header("retry-after"), Some("1"));
     assert!(
         begin.elapsed() < Duration::from_secs(2),
@@ -69,7 +65,7 @@ async fn redis_that_is_not_there_at_the_start() {
     // What is deployed is in the images.
     assert_eq!(home.get("/demo/hello/x").await.status, 200);
     assert_eq!(
-        said(&home.get("/unknown/function").await),
+        home.get("/unknown/function").await.said(),
         (404, Some("unknown-function"))
     );
     home.redis.start().await;
@@ -78,7 +74,7 @@ async fn redis_that_is_not_there_at_the_start() {
     })
     .await;
     assert_eq!(
-        said(&home.get("/unknown/function").await),
+        home.get("/unknown/function").await.said(),
         (404, Some("unknown-function"))
     );
 }
@@ -95,7 +91,7 @@ async fn warm_functions_do_without_redis() {
     // Longer than a lease.
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert_eq!(
-        said(&home.get("/unknown/function").await),
+        home.get("/unknown/function").await.said(),
         (404, Some("unknown-function"))
     );
     home.redis.start().await;
@@ -151,7 +147,7 @@ async fn emptied_redis_is_filled_from_docker() {
     home.reload().await;
     assert_eq!(home.get("/demo/two/x").await.status, 200);
     assert_eq!(
-        said(&home.get("/unknown/x").await),
+        home.get("/unknown/x").await.said(),
         (404, Some("unknown-function"))
     );
 }
@@ -215,7 +211,7 @@ async fn docker_that_hangs() {
     home.proxy().hang();
     let load = Load::start(home.client(), "/demo/warm/status/200", 2);
     let answer = home.get("/demo/cold/x").await;
-    assert_eq!(said(&answer), (504, Some("start-timeout")));
+    assert_eq!(answer.said(), (504, Some("start-timeout")));
     assert!(home.error_log().contains("Docker did not create and start"));
     load.finish().await.assert_all_answered();
     home.proxy().resume();

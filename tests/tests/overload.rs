@@ -4,23 +4,10 @@
 use std::time::{Duration, Instant};
 
 use corefn_core::config::{FunctionConfig, Limits};
-use corefn_tests::{Answer, Home, probe, wait_until};
+use corefn_tests::{Home, probe, wait_until};
 use tokio::task::JoinSet;
 
 const LONG: Duration = Duration::from_secs(30);
-
-fn said(answer: &Answer) -> (u16, Option<&str>) {
-    (answer.status, answer.error())
-}
-
-async fn at_once(home: &Home, target: &str, count: usize) -> Vec<Answer> {
-    let mut requests = JoinSet::new();
-    for _ in 0..count {
-        let request = home.get(target);
-        requests.spawn(async move { request.await });
-    }
-    requests.join_all().await
-}
 
 #[tokio::test]
 async fn queue_of_the_host_is_bounded() {
@@ -46,7 +33,7 @@ async fn queue_of_the_host_is_bounded() {
     for _ in 0..8 {
         let answer = home.get("/demo/d/x").await;
         assert_eq!(
-            said(&answer),
+            answer.said(),
             (503, Some("queue-full")),
             "{}",
             answer.text()
@@ -81,11 +68,11 @@ async fn function_takes_as_many_requests_as_it_says() {
     home.deploy("demo/other", probe::config()).await;
     // Those that wait for the start count. On several workers, two that come at the same moment may
     // both be refused the last place; never do both get it.
-    let answers = at_once(&home, "/demo/hello/sleep/500", 20).await;
+    let answers = home.at_once("/demo/hello/sleep/500", 20).await;
     let (served, refused): (Vec<_>, Vec<_>) =
         answers.iter().partition(|answer| answer.status == 200);
     for answer in &refused {
-        assert_eq!(said(answer), (429, Some("too-many-requests")));
+        assert_eq!(answer.said(), (429, Some("too-many-requests")));
         assert_eq!(answer.header("retry-after"), Some("1"));
     }
     assert!((1..=5).contains(&served.len()), "{}", served.len());
@@ -122,8 +109,8 @@ async fn request_gets_its_504_though_docker_hangs() {
         home.deploy(&function, probe::config()).await;
         home.proxy().hold(call);
         let begin = Instant::now();
-        for answer in at_once(&home, &format!("/{function}/x"), 10).await {
-            assert_eq!(said(&answer), (504, Some("start-timeout")), "{call}");
+        for answer in home.at_once(&format!("/{function}/x"), 10).await {
+            assert_eq!(answer.said(), (504, Some("start-timeout")), "{call}");
         }
         // Nobody waits for Docker's own time limit, a minute.
         assert!(begin.elapsed() < Duration::from_secs(30), "{call}");

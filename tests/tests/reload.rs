@@ -3,20 +3,12 @@
 
 use std::time::Duration;
 
-use corefn_core::config::FunctionConfig;
 use corefn_tests::load::Load;
 use corefn_tests::{Home, probe, process, wait_until};
 use rustix::process::Signal;
 
 /// The threads of a worker that serves functions.
 const THREADS: [&str; 2] = ["corefn", "nginx"];
-
-fn idle(seconds: u64) -> FunctionConfig {
-    FunctionConfig {
-        idle_ms: Some(seconds * 1000),
-        ..probe::config()
-    }
-}
 
 async fn all_ended(workers: &[u32]) {
     wait_until("the old workers end", Duration::from_secs(15), async || {
@@ -34,7 +26,7 @@ fn no_sockets_left(home: &Home) {
 async fn reloads_under_load_lose_no_request() {
     let mut home = Home::start("reload").await;
     home.start_cleaner(Some(1));
-    home.deploy("demo/warm", idle(3)).await;
+    home.deploy("demo/warm", probe::idle(3)).await;
     for number in 0..5 {
         home.deploy(
             &format!("demo/cold{number}"),
@@ -78,7 +70,7 @@ async fn reloads_under_load_lose_no_request() {
 async fn old_worker_keeps_what_it_serves_alive() {
     let mut home = Home::start("oldworker").await;
     home.start_cleaner(Some(1));
-    home.deploy("demo/hello", idle(2)).await;
+    home.deploy("demo/hello", probe::idle(2)).await;
     let long = tokio::spawn(home.get("/demo/hello/stream/6/2000").send());
     wait_until("it runs", Duration::from_secs(5), async || {
         !home.store.instances().await.unwrap().is_empty()
@@ -95,7 +87,7 @@ async fn old_worker_keeps_what_it_serves_alive() {
 #[tokio::test]
 async fn quit_finishes_all_requests() {
     let mut home = Home::start("quit").await;
-    home.deploy("demo/warm", idle(5)).await;
+    home.deploy("demo/warm", probe::idle(5)).await;
     home.deploy("demo/cold", probe::misbehaving("slow-start:1000"))
         .await;
     assert_eq!(home.get("/demo/warm/x").await.status, 200);
@@ -172,7 +164,7 @@ async fn reload_with_a_wrong_configuration_changes_nothing() {
 async fn killed_worker_leaves_no_count_behind() {
     let mut home = Home::builder("killed").with_alerts().start().await;
     home.start_cleaner(Some(1));
-    home.deploy("demo/hello", idle(3)).await;
+    home.deploy("demo/hello", probe::idle(3)).await;
     assert_eq!(home.get("/demo/hello/x").await.status, 200);
     let held: Vec<_> = (0..16)
         .map(|_| tokio::spawn(home.get("/demo/hello/sleep/60000").send()))

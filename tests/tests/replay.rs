@@ -11,7 +11,7 @@ use corefn_core::config::FunctionConfig;
 use corefn_core::names::label;
 use corefn_engine::docker::Container;
 use corefn_tests::load::Load;
-use corefn_tests::{Answer, Home, probe, wait_for, wait_until};
+use corefn_tests::{Home, probe, wait_for, wait_until};
 use hyper::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::TcpStream;
@@ -19,10 +19,6 @@ use tokio::net::TcpStream;
 const LONG: Duration = Duration::from_secs(20);
 const TICK: Duration = Duration::from_millis(100);
 const FUNCTION: &str = "demo/hello";
-
-fn said(answer: &Answer) -> (u16, Option<&str>) {
-    (answer.status, answer.error())
-}
 
 /// Leases that outlast the test: whoever is sent to a dead instance is sent there by one.
 fn config() -> FunctionConfig {
@@ -227,7 +223,7 @@ async fn docker_is_away_when_another_is_needed() {
     kill(&home).await;
     for _ in 0..2 {
         let answer = home.get("/demo/hello/x").await;
-        assert_eq!(said(&answer), (503, Some("docker-unavailable")));
+        assert_eq!(answer.said(), (503, Some("docker-unavailable")));
         assert_eq!(answer.header("retry-after"), Some("1"));
         assert_eq!(answer.json()["function"], FUNCTION);
     }
@@ -248,7 +244,7 @@ async fn error_page_for_a_replay_that_fails() {
     home.proxy().shut();
     kill(&home).await;
     let answer = home.client().post("/demo/hello/upload/x", "body").await;
-    assert_eq!(said(&answer), (503, Some("docker-unavailable")));
+    assert_eq!(answer.said(), (503, Some("docker-unavailable")));
     assert_eq!(answer.text(), "sorry");
     home.proxy().reopen();
 }

@@ -8,16 +8,13 @@ use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::event::Event;
 use corefn_core::function::{Deployment, FunctionName, RevisionId};
 use corefn_engine::store::Claim;
+use corefn_tests::client::ClientError;
 use corefn_tests::{Answer, Home, probe, wait_for, wait_until};
 use futures_util::StreamExt;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 const LONG: Duration = Duration::from_secs(30);
-
-fn said(answer: &Answer) -> (u16, Option<&str>) {
-    (answer.status, answer.error())
-}
 
 fn kill(id: u32) {
     let id = i32::try_from(id).ok().and_then(Pid::from_raw).unwrap();
@@ -129,14 +126,8 @@ async fn turns_are_in_order_and_end() {
     assert_eq!(claim(4).await, Claim::Granted);
 }
 
-#[tokio::test]
-async fn permit_of_a_killed_starter_comes_back() {
-    let home = Home::builder("permit")
-        .workers(1)
-        .http("corefn_starts 1;")
-        .with_alerts()
-        .start()
-        .await;
+/// Deploys a function that is being started for as long as may be, and one that is not.
+async fn takes_the_permit(home: &Home) -> JoinHandle<Result<Answer, ClientError>> {
     home.deploy("demo/never", probe::misbehaving("never-listen"))
         .await;
     home.deploy("demo/hello", probe::config()).await;
@@ -146,6 +137,18 @@ async fn permit_of_a_killed_starter_comes_back() {
         home.store.is_starting(&name).await.unwrap()
     })
     .await;
+    never
+}
+
+#[tokio::test]
+async fn permit_of_a_killed_starter_comes_back() {
+    let home = Home::builder("permit")
+        .workers(1)
+        .http("corefn_starts 1;")
+        .with_alerts()
+        .start()
+        .await;
+    let never = takes_the_permit(&home).await;
     for worker in home.nginx.workers() {
         kill(worker);
     }
@@ -169,21 +172,13 @@ async fn waiting_for_a_turn_ends_in_time() {
         .start_timeout("2s")
         .start()
         .await;
-    home.deploy("demo/never", probe::misbehaving("never-listen"))
-        .await;
-    home.deploy("demo/hello", probe::config()).await;
+    let never = takes_the_permit(&home).await;
     let events = home.events().await;
-    let never = tokio::spawn(home.get("/demo/never/x").send());
-    let name = "demo/never".parse().unwrap();
-    wait_until("it is being started", LONG, async || {
-        home.store.is_starting(&name).await.unwrap()
-    })
-    .await;
     let answer = home.get("/demo/hello/x").await;
-    assert_eq!(said(&answer), (504, Some("start-timeout")));
+    assert_eq!(answer.said(), (504, Some("start-timeout")));
     assert_eq!(events.created("demo/hello").await, 0);
     let answer = never.await.unwrap().unwrap();
-    assert_eq!(said(&answer), (504, Some("function-not-listening")));
+    assert_eq!(answer.said(), (504, Some("function-not-listening")));
     assert_eq!(home.get("/demo/hello/x").await.status, 200);
 }
 
@@ -198,20 +193,12 @@ async fn who_joins_late_waits_for_its_own_time() {
         .start_timeout("6s")
         .start()
         .await;
-    home.deploy("demo/never", probe::misbehaving("never-listen"))
-        .await;
-    home.deploy("demo/hello", probe::config()).await;
-    let never = tokio::spawn(home.get("/demo/never/x").send());
-    let name = "demo/never".parse().unwrap();
-    wait_until("it is being started", LONG, async || {
-        home.store.is_starting(&name).await.unwrap()
-    })
-    .await;
+    let never = takes_the_permit(&home).await;
     let early = tokio::spawn(home.get("/demo/hello/x").send());
     tokio::time::sleep(Duration::from_millis(4500)).await;
     let late = tokio::spawn(home.get("/demo/hello/x").send());
     let answer = early.await.unwrap().unwrap();
-    assert_eq!(said(&answer), (504, Some("start-timeout")));
+    assert_eq!(answer.said(), (504, Some("start-timeout")));
     let answer = late.await.unwrap().unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());
     never.await.unwrap().unwrap();

@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use corefn_core::config::FunctionConfig;
 use corefn_core::names;
 use corefn_engine::store::Store;
 use corefn_tests::load::Load;
@@ -13,13 +12,6 @@ use corefn_tests::slow::Slow;
 use corefn_tests::{Home, probe, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
-
-fn idle(seconds: u64) -> FunctionConfig {
-    FunctionConfig {
-        idle_ms: Some(seconds * 1000),
-        ..probe::config()
-    }
-}
 
 /// Waits until Redis knows exactly one instance of each of these, all of which run.
 async fn registered(home: &Home, functions: usize) {
@@ -39,7 +31,7 @@ fn told(home: &Home, text: &str) -> usize {
 async fn one_container_for_many_first_requests() {
     let mut home = Home::start("alone").await;
     home.start_cleaner(Some(1));
-    home.deploy("demo/hello", idle(30)).await;
+    home.deploy("demo/hello", probe::idle(30)).await;
     home.redis.kill().await;
     let mut clients = tokio::task::JoinSet::new();
     for _ in 0..60 {
@@ -69,8 +61,8 @@ async fn one_container_for_many_first_requests() {
 async fn first_requests_while_redis_hangs() {
     let mut home = Home::start("alonehang").await;
     home.start_cleaner(Some(1));
-    home.deploy("demo/warm", idle(2)).await;
-    home.deploy("demo/cold", idle(30)).await;
+    home.deploy("demo/warm", probe::idle(2)).await;
+    home.deploy("demo/cold", probe::idle(30)).await;
     assert_eq!(home.get("/demo/warm/x").await.status, 200);
     let warm = Load::start(home.client(), "/demo/warm/status/200", 2);
     home.redis.hang();
@@ -94,8 +86,8 @@ async fn first_requests_while_redis_hangs() {
 async fn redis_that_refuses_writes() {
     let mut home = Home::start("oom").await;
     home.start_cleaner(Some(1));
-    home.deploy("demo/warm", idle(2)).await;
-    home.deploy("demo/cold", idle(30)).await;
+    home.deploy("demo/warm", probe::idle(2)).await;
+    home.deploy("demo/cold", probe::idle(30)).await;
     let events = home.events().await;
     assert_eq!(home.get("/demo/warm/x").await.status, 200);
     let warm = Load::start(home.client(), "/demo/warm/status/200", 2);
@@ -117,7 +109,7 @@ async fn redis_that_refuses_writes() {
 #[tokio::test]
 async fn starter_that_was_killed_between_create_and_start() {
     let mut home = Home::start("lonelock").await;
-    let deployment = home.deploy("demo/hello", idle(30)).await;
+    let deployment = home.deploy("demo/hello", probe::idle(30)).await;
     // As it leaves it: created, never started, under the name that there is once.
     let subnet = home.docker.subnet(deployment.config.network).await.unwrap();
     let placement = corefn_engine::docker::Placement {
@@ -147,7 +139,7 @@ async fn starter_that_was_killed_between_create_and_start() {
 async fn reload_while_redis_is_away() {
     let mut home = Home::start("alonereload").await;
     home.start_cleaner(Some(1));
-    home.deploy("demo/hello", idle(30)).await;
+    home.deploy("demo/hello", probe::idle(30)).await;
     assert_eq!(home.get("/demo/hello/x").await.status, 200);
     home.redis.kill().await;
     let load = Load::start(home.client(), "/demo/hello/status/200", 2);
@@ -169,7 +161,7 @@ async fn slow_redis() {
     home.conf.redis = slow.url();
     home.start_nginx().await;
     home.start_cleaner(Some(1));
-    home.deploy("demo/hello", idle(2)).await;
+    home.deploy("demo/hello", probe::idle(2)).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(home.get("/demo/hello/x").await.status, 200);
     let load = Load::start(home.client(), "/demo/hello/status/200", 4);
@@ -208,9 +200,9 @@ async fn redis_that_fails_over() {
         .write("host.toml", settings.replace(&one, &several));
     home.start_nginx().await;
     home.start_cleaner(Some(1));
-    home.deploy("demo/warm", idle(2)).await;
-    home.deploy("demo/cold", idle(30)).await;
-    home.deploy("demo/meanwhile", idle(30)).await;
+    home.deploy("demo/warm", probe::idle(2)).await;
+    home.deploy("demo/cold", probe::idle(30)).await;
+    home.deploy("demo/meanwhile", probe::idle(30)).await;
     assert_eq!(home.get("/demo/warm/x").await.status, 200);
     assert_eq!(told(&home, "going by Docker alone"), 0);
     wait_until("the replica has caught up", PATIENCE, async || {
