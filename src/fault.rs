@@ -10,10 +10,9 @@
 //! begin to end, less what the thread was ready to run and another had the processor (`run_delay`
 //! of `/proc/thread-self/schedstat`, see the kernel's `sched-stats.rst`).
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use ngx::ffi::NGX_LOG_NOTICE;
@@ -22,15 +21,22 @@ use corefn_core::names::env;
 
 use crate::log;
 
-/// Of each entry point: how often it was called, and the longest time.
-static TIMES: Mutex<BTreeMap<String, (u64, Duration)>> = Mutex::new(BTreeMap::new());
+thread_local! {
+    /// Of each entry point that this thread ran: how often, and the longest time.
+    static TIMES: RefCell<BTreeMap<String, (u64, Duration)>> = const { RefCell::new(BTreeMap::new()) };
+}
 
-/// Panics if this call is to, else returns what measures it.
-pub fn enter(name: &str) -> Measured {
+/// Panics if this call is to.
+pub fn strike(name: &str) {
     // A second panic would end the process, as it always does.
     if !std::thread::panicking() && is_due(name) {
         panic!("{} asked for it", env::FAULT);
     }
+}
+
+/// Panics if this call is to, else returns what measures it.
+pub fn enter(name: &str) -> Measured {
+    strike(name);
     Measured {
         name: name.to_owned(),
         // In this order, and the other way round at the end, so that whatever delays the thread
@@ -68,23 +74,24 @@ impl Drop for Measured {
     fn drop(&mut self) {
         let elapsed = self.begin.elapsed();
         let held = elapsed.saturating_sub(delay().saturating_sub(self.delay));
-        let mut times = TIMES.lock().unwrap_or_else(PoisonError::into_inner);
-        let (calls, longest) = times.entry(std::mem::take(&mut self.name)).or_default();
-        *calls += 1;
-        *longest = held.max(*longest);
+        let name = std::mem::take(&mut self.name);
+        TIMES.with_borrow_mut(|times| {
+            let (calls, longest) = times.entry(name).or_default();
+            *calls += 1;
+            *longest = held.max(*longest);
+        });
     }
 }
 
-/// Logs what was measured, a line for each entry point.
+/// Logs what was measured on this thread, a line for each entry point.
 pub fn report() {
-    let times = TIMES.lock().unwrap_or_else(PoisonError::into_inner);
-    for (name, (calls, longest)) in &*times {
-        let text = format!(
-            "{calls} calls of {name}, longest {} us",
-            longest.as_micros()
-        );
-        log::cycle(NGX_LOG_NOTICE, &text);
-    }
+    TIMES.with_borrow(|times| {
+        for (name, (calls, longest)) in times {
+            let longest = longest.as_micros();
+            let text = format!("{calls} calls of {name}, longest {longest} us");
+            log::cycle(NGX_LOG_NOTICE, &text);
+        }
+    });
 }
 
 /// How long this thread has waited for a processor in all.
