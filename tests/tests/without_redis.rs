@@ -13,6 +13,9 @@ use corefn_tests::{Home, probe, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Longer than any lease in these tests, and than every pause between two tries to connect.
+const TWO_MINUTES: Duration = Duration::from_secs(120);
+
 /// Waits until Redis knows exactly one instance of each of these, all of which run.
 async fn registered(home: &Home, functions: usize) {
     wait_until("Redis is told of what was started", PATIENCE, async || {
@@ -80,6 +83,42 @@ async fn first_requests_while_redis_hangs() {
     tokio::time::sleep(Duration::from_secs(8)).await;
     warm.finish().await.assert_all_answered();
     assert_eq!(told(&home, "started instance"), 2);
+}
+
+#[tokio::test]
+async fn two_minutes_without_redis() {
+    let mut home = Home::start("twominutes").await;
+    home.start_cleaner(Some(1));
+    home.deploy("demo/warm", probe::idle(10)).await;
+    home.deploy("demo/socket", probe::idle(10)).await;
+    home.deploy("demo/cold", probe::idle(10)).await;
+    assert_eq!(home.get("/demo/warm/x").await.status, 200);
+    let mut socket = home.client().websocket("/demo/socket/x").await;
+    home.redis.kill().await;
+    let begin = Instant::now();
+    assert_eq!(home.get("/demo/cold/x").await.status, 200);
+    while begin.elapsed() < TWO_MINUTES {
+        assert_eq!(home.get("/demo/warm/status/200").await.status, 200);
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    // Its idle time is long over, but nobody may stop it.
+    assert_eq!(home.get("/demo/cold/x").await.status, 200);
+    assert_eq!(told(&home, "started instance"), 3);
+    socket.write("ping").await;
+    assert_eq!(socket.read(4).await, b"ping");
+
+    home.redis.start().await;
+    registered(&home, 3).await;
+    socket.write("pong").await;
+    assert_eq!(socket.read(4).await, b"pong");
+    drop(socket);
+    for function in ["demo/warm", "demo/socket", "demo/cold"] {
+        wait_until("it is stopped when it is idle", PATIENCE * 2, async || {
+            home.instances(function).await.is_empty()
+        })
+        .await;
+    }
+    assert_eq!(told(&home, "started instance"), 3);
 }
 
 #[tokio::test]
