@@ -70,6 +70,7 @@ async fn each_entry_point_of_a_request() {
         ("peer_init", 500),
         ("peer_get", 500),
         ("peer_free", 200),
+        ("request_body_filter", 200),
         ("header_filter", 200),
         ("body_filter", 200),
         ("finalize", 200),
@@ -77,7 +78,7 @@ async fn each_entry_point_of_a_request() {
     ] {
         let other = under_way(&home).await;
         home.fault(entry);
-        let answer = home.get("/demo/hello/x").await;
+        let answer = home.client().post("/demo/hello/x", "body").await;
         assert_eq!(answer.status, status, "{entry}: {}", answer.text());
         wait_until(entry, LONG, async || alerts(&home, entry) == 1).await;
         assert!(!home.is_fault_due(), "{entry}");
