@@ -50,6 +50,16 @@ impl BuildError {
         Self::Rejected(text.into())
     }
 
+    /// What helps, where the message is the system's or Docker's own and doesn't say so.
+    pub fn remedy(&self) -> Option<&'static str> {
+        let text = self.to_string().to_lowercase();
+        // ENOSPC, as the C library and Go spell it.
+        text.contains("no space left on device").then_some(
+            "a disk of the host is full, and nothing was deployed: have its operator make room, \
+             then push again",
+        )
+    }
+
     /// Makes an error of the operating system's one; `what` says what could not be done.
     pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
@@ -63,5 +73,17 @@ impl From<RebuildError> for BuildError {
             RebuildError::Docker(error) => error.into(),
             RebuildError::Store(error) => error.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_disks_have_a_remedy() {
+        let full = BuildError::io("the log")(io::Error::from_raw_os_error(28));
+        assert!(full.remedy().is_some(), "{full}");
+        assert_eq!(BuildError::rejected("corefn.toml is wrong").remedy(), None);
     }
 }

@@ -28,7 +28,8 @@ pub async fn run() -> u8 {
         Ok(()) => 0,
         Err(error) => {
             let text = error.to_string();
-            for (count, line) in text.lines().enumerate() {
+            let lines = text.lines().chain(error.remedy());
+            for (count, line) in lines.enumerate() {
                 let mark = if count == 0 { "error:" } else { "      " };
                 output.line(&format!("{mark} {line}")).await;
             }
