@@ -438,12 +438,14 @@ unsafe extern "C" fn drop_context(data: *mut c_void) {
 }
 
 unsafe extern "C" fn overdue(event: *mut ngx_event_t) {
-    guard::nothing("overdue", || {
-        // SAFETY: as of too_late().
+    // Nothing else looks whether there is an answer.
+    let gone = Cell::new(false);
+    guard::twice_unless("overdue", &gone, || {
+        // SAFETY: as of too_late(), and it is not gone.
         let context = unsafe { &*(*event).data.cast::<Context>() };
         let limit = context.limits().and_then(|limits| limits.timeout());
         if let Some(limit) = limit
-            && !context.replay.time_out()
+            && !context.replay.time_out(&gone)
         {
             context.set_timer((limit / 4).max(LEAST_LOOK), overdue);
         }

@@ -8,11 +8,15 @@
 //!
 //! The stopwatch takes for each entry point how long its thread was held up by it: the time from
 //! begin to end, less what the thread was ready to run and another had the processor (`run_delay`
-//! of `/proc/thread-self/schedstat`, see the kernel's `sched-stats.rst`).
+//! of `/proc/thread-self/schedstat`, see the kernel's `sched-stats.rst`). An entry point that nginx
+//! calls from within another counts as a part of that one: two readings for each of the hundreds
+//! of requests that one call resumes would themselves be what holds it up.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use ngx::ffi::NGX_LOG_NOTICE;
@@ -21,7 +25,13 @@ use corefn_core::names::env;
 
 use crate::log;
 
+/// What says which faults are to happen; without it there are none.
+static PATH: LazyLock<Option<PathBuf>> =
+    LazyLock::new(|| std::env::var_os(env::FAULT).map(PathBuf::from));
+
 thread_local! {
+    /// Whether an entry point is being measured.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
     /// Of each entry point that this thread ran: how often, and the longest time.
     static TIMES: RefCell<BTreeMap<String, (u64, Duration)>> = const { RefCell::new(BTreeMap::new()) };
 }
@@ -34,24 +44,27 @@ pub fn strike(name: &str) {
     }
 }
 
-/// Panics if this call is to, else returns what measures it.
-pub fn enter(name: &str) -> Measured {
+/// Panics if this call is to, else returns what measures it, if it is no part of another.
+pub fn enter(name: &str) -> Option<Measured> {
     strike(name);
-    Measured {
+    if INSIDE.replace(true) {
+        return None;
+    }
+    Some(Measured {
         name: name.to_owned(),
         // In this order, and the other way round at the end, so that whatever delays the thread
         // between the two is taken off.
         delay: delay(),
         begin: Instant::now(),
-    }
+    })
 }
 
 /// Whether a fault is to happen now.
 pub fn is_due(name: &str) -> bool {
-    let Some(path) = std::env::var_os(env::FAULT) else {
+    let Some(path) = &*PATH else {
         return false;
     };
-    let Ok(wanted) = fs::read_to_string(&path) else {
+    let Ok(wanted) = fs::read_to_string(path) else {
         return false;
     };
     wanted
@@ -59,7 +72,7 @@ pub fn is_due(name: &str) -> bool {
         .any(|wanted| match wanted.strip_suffix('!') {
             Some(wanted) => wanted == name,
             // Of several threads and processes, one gets to remove it.
-            None => wanted == name && fs::remove_file(&path).is_ok(),
+            None => wanted == name && fs::remove_file(path).is_ok(),
         })
 }
 
@@ -75,6 +88,7 @@ impl Drop for Measured {
         let elapsed = self.begin.elapsed();
         let held = elapsed.saturating_sub(delay().saturating_sub(self.delay));
         let name = std::mem::take(&mut self.name);
+        INSIDE.set(false);
         TIMES.with_borrow_mut(|times| {
             let (calls, longest) = times.entry(name).or_default();
             *calls += 1;

@@ -1,6 +1,7 @@
 //! No panic crosses into C: each entry point runs under one of these, by its name.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
@@ -33,6 +34,11 @@ pub fn nothing(name: &str, entry: impl FnOnce()) -> bool {
 /// more: what it has to do would be left undone for ever.
 pub fn twice(name: &str, entry: impl Fn()) -> bool {
     nothing(name, &entry) || nothing(name, &entry)
+}
+
+/// As [`twice`], if what it works on is not `gone` by then.
+pub fn twice_unless(name: &str, gone: &Cell<bool>, entry: impl Fn()) -> bool {
+    nothing(name, &entry) || (!gone.get() && nothing(name, &entry))
 }
 
 fn run<T>(name: &str, entry: impl FnOnce() -> T) -> Option<T> {

@@ -10,6 +10,7 @@
 mod bridge;
 mod conf;
 mod context;
+mod descriptors;
 #[cfg(feature = "fault-injection")]
 mod fault;
 mod guard;

@@ -107,8 +107,8 @@ impl Replay {
     }
 
     /// Ends the wait for an answer if the function has the whole request and has not begun to
-    /// answer; false if it hasn't got it yet. The request may be gone when this returns.
-    pub fn time_out(&self) -> bool {
+    /// answer; false if it hasn't got it yet. `gone` becomes true when the request may be.
+    pub fn time_out(&self, gone: &Cell<bool>) -> bool {
         let Some(upstream) = self.upstream.get() else {
             return true;
         };
@@ -126,6 +126,7 @@ impl Replay {
                 && let Some(handler) = (*connection.read).handler
             {
                 (*connection.read).set_timedout(1);
+                gone.set(true);
                 handler(connection.read);
             }
         }

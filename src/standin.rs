@@ -116,9 +116,10 @@ impl StandIn {
     }
 
     /// nginx has set its handlers and a timer for the connection by now; the time is ours to
-    /// watch.
-    fn settle(&self, context: &Context) {
+    /// watch. `gone` becomes true when the request may be.
+    fn settle(&self, context: &Context, gone: &Cell<bool>) {
         if let Some(code) = self.ending.take() {
+            gone.set(true);
             return context.finish(code);
         }
         // SAFETY: as of wake().
@@ -139,10 +140,12 @@ impl Drop for StandIn {
 }
 
 unsafe extern "C" fn settle(event: *mut ngx_event_t) {
-    guard::nothing("settle", || {
-        // SAFETY: the event's data is the context it is part of.
+    // The event is not posted again.
+    let gone = Cell::new(false);
+    guard::twice_unless("settle", &gone, || {
+        // SAFETY: the event's data is the context it is part of, which is not gone.
         let context = unsafe { &*(*event).data.cast::<Context>() };
-        context.replay.stand_in.settle(context);
+        context.replay.stand_in.settle(context, &gone);
     });
 }
 

@@ -63,7 +63,7 @@ macro_rules! getter {
                 return NGX_OK as ngx_int_t;
             }
             // nginx would take it for empty, and send the function what isn't true.
-            guard::nothing("revoke", || {
+            guard::twice("revoke", || {
                 if let Some(context) = Context::find(r) {
                     context.revoke();
                 }

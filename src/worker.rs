@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use std::time::{Duration, Instant};
 
 use ngx::ffi::{
-    NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_NOTICE, NGX_LOG_WARN, NGX_PROCESS_SINGLE,
+    NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_INFO, NGX_LOG_NOTICE, NGX_LOG_WARN, NGX_PROCESS_SINGLE,
     NGX_PROCESS_WORKER, ngx_cycle_t, ngx_process,
 };
 use ngx::http::HttpModuleMainConf;
@@ -26,7 +26,7 @@ use crate::bridge::Bridge;
 use crate::seat::Seat;
 use crate::waiting::Waiting;
 use crate::zone::{self, Lane, Slot};
-use crate::{CorefnModule, guard, log, raw, signals};
+use crate::{CorefnModule, descriptors, guard, log, raw, signals};
 
 /// One worker's state. Fields are dropped in their order: the thread ends before the bridge it
 /// rings is closed.
@@ -102,6 +102,7 @@ fn make(cycle: &ngx_cycle_t, main: &crate::conf::MainConf) -> Result<Worker, Str
         .ok_or("more than 128 worker processes share the zone: use fewer workers")?;
     let bridge = Bridge::open(cycle)
         .ok_or("no connection is left for the runtime thread: raise worker_connections")?;
+    descriptors::reserve(cycle);
     let runtime = signals::blocked(|| Runtime::spawn(&main.settings(), bridge.doorbell(), gauges))
         .map_err(|error| error.to_string())?;
     Ok(Worker {
@@ -157,7 +158,7 @@ pub fn answer() {
         let mut more = false;
         let done = guard::nothing("update", || more = worker.next());
         if !done {
-            guard::nothing("give_up", || worker.waiting.give_up());
+            guard::twice("give_up", || worker.waiting.give_up());
             worker.runtime.send(Command::StartOver);
         } else if !more {
             return;
@@ -165,11 +166,30 @@ pub fn answer() {
     }
 }
 
+/// Says in the log that this worker sends new requests to a revision from now on.
+fn report_deployed(deployment: &Deployment) {
+    let Deployment {
+        function, revision, ..
+    } = deployment;
+    log::cycle(
+        NGX_LOG_INFO,
+        &format!("{function} is at revision {revision}"),
+    );
+}
+
 impl Worker {
     /// Does the next small piece of what there is to do; false if there is nothing.
     fn next(&self) -> bool {
         if let Some(mut filling) = self.filling.take() {
             if let Some(deployment) = filling.deployments.next() {
+                // Of a first table, only its size is reported.
+                let former = self.table.borrow();
+                if self.filled.get()
+                    && former.revision(&deployment.function) != Some(&deployment.revision)
+                {
+                    report_deployed(&deployment);
+                }
+                drop(former);
                 filling.table.deployed(deployment);
             } else if let Some((instance, until)) = filling.instances.next() {
                 self.ready(&mut filling.table, instance, until);
@@ -191,6 +211,10 @@ impl Worker {
     }
 
     fn filled(&self, table: Table<Seat>) {
+        if !self.filled.get() {
+            let count = table.len();
+            log::cycle(NGX_LOG_INFO, &format!("{count} functions are deployed"));
+        }
         self.former.replace(self.table.replace(table));
         self.limited.take();
         self.filled.set(true);
@@ -218,16 +242,25 @@ impl Worker {
             }
             Update::Deployed(deployment) => {
                 self.limited.borrow_mut().remove(&deployment.function);
+                report_deployed(&deployment);
                 self.table.borrow_mut().deployed(deployment);
             }
             Update::Removed(function) => {
                 self.limited.borrow_mut().remove(&function);
                 self.table.borrow_mut().removed(&function);
+                log::cycle(NGX_LOG_INFO, &format!("{function} is removed"));
             }
             Update::Ready { instance, until } => {
                 self.ready(&mut self.table.borrow_mut(), instance, until);
             }
-            Update::Gone(id) => self.table.borrow_mut().gone(id),
+            Update::Gone(id) => {
+                if self.table.borrow_mut().gone(id) {
+                    log::cycle(
+                        NGX_LOG_INFO,
+                        &format!("instance {id} gets no more requests"),
+                    );
+                }
+            }
             Update::BackedOff {
                 function,
                 revision,

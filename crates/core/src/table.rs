@@ -116,6 +116,22 @@ impl<S> Table<S> {
         self.functions.insert(name, function);
     }
 
+    /// How many functions there are.
+    pub fn len(&self) -> usize {
+        self.functions.len()
+    }
+
+    /// Whether there is no function.
+    pub fn is_empty(&self) -> bool {
+        self.functions.is_empty()
+    }
+
+    /// The revision that a function is at.
+    pub fn revision(&self, name: &FunctionName) -> Option<&RevisionId> {
+        let function = self.functions.get(name)?;
+        Some(&function.deployment.revision)
+    }
+
     /// A function isn't started until then, because of a failure with this code. With a revision,
     /// only if that is deployed.
     pub fn backed_off(
@@ -163,16 +179,18 @@ impl<S> Table<S> {
         self.peers.get(&id)
     }
 
-    /// An instance may not get work any more.
-    pub fn gone(&mut self, id: InstanceId) {
-        if let Some(peer) = self.peers.remove(&id)
-            && let Some(function) = self.functions.get(&peer.instance.function)
-        {
+    /// An instance may not get work any more; false if it could not anyway.
+    pub fn gone(&mut self, id: InstanceId) -> bool {
+        let Some(peer) = self.peers.remove(&id) else {
+            return false;
+        };
+        if let Some(function) = self.functions.get(&peer.instance.function) {
             function
                 .peers
                 .borrow_mut()
                 .retain(|peer| peer.instance.id != id);
         }
+        true
     }
 
     /// Takes a small part away; false if nothing is left. So a table of many functions, which takes
@@ -246,8 +264,9 @@ mod tests {
         assert_eq!(pick(&table, "/a/f"), None);
         ready(&mut table, instance(4, "a/f", "r2"), 9);
         assert_eq!(pick(&table, "/a/f"), Some(4));
-        table.gone(InstanceId::from_random(4));
+        assert!(table.gone(InstanceId::from_random(4)));
         assert_eq!(pick(&table, "/a/f"), None);
+        assert!(!table.gone(InstanceId::from_random(4)), "once");
     }
 
     #[test]
