@@ -1,26 +1,4 @@
-//! Docker's events, as it sends them: one JSON object a line.
+//! [`corefn_fuzz::docker_events`] under libFuzzer.
 #![no_main]
 
-use std::collections::HashSet;
-
-use bollard::models::EventMessage;
-use corefn_core::names::label;
-use corefn_engine::docker::Lost;
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|bytes: &[u8]| {
-    let mut ordered = HashSet::new();
-    for line in bytes.split(|&byte| byte == b'\n') {
-        let Ok(event) = serde_json::from_slice::<EventMessage>(line) else {
-            continue;
-        };
-        let Some(lost) = Lost::read(&event, &mut ordered) else {
-            continue;
-        };
-        let actor = event.actor.unwrap_or_default();
-        let labels = actor.attributes.unwrap_or_default();
-        assert_eq!(labels[label::FUNCTION], lost.function.as_str());
-        let id = labels[label::INSTANCE].to_lowercase();
-        assert_eq!(id, lost.id.to_string());
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| corefn_fuzz::docker_events::run(bytes));

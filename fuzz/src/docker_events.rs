@@ -1,0 +1,28 @@
+//! Docker's events, as it sends them: one JSON object a line.
+
+use std::collections::HashSet;
+
+use bollard::models::EventMessage;
+use corefn_core::names::label;
+use corefn_engine::docker::Lost;
+
+/// Checks one input.
+///
+/// # Panics
+/// When something is wrong with what is made of it.
+pub fn run(bytes: &[u8]) {
+    let mut ordered = HashSet::new();
+    for line in bytes.split(|&byte| byte == b'\n') {
+        let Ok(event) = serde_json::from_slice::<EventMessage>(line) else {
+            continue;
+        };
+        let Some(lost) = Lost::read(&event, &mut ordered) else {
+            continue;
+        };
+        let actor = event.actor.unwrap_or_default();
+        let labels = actor.attributes.unwrap_or_default();
+        assert_eq!(labels[label::FUNCTION], lost.function.as_str());
+        let id = labels[label::INSTANCE].to_lowercase();
+        assert_eq!(id, lost.id.to_string());
+    }
+}

@@ -1,0 +1,29 @@
+//! What is fuzzed: a module for each kind of text that CoreFn reads, whose `run` takes any input and
+//! panics where something is wrong.
+//!
+//! `scripts/fuzz` has libFuzzer make inputs. Those that are kept, in `corpus/`, an ordinary test
+//! tries.
+
+pub mod container_labels;
+pub mod docker_events;
+pub mod host;
+pub mod image_labels;
+pub mod manifest;
+pub mod names;
+pub mod redis_values;
+pub mod routes;
+
+/// A target: takes any input.
+pub type Target = fn(&[u8]);
+
+/// All of them, by the name of their folder in `corpus/`.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("container_labels", container_labels::run),
+    ("docker_events", docker_events::run),
+    ("host", host::run),
+    ("image_labels", image_labels::run),
+    ("manifest", manifest::run),
+    ("names", names::run),
+    ("redis_values", redis_values::run),
+    ("routes", routes::run),
+];
