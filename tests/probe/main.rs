@@ -146,6 +146,13 @@ fn answer(
             sleep(number(time));
             send(writer, request, "200", &[], b"slept\n")
         }
+        ["told"] => {
+            while uploads().remove("told").is_none() {
+                sleep(5);
+            }
+            send(writer, request, "200", &[], b"told\n")
+        }
+        ["asked", count] => asked(number(count), writer),
         ["stream", count, time] => stream(number(count), number(time), request, writer),
         ["download", count] => download(number(count) as usize, request, writer),
         ["trailers"] => {
@@ -257,6 +264,22 @@ fn reach(ip: &str, port: &str) -> String {
         Ok(_) => quote(b"reached"),
         Err(error) => quote(error.to_string().as_bytes()),
     }
+}
+
+/// Sends each line but the first only when the upload `asked` has come once more.
+fn asked(count: u64, writer: &mut TcpStream) -> io::Result<()> {
+    write!(
+        writer,
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )?;
+    for at in 0..count {
+        while at > 0 && uploads().remove("asked").is_none() {
+            sleep(5);
+        }
+        let line = format!("line {at}\n");
+        write!(writer, "{:x}\r\n{line}\r\n", line.len())?;
+    }
+    write!(writer, "0\r\n\r\n")
 }
 
 fn stream(

@@ -1,6 +1,5 @@
 //! What a test wants of its installation.
 
-use crate::docker;
 use crate::home::Home;
 use crate::nginx::Conf;
 
@@ -21,6 +20,7 @@ pub struct Builder {
     pub(crate) access: Access,
     pub(crate) nginx: bool,
     pub(crate) alerts: bool,
+    pub(crate) engine: bool,
 }
 
 impl Builder {
@@ -39,11 +39,12 @@ impl Builder {
                 server: String::new(),
                 location: String::new(),
                 redis: String::new(),
-                docker: docker::URL.to_owned(),
+                docker: String::new(),
             },
             access: Access::Direct,
             nginx: true,
             alerts: false,
+            engine: false,
         }
     }
 
@@ -118,6 +119,13 @@ impl Builder {
     #[must_use]
     pub fn docker_at(mut self, url: &str) -> Self {
         self.conf.docker = url.to_owned();
+        self
+    }
+
+    /// It has a Docker engine of its own, [`crate::engine::Engine`].
+    #[must_use]
+    pub fn own_engine(mut self) -> Self {
+        self.engine = true;
         self
     }
 

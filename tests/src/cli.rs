@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Command;
 
 use crate::home::Home;
@@ -26,6 +27,38 @@ pub async fn corefn(home: &Home, arguments: &[&str]) -> Ran {
     let mut command = command();
     command.arg("--home").arg(home.folder.path());
     ran(command.args(arguments)).await
+}
+
+/// Runs `corefn` with the installation's home, and `then` when it has printed its first line. It
+/// must not be ended by a signal.
+///
+/// # Panics
+/// When it can't be run, prints no line, or a signal ends it.
+pub async fn corefn_and(home: &Home, arguments: &[&str], then: impl Future) -> Ran {
+    let mut command = command();
+    command.arg("--home").arg(home.folder.path());
+    let mut child = command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the program can be run");
+    let mut lines = BufReader::new(child.stdout.take().expect("it is a pipe"));
+    let mut first = String::new();
+    let read = lines.read_line(&mut first).await;
+    assert!(read.is_ok_and(|length| length > 0), "it prints nothing");
+    then.await;
+    let mut rest = String::new();
+    let read = lines.read_to_string(&mut rest).await;
+    read.expect("it prints text");
+    let ended = child.wait_with_output().await.expect("it is waited for");
+    Ran {
+        code: ended.status.code().expect("no signal ends it"),
+        output: first + &rest,
+        errors: String::from_utf8_lossy(&ended.stderr).into_owned(),
+    }
 }
 
 /// `corefn` without arguments, and without a home in its environment.

@@ -1,6 +1,6 @@
 //! The installation's part of Docker, past the router.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bollard::query_parameters::{
     ListImagesOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
@@ -19,6 +19,9 @@ pub const URL: &str = "unix:///var/run/docker.sock";
 /// Requests to Docker that a router has sent before it was stopped may still be at work.
 const AFTERMATH: Duration = Duration::from_millis(100);
 
+/// For how long they may come to light.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// The instances among the containers of a function, running or not.
 pub async fn instances(docker: &Docker, function: &str) -> Vec<Container> {
     let containers = docker.containers().await.expect("Docker answers");
@@ -34,32 +37,60 @@ pub async fn instances(docker: &Docker, function: &str) -> Vec<Container> {
         .collect()
 }
 
-/// Removes all that a namespace has: containers, networks, volumes, images.
+/// Removes all that a namespace has: containers, networks, volumes, images. What comes to light
+/// meanwhile was being made when its router was stopped: so it looks again until nothing does.
 ///
 /// # Errors
 /// [`DockerError`] of what could not be removed first.
 pub async fn remove_all(docker: &Docker) -> Result<(), DockerError> {
-    // What comes to light after the first pass was being made meanwhile.
-    for _ in 0..2 {
-        for container in docker.containers().await? {
+    let begin = Instant::now();
+    let mut looks_in_vain = 0;
+    while looks_in_vain < 2 {
+        let containers = docker.containers().await?;
+        looks_in_vain += 1;
+        for container in containers {
             docker.remove(&container.id).await?;
+            looks_in_vain = 0;
+        }
+        // From now on no container can be made of them. Of one in use there is a new container.
+        match remove_images(docker).await {
+            Err(error) if error.status() == Some(409) && begin.elapsed() < PATIENCE => {
+                looks_in_vain = 0;
+            }
+            removed => removed?,
         }
         tokio::time::sleep(AFTERMATH).await;
     }
-    let client = docker.client().await?;
-    let ours = HashMap::from([(
-        "label",
-        vec![format!("{}={}", label::NAMESPACE, docker.namespace())],
-    )]);
+    remove_networks(docker).await?;
+    remove_volumes(docker).await
+}
 
-    let networks = ListNetworksOptionsBuilder::default().filters(&ours).build();
+/// A filter for what belongs to the namespace.
+fn ours(docker: &Docker) -> HashMap<&'static str, Vec<String>> {
+    let label = format!("{}={}", label::NAMESPACE, docker.namespace());
+    HashMap::from([("label", vec![label])])
+}
+
+async fn remove_networks(docker: &Docker) -> Result<(), DockerError> {
+    let client = docker.client().await?;
+    let filters = ours(docker);
+    let networks = ListNetworksOptionsBuilder::default()
+        .filters(&filters)
+        .build();
     let networks = client.list_networks(Some(networks)).await;
     for network in networks.map_err(|cause| docker.failed("list networks", cause))? {
         let removed = client.remove_network(&network.id.unwrap_or_default()).await;
         removed.map_err(|cause| docker.failed("remove a network", cause))?;
     }
+    Ok(())
+}
 
-    let volumes = ListVolumesOptionsBuilder::default().filters(&ours).build();
+async fn remove_volumes(docker: &Docker) -> Result<(), DockerError> {
+    let client = docker.client().await?;
+    let filters = ours(docker);
+    let volumes = ListVolumesOptionsBuilder::default()
+        .filters(&filters)
+        .build();
     let volumes = client.list_volumes(Some(volumes)).await;
     let volumes = volumes.map_err(|cause| docker.failed("list volumes", cause))?;
     for volume in volumes.volumes.unwrap_or_default() {
@@ -67,9 +98,16 @@ pub async fn remove_all(docker: &Docker) -> Result<(), DockerError> {
         let removed = client.remove_volume(&volume.name, Some(force)).await;
         removed.map_err(|cause| docker.failed("remove a volume", cause))?;
     }
+    Ok(())
+}
 
-    // Layers below an image may carry the label too. They can't go before it, and go with it.
-    let images = ListImagesOptionsBuilder::default().filters(&ours).build();
+/// Layers below an image may carry the label too. They can't go before it, and go with it.
+async fn remove_images(docker: &Docker) -> Result<(), DockerError> {
+    let client = docker.client().await?;
+    let filters = ours(docker);
+    let images = ListImagesOptionsBuilder::default()
+        .filters(&filters)
+        .build();
     let images = client.list_images(Some(images)).await;
     for image in images.map_err(|cause| docker.failed("list images", cause))? {
         let force = RemoveImageOptionsBuilder::default().force(true).build();

@@ -106,7 +106,7 @@ impl<'a> Events<'a> {
         let client = self.docker.client().await.expect("Docker answers");
         wait_until(
             "Docker tells its events",
-            Duration::from_secs(10),
+            Duration::from_secs(30),
             async || {
                 let random = getrandom::u64().expect("random bits");
                 let name = format!("{}-mark-{random:016x}", self.docker.namespace());

@@ -1,12 +1,18 @@
 //! A folder for one installation, named like its namespace, that goes away with it.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use corefn_core::function::check_segment;
 
+use crate::programs::target;
+
 /// What the names of all test installations begin with; `scripts/sweep` looks for it.
 pub const PREFIX: &str = "corefn-test";
+
+/// The file in cargo's folder that says which test made which.
+const HOMES_LOG: &str = "test-homes.log";
 
 /// A folder under `$TMPDIR`, or `/tmp`.
 #[derive(Debug)]
@@ -24,6 +30,7 @@ impl Folder {
         let random = getrandom::u32().expect("the system has random bits");
         let name = format!("{PREFIX}-{name}-{random:08x}");
         check_segment(&name).unwrap_or_else(|error| panic!("{error}"));
+        note_down(&name);
         let path = std::env::temp_dir().join(&name);
         fs::create_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let path = path.canonicalize().expect("the folder was just made");
@@ -62,6 +69,21 @@ impl Folder {
     pub fn read(&self, name: &str) -> String {
         let bytes = fs::read(self.file(name)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+/// Writes down which test has made a folder, for `scripts/sweep` to say. Each test runs in a thread
+/// of its name.
+fn note_down(name: &str) {
+    let log = fs::File::options()
+        .create(true)
+        .append(true)
+        .open(target().join(HOMES_LOG));
+    let thread = std::thread::current();
+    let line = format!("{name} {}\n", thread.name().unwrap_or("unknown"));
+    if let Ok(mut log) = log {
+        // Without it sweep says less.
+        let _ = log.write_all(line.as_bytes());
     }
 }
 

@@ -1,6 +1,7 @@
 //! An installation.
 
 use std::future::IntoFuture;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -19,17 +20,19 @@ use crate::builder::{self, Builder};
 use crate::cleaner::Cleaner;
 use crate::client::{Answer, Client, Request};
 use crate::docker;
+use crate::engine::Engine;
 use crate::events::Events;
 use crate::folder::Folder;
-use crate::nginx::{Conf, FAULT, Nginx};
+use crate::nginx::{Conf, FAULT, Nginx, STATUS};
 use crate::probe;
+use crate::process;
 use crate::proxy::Proxy;
 use crate::redis::Redis;
-use crate::wait::wait_for;
+use crate::wait::{wait_for, wait_until};
 
-/// Within what time every worker knows of a deployment is a promise of its own, with a test of its
-/// own. All other tests give it more, so that they fail for their own reasons only.
-const SETTLE: Duration = Duration::from_millis(250);
+/// How long a router may take to hear of something on a machine that is busy. How fast it is on
+/// one that isn't, other tests say.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How much of the logs is shown when a test fails.
 const TAIL: usize = 40;
@@ -49,6 +52,9 @@ pub struct Home {
     pub conf: Conf,
     /// Its folder.
     pub folder: Arc<Folder>,
+    /// Its Docker engine, if it has one of its own.
+    engine: Option<Engine>,
+    docker_url: String,
     cleaner: Option<Cleaner>,
     proxy: Option<Proxy>,
     revisions: AtomicU32,
@@ -81,34 +87,47 @@ impl Home {
         let mut redis = Redis::new(&folder);
         conf.redis = redis.url();
         redis.start().await;
+        let mut engine = builder.engine.then(|| Engine::new(&folder));
+        let socket = match &mut engine {
+            None => PathBuf::from(docker::SOCKET),
+            Some(engine) => {
+                engine.start().await;
+                engine.socket()
+            }
+        };
+        let docker_url = format!("unix://{}", socket.display());
         let proxy = match builder.access {
             builder::Access::Direct => None,
-            builder::Access::Proxied => Some(Proxy::open(&folder)),
+            builder::Access::Proxied => Some(Proxy::open(&folder, &socket)),
         };
-        if let Some(proxy) = &proxy {
-            conf.docker = proxy.url();
+        if conf.docker.is_empty() {
+            conf.docker = proxy.as_ref().map_or(docker_url.clone(), Proxy::url);
         }
         let (path, namespace) = (folder.path().display(), folder.name());
         let host = format!(
-            "namespace = '{namespace}'\nredis = '{}'\ndocker = '{}'\nurl = 'http://localhost'\n\
+            "namespace = '{namespace}'\nredis = '{}'\ndocker = '{docker_url}'\nurl = 'http://localhost'\n\
              stacks = '{}'\nprojects = '{path}/projects'\n",
             redis.url(),
-            docker::URL,
             crate::programs::workspace().join("stacks").display()
         );
         folder.write(HOST_FILE, host);
         let mut home = Self {
             nginx: Nginx::new(&folder),
             store: Store::new(&redis.url(), namespace).expect("the harness's URL is one"),
-            docker: Docker::new(docker::URL, namespace),
+            docker: Docker::new(&docker_url, namespace),
             redis,
             conf,
             folder,
+            engine,
+            docker_url,
             cleaner: None,
             proxy,
             revisions: AtomicU32::new(0),
             alerts: builder.alerts,
         };
+        if let Some(engine) = &home.engine {
+            engine.make_networks(&home.docker).await;
+        }
         if builder.nginx {
             home.start_nginx().await;
         }
@@ -175,6 +194,48 @@ impl Home {
             .expect("the builder was asked for a proxy")
     }
 
+    /// Its own Docker engine.
+    ///
+    /// # Panics
+    /// When the test has not asked for one, by [`Builder::own_engine`].
+    pub fn engine(&mut self) -> &mut Engine {
+        self.engine
+            .as_mut()
+            .expect("the builder was asked for an engine")
+    }
+
+    /// How many requests nginx works on: from their whole header to the end of their answer, those
+    /// that wait included.
+    ///
+    /// # Panics
+    /// When nginx doesn't say.
+    pub async fn under_way(&self) -> usize {
+        let text = self.get(STATUS).await.text();
+        let number = text.split("Writing: ").nth(1);
+        let number = number.and_then(|text| text.split(' ').next()?.parse::<usize>().ok());
+        // The request that asks is one of them.
+        number.unwrap_or_else(|| panic!("no status: {text}")) - 1
+    }
+
+    /// Waits until nginx works on so many requests.
+    ///
+    /// # Panics
+    /// When it doesn't come to that.
+    pub async fn until_under_way(&self, count: usize) {
+        let what = format!("{count} requests are under way");
+        wait_until(&what, PATIENCE, async || self.under_way().await == count).await;
+    }
+
+    /// Waits until every worker knows that an instance gets no more work.
+    ///
+    /// # Panics
+    /// When that takes too long.
+    pub async fn until_withdrawn(&self, instance: &str) {
+        let text = format!("instance {instance} gets no more requests");
+        let workers = self.ready_workers().await;
+        self.wait_for_workers(&workers, 0, &text).await;
+    }
+
     /// What sends requests to nginx.
     pub fn client(&self) -> Client {
         Client::new(self.nginx.address())
@@ -201,16 +262,71 @@ impl Home {
         revision.deployment(self.namespace(), config)
     }
 
-    /// Deploys the probe as a new revision of a function, and gives the router the time to hear of
-    /// it.
+    /// Deploys the probe as a new revision of a function, and waits until every worker has it.
     ///
     /// # Panics
     /// When that fails.
     pub async fn deploy(&self, function: &str, config: FunctionConfig) -> Deployment {
         let deployment = self.image(function, config).await;
+        let workers = self.ready_workers().await;
+        let begin = self.error_log().len();
         self.switch(&deployment).await;
-        tokio::time::sleep(SETTLE).await;
+        let text = format!("{function} is at revision {}", deployment.revision);
+        self.wait_for_workers(&workers, begin, &text).await;
         deployment
+    }
+
+    /// Waits until every worker has a revision that was deployed.
+    pub async fn knows(&self, function: &str, revision: &str) {
+        let text = format!("{function} is at revision {revision}");
+        let workers = self.ready_workers().await;
+        self.wait_for_workers(&workers, 0, &text).await;
+    }
+
+    /// Removes a function, and waits until every worker knows.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub async fn undeploy(&self, deployment: &Deployment) {
+        let workers = self.ready_workers().await;
+        let begin = self.error_log().len();
+        let function = &deployment.function;
+        let removed = self.store.remove(function).await;
+        assert!(removed.expect("Redis answers"), "{function} was deployed");
+        let text = format!("{function} is removed");
+        self.wait_for_workers(&workers, begin, &text).await;
+    }
+
+    /// The workers that serve functions, once they know which there are: from then on they hear of
+    /// each change by itself.
+    async fn ready_workers(&self) -> Vec<u32> {
+        if !(self.conf.module && self.conf.functions) {
+            return Vec::new();
+        }
+        let workers = self.nginx.workers();
+        self.wait_for_workers(&workers, 0, "functions are deployed")
+            .await;
+        workers
+    }
+
+    /// Waits until each of these workers that is still there has logged a text behind byte `begin`
+    /// of the log.
+    async fn wait_for_workers(&self, workers: &[u32], begin: usize, text: &str) {
+        let line_end = format!("{text}\n");
+        wait_until(
+            &format!("each worker says {text:?}"),
+            PATIENCE,
+            async || {
+                let log = self.error_log();
+                let lines = log[begin..].split_inclusive('\n');
+                let lines: Vec<_> = lines.filter(|line| line.ends_with(&line_end)).collect();
+                workers.iter().all(|id| {
+                    let mark = format!(" {id}#{id}: ");
+                    lines.iter().any(|line| line.contains(&mark)) || !process::is_alive(*id)
+                })
+            },
+        )
+        .await;
     }
 
     /// Makes a deployment the current one, as a push does in its last step.
@@ -282,7 +398,7 @@ impl Home {
     /// answer, so it may have to be waited for.
     pub async fn accesses(&self, count: usize) -> Vec<Access> {
         let what = format!("nginx logs {count} requests");
-        wait_for(&what, Duration::from_secs(10), async || {
+        wait_for(&what, Duration::from_secs(30), async || {
             let log = self.folder.read("log/access.log");
             let whole = log.rfind('\n').map_or("", |end| &log[..end]);
             let accesses = access::parse(whole);
@@ -293,8 +409,8 @@ impl Home {
 
     /// Removes all that the namespace has in Docker. The installation may be dropped within a
     /// runtime, which can't be waited in: so a thread with one of its own does it.
-    fn clean_docker(&self) {
-        let docker = Docker::new(docker::URL, self.namespace());
+    fn clean_docker(&self) -> Result<(), String> {
+        let docker = Docker::new(&self.docker_url, self.namespace());
         let cleaning = std::thread::spawn(move || {
             tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -303,11 +419,9 @@ impl Home {
                 .block_on(docker::remove_all(&docker))
                 .map_err(|error| error.to_string())
         });
-        match cleaning.join() {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => eprintln!("{} is not clean: {error}", self.namespace()),
-            Err(_) => eprintln!("{} is not clean", self.namespace()),
-        }
+        cleaning
+            .join()
+            .unwrap_or_else(|_| Err("cleaning panicked".to_owned()))
     }
 
     fn show_logs(&self) {
@@ -334,7 +448,15 @@ impl Drop for Home {
         // First those that start containers.
         self.nginx.end();
         self.cleaner = None;
-        self.clean_docker();
+        if let Some(engine) = &mut self.engine {
+            engine.revive();
+        }
+        let cleaned = self.clean_docker();
+        self.engine = None;
+        let mut wrong = Vec::new();
+        if let Err(error) = cleaned {
+            wrong.push(format!("{} can't be cleaned: {error}", self.namespace()));
+        }
         let log = self.error_log();
         let alerts: Vec<&str> = log
             .lines()
@@ -345,11 +467,14 @@ impl Drop for Home {
             })
             .collect();
         if !self.alerts && !alerts.is_empty() {
-            if std::thread::panicking() {
-                eprintln!("nginx has logged alerts");
-            } else {
-                panic!("nginx has logged alerts:\n{}", alerts.join("\n"));
-            }
+            wrong.push(format!("nginx has logged alerts:\n{}", alerts.join("\n")));
         }
+        if wrong.is_empty() {
+            return;
+        }
+        let wrong = wrong.join("\n");
+        // A test that fails already keeps its own reason.
+        assert!(std::thread::panicking(), "{wrong}");
+        eprintln!("{wrong}");
     }
 }

@@ -22,6 +22,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod docker;
+pub mod engine;
 pub mod events;
 pub mod folder;
 pub mod home;

@@ -2,10 +2,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
 use crate::client::Client;
+
+/// A client's pause between two requests: the machine is to have time for what is tested.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// What no answer may take, on a busy machine and through a start: nginx's own time for a connection
+/// that hangs is twice as long.
+const TOO_LONG: Duration = Duration::from_secs(30);
 
 /// Clients that keep sending.
 #[derive(Debug)]
@@ -19,17 +27,26 @@ pub struct Load {
 pub struct Report {
     /// How many were answered with 200.
     pub answered: usize,
+    /// How long the slowest of them took.
+    pub longest: Duration,
     /// What became of the others.
     pub failed: Vec<String>,
 }
 
 impl Report {
-    /// Fails the test unless every request was answered with 200.
+    /// Fails the test unless there were requests, and every one was answered with 200 and without
+    /// a wait that somebody would notice as a failure.
     ///
     /// # Panics
     /// With the first failure.
     #[track_caller]
     pub fn assert_all_answered(&self) {
+        assert!(self.answered > 0, "nothing was sent");
+        assert!(
+            self.longest < TOO_LONG,
+            "one was answered after {:?}",
+            self.longest
+        );
         assert!(
             self.failed.is_empty(),
             "{} of {}: {:?}",
@@ -60,6 +77,7 @@ impl Load {
         let reports = self.clients.join_all().await;
         reports.into_iter().fold(Report::default(), |mut all, one| {
             all.answered += one.answered;
+            all.longest = all.longest.max(one.longest);
             all.failed.extend(one.failed);
             all
         })
@@ -69,13 +87,18 @@ impl Load {
 async fn send(client: Client, target: String, stop: Arc<AtomicBool>) -> Report {
     let mut report = Report::default();
     while !stop.load(Ordering::Relaxed) {
+        let begin = Instant::now();
         match client.get(&target).send().await {
-            Ok(answer) if answer.status == 200 => report.answered += 1,
+            Ok(answer) if answer.status == 200 => {
+                report.answered += 1;
+                report.longest = report.longest.max(begin.elapsed());
+            }
             Ok(answer) => report
                 .failed
                 .push(format!("{} {}", answer.status, answer.text())),
             Err(error) => report.failed.push(error.to_string()),
         }
+        tokio::time::sleep(PAUSE).await;
     }
     report
 }

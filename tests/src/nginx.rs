@@ -27,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The file in the installation's folder that names the fault which is to happen.
 pub const FAULT: &str = "fault";
 
+/// The path at which every configuration tells how many requests nginx works on.
+pub const STATUS: &str = "/-/status";
+
 /// What a configuration says beside what all have. The texts are directives, put at the end of
 /// their block.
 #[derive(Debug, Clone)]
@@ -97,7 +100,7 @@ impl Conf {
 worker_processes {workers};
 daemon off;
 pid {path}/run/nginx-master.pid;
-error_log {path}/log/error.log notice;
+error_log {path}/log/error.log info;
 {load}
 {main}
 events {{ worker_connections {connections}; }}
@@ -113,6 +116,7 @@ http {{
         listen {address} backlog=4096;
         server_name localhost;
         client_max_body_size 64m;
+        location = {STATUS} {{ access_log off; stub_status; }}
         {root}
         {server}
     }}
@@ -275,8 +279,8 @@ impl Nginx {
         workers
     }
 
-    /// Ends it, when the installation is taken down.
-    pub(crate) fn end(&mut self) {
+    /// Ends it.
+    pub fn end(&mut self) {
         self.process = None;
         if let Some(id) = self.daemon.take() {
             process::end(id);

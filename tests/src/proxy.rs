@@ -1,6 +1,6 @@
 //! A socket between the router and Docker that counts, and that can be shut.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,7 +9,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
-use crate::docker::SOCKET;
 use crate::folder::Folder;
 
 /// How often one that hangs looks whether it still does.
@@ -27,22 +26,23 @@ pub struct Proxy {
 struct Seen {
     shut: AtomicBool,
     held: Mutex<Option<String>>,
+    delayed: Mutex<Option<String>>,
     muted: AtomicBool,
     hangs: AtomicBool,
     calls: Mutex<Vec<String>>,
 }
 
 impl Proxy {
-    /// Opens it in the folder.
+    /// Opens it in the folder, before the socket at `to`.
     ///
     /// # Panics
     /// When the socket can't be made.
-    pub fn open(folder: &Folder) -> Self {
+    pub fn open(folder: &Folder, to: &Path) -> Self {
         let path = folder.file("docker.sock");
         let listener = UnixListener::bind(&path).expect("the folder can be written to");
         let seen = Arc::new(Seen::default());
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, seen.clone()));
+        tasks.spawn(accept(listener, to.to_owned(), seen.clone()));
         Self {
             path,
             seen,
@@ -80,9 +80,15 @@ impl Proxy {
         *self.seen.held() = Some(text.to_owned());
     }
 
-    /// Lets calls through again; those that hang still do.
+    /// Has calls that contain a text wait until [`Proxy::release`]; then Docker gets them.
+    pub fn delay(&self, text: &str) {
+        *self.seen.delayed() = Some(text.to_owned());
+    }
+
+    /// Lets calls through again. Those that wait go on, those that hang don't.
     pub fn release(&self) {
         *self.seen.held() = None;
+        *self.seen.delayed() = None;
     }
 
     /// Events are not passed on any more; all else is.
@@ -116,8 +122,18 @@ impl Seen {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn delayed(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        self.delayed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn holds(&self, call: &str) -> bool {
         self.held()
+            .as_ref()
+            .is_some_and(|text| call.contains(text.as_str()))
+    }
+
+    fn delays(&self, call: &str) -> bool {
+        self.delayed()
             .as_ref()
             .is_some_and(|text| call.contains(text.as_str()))
     }
@@ -127,18 +143,18 @@ impl Seen {
     }
 }
 
-async fn accept(listener: UnixListener, seen: Arc<Seen>) {
+async fn accept(listener: UnixListener, to: PathBuf, seen: Arc<Seen>) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
         seen.calls().push("connect".to_owned());
         if !seen.is_shut() {
-            connections.spawn(pass(client, seen.clone()));
+            connections.spawn(pass(client, to.clone(), seen.clone()));
         }
     }
 }
 
-async fn pass(client: UnixStream, seen: Arc<Seen>) {
-    let Ok(docker) = UnixStream::connect(SOCKET).await else {
+async fn pass(client: UnixStream, to: PathBuf, seen: Arc<Seen>) {
+    let Ok(docker) = UnixStream::connect(&to).await else {
         return;
     };
     let (mut from_client, mut to_client) = client.into_split();
@@ -151,9 +167,12 @@ async fn pass(client: UnixStream, seen: Arc<Seen>) {
             if let Some(call) = request_line(&buffer[..count]) {
                 let held = seen.holds(&call);
                 follows_events.store(call.contains("/events"), Ordering::SeqCst);
-                seen.calls().push(call);
+                seen.calls().push(call.clone());
                 if held {
                     std::future::pending::<()>().await;
+                }
+                while seen.delays(&call) {
+                    tokio::time::sleep(LOOK_AGAIN).await;
                 }
             }
             if seen.is_shut() || to_docker.write_all(&buffer[..count]).await.is_err() {

@@ -261,6 +261,19 @@ impl Pushed {
         self.says(texts)
     }
 
+    /// The revision that the push has deployed.
+    ///
+    /// # Panics
+    /// When it has deployed none.
+    #[track_caller]
+    pub fn revision(&self) -> String {
+        let deployed = |line: &&str| line.contains("==> deployed");
+        let line = self.output.lines().find(deployed);
+        let word = line.and_then(|line| line.rsplit(' ').next());
+        word.unwrap_or_else(|| panic!("nothing was deployed:\n{}", self.output))
+            .to_owned()
+    }
+
     /// Checks that it printed these texts.
     ///
     /// # Panics

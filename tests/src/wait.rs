@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-/// The pause between two looks.
-const PAUSE: Duration = Duration::from_millis(10);
+/// The first pause between two looks. Each is longer than the one before, up to [`LONGEST`]: what
+/// comes late is not looked for so often that looking keeps it from coming.
+const PAUSE: Duration = Duration::from_millis(5);
+
+const LONGEST: Duration = Duration::from_millis(100);
 
 /// Waits until the condition holds. `what` completes the sentence "… within 5 s".
 ///
@@ -23,6 +26,7 @@ pub async fn wait_for<T>(
     mut look: impl AsyncFnMut() -> Option<T>,
 ) -> T {
     let begin = Instant::now();
+    let mut pause = PAUSE;
     loop {
         if let Some(value) = look().await {
             return value;
@@ -31,6 +35,7 @@ pub async fn wait_for<T>(
             begin.elapsed() < patience,
             "waited in vain: {what} within {patience:?}"
         );
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 5 / 4).min(LONGEST);
     }
 }

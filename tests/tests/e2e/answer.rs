@@ -1,0 +1,199 @@
+//! What a request gets, and what the function sees of it.
+
+use corefn_core::config::FunctionConfig;
+use corefn_core::names::env;
+use corefn_tests::{Home, probe};
+
+#[tokio::test]
+async fn first_request_is_cold_and_the_second_warm() {
+    let home = Home::start("cold").await;
+    home.deploy("demo/hello", probe::config()).await;
+    assert_eq!(
+        home.instances("demo/hello").await.len(),
+        0,
+        "nothing runs before the first request"
+    );
+
+    for _ in 0..2 {
+        let answer = home.get("/demo/hello/path?x=1").await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(answer.json()["target"], "/path?x=1");
+    }
+    let accesses = home.accesses(2).await;
+    let [cold, warm] = &accesses[..] else {
+        panic!("{accesses:?}");
+    };
+    assert_eq!((cold.start.as_str(), warm.start.as_str()), ("cold", "warm"));
+    assert!(cold.waited() > 0.0, "{cold:?}");
+    assert_eq!(warm.waited(), 0.0, "{warm:?}");
+    assert_eq!(cold.function, "demo/hello");
+    assert_eq!(cold.revision, "r1");
+    assert_eq!(cold.prefix, "/demo/hello");
+    assert_eq!(cold.instance, warm.instance);
+    let instances = home.instances("demo/hello").await;
+    assert_eq!(instances.len(), 1);
+    assert!(instances[0].name.ends_with(&cold.instance), "{instances:?}");
+}
+
+#[tokio::test]
+async fn path_and_query_arrive_byte_for_byte_without_the_prefix() {
+    let home = Home::start("paths").await;
+    home.deploy("demo/hello", probe::config()).await;
+    let latin: String = (0x80..=0xff_u8).map(char::from).collect();
+    let rows = [
+        ("", "/"),
+        ("/", "/"),
+        ("?", "/?"),
+        ("?q=1", "/?q=1"),
+        ("/?", "/?"),
+        ("/a%2Fb", "/a%2Fb"),
+        ("/a%2fb", "/a%2fb"),
+        ("//a//b/", "//a//b/"),
+        ("/a/./b", "/a/./b"),
+        ("/a/b/../c", "/a/b/../c"),
+        ("/%41%20%C3%A9", "/%41%20%C3%A9"),
+        ("/a+b;c=d,e", "/a+b;c=d,e"),
+        ("/a?x=%2F&y=a+b&&z", "/a?x=%2F&y=a+b&&z"),
+        ("/a?x?y", "/a?x?y"),
+        ("/%25%32%46", "/%25%32%46"),
+        ("/a|b\"c<d>", "/a|b\"c<d>"),
+    ];
+    for (rest, want) in rows {
+        let answer = home.client().raw_get(format!("/demo/hello{rest}")).await;
+        assert_eq!(answer.status, 200, "{rest}: {}", answer.text());
+        assert_eq!(answer.json()["target"], want, "{rest}");
+    }
+
+    let mut target = b"/demo/hello/".to_vec();
+    target.extend(0x80..=0xff_u8);
+    let answer = home.client().raw_get(&target).await;
+    assert_eq!(
+        answer.status,
+        200,
+        "bytes that are no UTF-8: {}",
+        answer.text()
+    );
+    assert_eq!(answer.json()["target"], format!("/{latin}"));
+}
+
+#[tokio::test]
+async fn function_is_told_of_the_client() {
+    let home = Home::start("forwarded").await;
+    home.deploy("demo/hello", probe::config()).await;
+
+    let answer = home
+        .get("/demo/hello/x")
+        .header("Host", "Example.com:8443")
+        .header("X-Forwarded-For", "192.0.2.7")
+        .header("X-Request-Id", "given-1")
+        .header("Proxy", "http://evil")
+        .await;
+    let headers = &answer.json()["headers"];
+    assert_eq!(headers["host"][0], "Example.com:8443");
+    assert_eq!(headers["x-forwarded-for"][0], "192.0.2.7, 127.0.0.1");
+    assert_eq!(headers["x-forwarded-host"][0], "Example.com:8443");
+    assert_eq!(headers["x-forwarded-proto"][0], "http");
+    assert_eq!(headers["x-forwarded-prefix"][0], "/demo/hello");
+    assert_eq!(headers["x-request-id"][0], "given-1");
+    assert!(headers["proxy"].is_null(), "{headers}");
+
+    let answer = home
+        .get("/demo/hello/x")
+        .header("X-Request-Id", "no\"good")
+        .await;
+    let made = answer.json()["headers"]["x-request-id"][0].clone();
+    assert_eq!(made.as_str().unwrap().len(), 32, "nginx makes one: {made}");
+    let accesses = home.accesses(2).await;
+    assert_eq!(accesses[1].id, made, "the log has the one that was sent");
+}
+
+#[tokio::test]
+async fn function_knows_itself() {
+    let home = Home::start("env").await;
+    let config = FunctionConfig {
+        env: [("GREETING".to_owned(), "hi there=1".to_owned())].into(),
+        ..probe::config()
+    };
+    home.deploy("demo/hello", config).await;
+    let got = home.get("/demo/hello/env").await.json();
+    assert_eq!(got[env::PORT], "8080");
+    assert_eq!(got[env::FUNCTION], "demo/hello");
+    assert_eq!(got[env::REVISION], "r1");
+    assert_eq!(got[env::INSTANCE], home.accesses(1).await[0].instance);
+    assert_eq!(got["GREETING"], "hi there=1");
+}
+
+#[tokio::test]
+async fn function_is_confined() {
+    let home = Home::start("sandbox").await;
+    home.deploy("demo/one", probe::config()).await;
+    home.deploy("demo/two", probe::config()).await;
+    let got = home.get("/demo/one/whoami").await.json();
+    assert_eq!(got["uid"], "65534");
+    assert_eq!(got["gid"], "65534");
+    for capabilities in ["effective", "permitted", "bounding"] {
+        assert_eq!(got[capabilities], "0000000000000000", "{capabilities}");
+    }
+    assert_eq!(got["no_new_privileges"], "1");
+    assert_eq!(got["root_writable"], false);
+    assert_eq!(got["tmp_writable"], true);
+
+    assert_eq!(home.get("/demo/two/status/200").await.status, 200);
+    let two = home.accesses(2).await[1].upstream.replace(':', "/");
+    let reached = home.get(&format!("/demo/one/reach/{two}")).await;
+    assert_ne!(reached.json(), "reached", "one function reaches another");
+}
+
+#[tokio::test]
+async fn routes_of_hosts() {
+    let home = Home::start("routes").await;
+    let config = FunctionConfig {
+        routes: vec![
+            "api.example.com/v1".parse().unwrap(),
+            "/short".parse().unwrap(),
+        ],
+        ..probe::config()
+    };
+    home.deploy("demo/hello", config).await;
+    let rows = [
+        ("api.example.com", "/v1/users", Some("/users")),
+        ("API.example.COM:80", "/v1", Some("/")),
+        ("api.example.com", "/v2", None),
+        ("example.com", "/v1/users", None),
+        ("example.com", "/short/x", Some("/x")),
+        ("example.com", "/shorter", None),
+        ("example.com", "/demo/hello/x", Some("/x")),
+    ];
+    for (host, path, want) in rows {
+        let answer = home.get(path).header("Host", host).await;
+        match want {
+            Some(target) => assert_eq!(answer.json()["target"], target, "{host} {path}"),
+            None => assert_eq!(answer.error(), Some("unknown-function"), "{host} {path}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn health_path_decides_when_a_function_is_ready() {
+    let home = Home::builder("health").start_timeout("20s").start().await;
+    let good = FunctionConfig {
+        health: Some("/status/204".to_owned()),
+        ..probe::config()
+    };
+    let bad = FunctionConfig {
+        health: Some("/status/500".to_owned()),
+        ..probe::config()
+    };
+    home.deploy("demo/good", good).await;
+    home.deploy("demo/bad", bad).await;
+    assert_eq!(home.get("/demo/good/x").await.status, 200);
+    let answer = home.get("/demo/bad/x").await;
+    assert_eq!(
+        (answer.status, answer.error()),
+        (504, Some("function-not-listening"))
+    );
+    assert!(
+        home.error_log().contains("/status/500 did not succeed"),
+        "the log names the path"
+    );
+}

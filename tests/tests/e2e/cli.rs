@@ -1,0 +1,305 @@
+//! `corefn`, as people and programs use it.
+
+use std::time::Duration;
+
+use corefn_core::config::{Export, FunctionConfig};
+use corefn_core::names::HOST_FILE;
+use corefn_tests::cli::{command, corefn, corefn_and, ran};
+use corefn_tests::push::Repository;
+use corefn_tests::{Home, probe, wait_until};
+
+const SOON: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn what_is_deployed_and_what_runs() {
+    let home = Home::start("cli").await;
+    assert_eq!(
+        corefn(&home, &["ls", "--json"]).await.json(),
+        serde_json::json!([])
+    );
+    assert_eq!(
+        corefn(&home, &["ps", "--json"]).await.json(),
+        serde_json::json!([])
+    );
+    assert_eq!(
+        corefn(&home, &["ls"]).await.succeeded(),
+        "FUNCTION  REVISION  SIZE  INSTANCES  ROUTES\n"
+    );
+
+    let config = FunctionConfig {
+        routes: vec!["api.example.com/v1".parse().unwrap()],
+        ..probe::config()
+    };
+    home.deploy("demo/hello", config).await;
+    let exports = FunctionConfig {
+        exports: Some(vec![Export {
+            name: "Now".to_owned(),
+            argument: None,
+            answer: None,
+        }]),
+        ..probe::config()
+    };
+    home.deploy("abc/other", exports).await;
+    assert_eq!(home.get("/demo/hello/env").await.status, 200);
+
+    let listed = corefn(&home, &["ls", "--json"]).await.json();
+    let [other, hello] = &listed.as_array().unwrap()[..] else {
+        panic!("{listed}");
+    };
+    assert_eq!(other["function"], "abc/other");
+    assert_eq!(other["exports"], serde_json::json!(["Now"]));
+    assert_eq!(other["instances"], 0);
+    assert_eq!(hello["function"], "demo/hello");
+    assert_eq!(hello["revision"], "r1");
+    assert_eq!(
+        hello["image"],
+        format!("{}/demo/hello:r1", home.namespace())
+    );
+    assert_eq!(hello["instances"], 1);
+    assert_eq!(
+        hello["routes"],
+        serde_json::json!(["/demo/hello", "api.example.com/v1"])
+    );
+    assert_eq!(hello["exports"], serde_json::Value::Null);
+    assert!(hello["size"].as_i64().unwrap() > 100_000, "{hello}");
+
+    let table = corefn(&home, &["ls"]).await;
+    let lines: Vec<_> = table.succeeded().lines().collect();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert!(lines[1].starts_with("abc/other   r2 "), "{lines:?}");
+    assert!(
+        lines[2].ends_with("1          /demo/hello, api.example.com/v1"),
+        "{lines:?}"
+    );
+
+    let running = corefn(&home, &["--json", "ps"]).await.json();
+    let [instance] = &running.as_array().unwrap()[..] else {
+        panic!("{running}");
+    };
+    let access = &home.accesses(1).await[0];
+    assert_eq!(instance["instance"], access.instance.as_str());
+    assert_eq!(instance["function"], "demo/hello");
+    assert_eq!(instance["revision"], "r1");
+    assert_eq!(instance["state"], "ready");
+    assert_eq!(instance["address"], access.upstream.as_str());
+    assert!(
+        (1..=3000).contains(&instance["lease_ms"].as_u64().unwrap()),
+        "{instance}"
+    );
+    assert_eq!(
+        instance["container"],
+        home.instances("demo/hello").await[0].id
+    );
+    let since: jiff::Timestamp = instance["since"].as_str().unwrap().parse().unwrap();
+    assert!(
+        jiff::Timestamp::now().duration_since(since).as_secs() < 60,
+        "{since}"
+    );
+    let table = corefn(&home, &["ps"]).await;
+    let row = table.succeeded().lines().nth(1).unwrap();
+    assert!(
+        row.starts_with(&access.instance) && row.contains("  ready  "),
+        "{row}"
+    );
+
+    let running = &home.instances("demo/hello").await[0].id;
+    home.docker.remove(running).await.unwrap();
+    wait_until("the router forgets it", SOON, async || {
+        corefn(&home, &["ps", "--json"]).await.json() == serde_json::json!([])
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_function_wrote() {
+    let home = Home::start("logs").await;
+    home.deploy("demo/hello", probe::config()).await;
+    let before = corefn(&home, &["logs", "demo/hello"]).await;
+    assert_eq!(before.succeeded(), "");
+    assert!(
+        before.errors.contains("demo/hello has no instance now"),
+        "{before:?}"
+    );
+
+    home.get("/demo/hello/env").await;
+    let want = "the probe listens on 0.0.0.0:8080\n";
+    wait_until("the log has the line", SOON, async || {
+        corefn(&home, &["logs", "demo/hello"]).await.succeeded() == want
+    })
+    .await;
+    let one = corefn(&home, &["logs", "--json", "demo/hello"])
+        .await
+        .json();
+    assert_eq!(one["line"], want.trim_end());
+    assert_eq!(one["stream"], "stdout");
+    assert_eq!(one["instance"], home.accesses(1).await[0].instance);
+    assert_eq!(
+        corefn(&home, &["logs", "-n", "0", "demo/hello"])
+            .await
+            .succeeded(),
+        ""
+    );
+
+    // --follow ends with the instance.
+    let args = ["logs", "-f", "demo/hello"];
+    // It ends without an answer, and the request is not what this is about.
+    let exit = async { home.get("/demo/hello/exit").send().await };
+    let followed = corefn_and(&home, &args, exit).await;
+    assert_eq!(
+        followed.succeeded(),
+        format!("{want}the probe exits because it was asked to\n")
+    );
+    corefn(&home, &["logs", "demo/other"]).await.failed(
+        1,
+        &["error: there is no function demo/other: corefn ls lists those there are"],
+    );
+}
+
+#[tokio::test]
+async fn removing_a_function_leaves_nothing_of_it() {
+    let home = Home::start("rm").await;
+    let config = FunctionConfig {
+        routes: vec!["/short".parse().unwrap()],
+        ..probe::config()
+    };
+    home.deploy("demo/hello", config.clone()).await;
+    home.deploy("demo/hello", config).await;
+    home.deploy("demo/stays", probe::config()).await;
+    for path in ["/demo/hello/x", "/demo/stays/x", "/short/x"] {
+        assert_eq!(home.get(path).await.status, 200, "{path}");
+    }
+    let repository = Repository::create(&home, "demo/hello").await;
+
+    let removed = corefn(&home, &["rm", "--json", "demo/hello"]).await;
+    assert!(
+        removed.errors.contains("a push to it deploys again"),
+        "{removed:?}"
+    );
+    let removed = removed.json();
+    assert_eq!(removed["function"], "demo/hello");
+    assert_eq!(removed["instances"], 1);
+    assert_eq!(removed["images"], 2);
+    assert!(repository.bare().exists());
+
+    assert_eq!(home.instances("demo/hello").await.len(), 0);
+    let images = home.docker.images().await.unwrap();
+    assert_eq!(images.len(), 1, "{images:?}");
+    wait_until("the routers forget it", SOON, async || {
+        home.get("/demo/hello/x").await.error() == Some("unknown-function")
+    })
+    .await;
+    assert_eq!(home.get("/short/x").await.error(), Some("unknown-function"));
+    assert_eq!(home.get("/demo/stays/x").await.status, 200);
+    let listed = corefn(&home, &["ls", "--json"]).await.json();
+    assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
+
+    corefn(&home, &["rm", "demo/hello"]).await.failed(
+        1,
+        &["error: there is no function demo/hello: corefn ls lists"],
+    );
+    corefn(&home, &["rm", "--repository", "demo/hello"])
+        .await
+        .succeeded();
+    assert!(!repository.bare().exists());
+    let text = corefn(&home, &["rm", "demo/stays"]).await;
+    assert_eq!(
+        text.succeeded(),
+        "removed demo/stays (instances: 1, images: 1)\n"
+    );
+}
+
+#[tokio::test]
+async fn repositories() {
+    let home = Home::builder("repos").without_nginx().start().await;
+    let path = home.folder.file("projects/demo/hello.git");
+    for created in [true, false] {
+        let made = corefn(&home, &["repo", "create", "demo/hello", "--json"])
+            .await
+            .json();
+        assert_eq!(made["created"], created);
+        assert_eq!(made["path"], path.to_str().unwrap());
+    }
+    assert!(path.join("hooks/pre-receive").exists());
+    for bad in ["Demo/hello", "demo/", "a/b/c", "../x", ""] {
+        corefn(&home, &["repo", "create", bad])
+            .await
+            .failed(2, &["error: invalid value"]);
+    }
+}
+
+#[tokio::test]
+async fn wrong_usage_and_a_missing_home() {
+    let home = Home::builder("usage").without_nginx().start().await;
+    let version = concat!("corefn ", env!("CARGO_PKG_VERSION"), "\n");
+    for word in ["version", "--version"] {
+        let printed = ran(command().arg(word).current_dir("/")).await;
+        assert_eq!(printed.succeeded(), version, "{word}");
+    }
+    let printed = ran(command().args(["version", "--json"])).await.json();
+    assert_eq!(printed["version"], env!("CARGO_PKG_VERSION"));
+    let help = ran(command().arg("--help")).await;
+    for word in ["ls", "ps", "logs", "rm", "version", "repo", "--json"] {
+        assert!(help.succeeded().contains(word), "{word}: {}", help.output);
+    }
+
+    for (words, says) in [
+        (&["lss"][..], "unrecognized subcommand 'lss'"),
+        (&[], "Usage: corefn"),
+        (&["rm"], "<FUNCTION>"),
+        (&["rm", "hello"], "\"hello\" has not exactly one slash"),
+        (&["logs", "demo/hello", "--tail", "x"], "invalid value 'x'"),
+        (&["ls", "--colour"], "unexpected argument '--colour'"),
+    ] {
+        ran(command().args(words)).await.failed(2, &[says]);
+    }
+
+    let variable = corefn_core::names::env::HOME;
+    let unset = format!("error: no home: set {variable} to the directory");
+    for (words, says) in [
+        (&["ls"][..], &*unset),
+        (&["--home", "/nowhere", "ls"], "error: /nowhere: "),
+    ] {
+        ran(command().args(words).current_dir("/"))
+            .await
+            .failed(1, &[says, HOST_FILE]);
+    }
+    let named = ran(command().arg("ls").env(variable, home.folder.path())).await;
+    named.succeeded();
+    let settings = home.folder.read(HOST_FILE);
+    home.folder.write(HOST_FILE, settings + "colour = 'red'\n");
+    corefn(&home, &["ls"])
+        .await
+        .failed(1, &[HOST_FILE, "colour"]);
+}
+
+#[tokio::test]
+async fn without_redis_or_docker() {
+    let mut home = Home::builder("cli-away").without_nginx().start().await;
+    let settings = home.folder.read(HOST_FILE);
+    let gone = settings.replace("/var/run/docker.sock", "/nowhere/docker.sock");
+    home.folder.write(HOST_FILE, gone);
+    let docker = [
+        "error: Docker at unix:///nowhere/docker.sock can't be reached",
+        "start it, or correct the docker setting",
+    ];
+    for words in [
+        &["ls"][..],
+        &["ps"],
+        &["logs", "demo/hello"],
+        &["rm", "demo/hello"],
+    ] {
+        corefn(&home, words).await.failed(1, &docker);
+    }
+    home.folder.write(HOST_FILE, settings);
+    home.redis.stop().await;
+    let redis = format!("error: Redis at {} can't be used", home.redis.url());
+    for words in [
+        &["ls"][..],
+        &["ps"],
+        &["logs", "demo/hello"],
+        &["rm", "demo/hello"],
+    ] {
+        let remedy = "start it, or correct the redis setting";
+        corefn(&home, words).await.failed(1, &[&redis, remedy]);
+    }
+}

@@ -1,0 +1,140 @@
+//! What a deployment changes, and when.
+
+use std::time::Duration;
+
+use corefn_core::config::{Export, FunctionConfig};
+use corefn_core::function::Deployment;
+use corefn_core::names::env;
+use corefn_tests::{Home, probe, wait_until};
+
+async fn revision(home: &Home) -> String {
+    let env = home.get("/demo/hello/env").await;
+    assert_eq!(env.status, 200, "{}", env.text());
+    env.json()[env::REVISION].as_str().unwrap().to_owned()
+}
+
+/// A deployment that can be asked for without starting it: it has one export, and the path of any
+/// other is refused with an error of its own.
+pub async fn quiet(home: &Home, function: &str) -> Deployment {
+    let export = Export {
+        name: "Only".to_owned(),
+        argument: None,
+        answer: None,
+    };
+    let config = FunctionConfig {
+        exports: Some(vec![export]),
+        ..probe::config()
+    };
+    home.image(function, config).await
+}
+
+#[tokio::test]
+async fn all_workers_know() {
+    let home = Home::start("allworkers").await;
+    let deployment = quiet(&home, "demo/hello").await;
+    home.switch(&deployment).await;
+    home.knows("demo/hello", &deployment.revision.0).await;
+    let requests = (0..100).map(|_| tokio::spawn(home.get("/demo/hello/other").send()));
+    for request in requests.collect::<Vec<_>>() {
+        assert_eq!(
+            request.await.unwrap().unwrap().error(),
+            Some("unknown-export")
+        );
+    }
+}
+
+#[tokio::test]
+async fn new_revision_answers_and_the_old_one_goes() {
+    let mut home = Home::start("redeploy").await;
+    home.start_cleaner(Some(1));
+    home.deploy("demo/hello", probe::config()).await;
+    assert_eq!(revision(&home).await, "r1");
+    home.deploy("demo/hello", probe::config()).await;
+    for _ in 0..20 {
+        assert_eq!(revision(&home).await, "r2");
+    }
+    wait_until(
+        "the old revision's instance is gone",
+        Duration::from_secs(30),
+        async || revision(&home).await == "r2" && home.instances("demo/hello").await.len() == 1,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn request_that_is_under_way_finishes_on_the_old_revision() {
+    let mut home = Home::start("underway").await;
+    home.start_cleaner(Some(1));
+    let config = FunctionConfig {
+        idle_ms: Some(2000),
+        ..probe::config()
+    };
+    home.deploy("demo/hello", config.clone()).await;
+    assert_eq!(revision(&home).await, "r1");
+    // It lasts for much longer than the idle time, and has begun when it is open.
+    let mut long = home.get("/demo/hello/stream/8/1000").open().await.unwrap();
+    home.deploy("demo/hello", config).await;
+    assert_eq!(revision(&home).await, "r2");
+    let mut text = Vec::new();
+    while let Some(piece) = long.next().await.unwrap() {
+        text.extend_from_slice(&piece);
+    }
+    assert!(text.ends_with(b"line 7\n"), "{text:?}");
+}
+
+#[tokio::test]
+async fn removed_function_is_unknown() {
+    let home = Home::start("remove").await;
+    let deployment = home.deploy("demo/hello", probe::config()).await;
+    assert_eq!(revision(&home).await, "r1");
+    home.undeploy(&deployment).await;
+    let answer = home.get("/demo/hello/x").await;
+    assert_eq!(
+        (answer.status, answer.error()),
+        (404, Some("unknown-function"))
+    );
+}
+
+#[tokio::test]
+async fn function_that_is_removed_while_requests_wait_for_it() {
+    let home = Home::start("removewait").await;
+    let deployment = home
+        .deploy("demo/hello", probe::misbehaving("slow-start:3000"))
+        .await;
+    let requests: Vec<_> = (0..8)
+        .map(|_| tokio::spawn(home.get("/demo/hello/x").send()))
+        .collect();
+    wait_until(
+        "a start is under way",
+        Duration::from_secs(30),
+        async || home.store.is_starting(&deployment.function).await.unwrap(),
+    )
+    .await;
+    home.store.remove(&deployment.function).await.unwrap();
+    for request in requests {
+        let answer = request.await.unwrap().unwrap();
+        assert_eq!(
+            answer.error(),
+            Some("unknown-function"),
+            "{}",
+            answer.text()
+        );
+    }
+}
+
+#[tokio::test]
+async fn new_revision_while_requests_wait_for_the_old_one() {
+    let home = Home::start("deploywait").await;
+    home.deploy("demo/hello", probe::misbehaving("slow-start:2000"))
+        .await;
+    let requests: Vec<_> = (0..8)
+        .map(|_| tokio::spawn(home.get("/demo/hello/env").send()))
+        .collect();
+    home.until_under_way(8).await;
+    home.deploy("demo/hello", probe::config()).await;
+    for request in requests {
+        let answer = request.await.unwrap().unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    assert_eq!(revision(&home).await, "r2");
+}

@@ -1,0 +1,202 @@
+//! What breaks, what the client is told of it, and that it passes.
+
+use std::future::IntoFuture;
+use std::time::{Duration, Instant};
+
+use bollard::query_parameters::RemoveImageOptionsBuilder;
+use corefn_tests::{Home, probe, wait_until};
+use tokio::task::JoinSet;
+
+const LONG: Duration = Duration::from_secs(30);
+
+/// The containers that are left of a function, once a failed start has been tidied up.
+async fn nothing_left(home: &Home, function: &str) {
+    wait_until("the failed container is removed", LONG, async || {
+        home.instances(function).await.is_empty()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn function_that_exits_fails_all_who_wait_at_once() {
+    let home = Home::start("exits").await;
+    home.deploy("demo/hello", probe::misbehaving("exit")).await;
+    let events = home.events().await;
+    let begin = Instant::now();
+    for answer in home.at_once("/demo/hello/x", 20).await {
+        assert_eq!(
+            answer.said(),
+            (502, Some("function-exited")),
+            "{}",
+            answer.text()
+        );
+    }
+    // Not when the time for a start is over.
+    let start_timeout = Duration::from_secs(30);
+    assert!(begin.elapsed() < start_timeout, "{:?}", begin.elapsed());
+    assert_eq!(events.created("demo/hello").await, 1);
+    nothing_left(&home, "demo/hello").await;
+    let log = home.error_log();
+    assert!(log.contains("exited with code 3"), "{log}");
+    assert_eq!(
+        log.matches("the probe exits on purpose").count(),
+        1,
+        "its output is told once"
+    );
+}
+
+#[tokio::test]
+async fn function_that_does_not_listen_is_given_up() {
+    // Enough for a container to be started on a busy machine.
+    let home = Home::builder("deaf").start_timeout("8s").start().await;
+    let modes = ["never-listen", "wrong-port", "loopback"];
+    for mode in modes {
+        home.deploy(&format!("demo/{mode}"), probe::misbehaving(mode))
+            .await;
+    }
+    let mut requests = JoinSet::new();
+    for mode in modes {
+        let request = home.get(&format!("/demo/{mode}/x"));
+        requests.spawn(async move {
+            let begin = Instant::now();
+            (mode, request.await, begin.elapsed())
+        });
+    }
+    for (mode, answer, took) in requests.join_all().await {
+        assert_eq!(
+            answer.said(),
+            (504, Some("function-not-listening")),
+            "{mode}"
+        );
+        assert!(took >= Duration::from_secs(8), "{mode}: {took:?}");
+        nothing_left(&home, &format!("demo/{mode}")).await;
+    }
+    let log = home.error_log();
+    assert!(
+        log.contains("listen on 0.0.0.0 and the port in $PORT"),
+        "{log}"
+    );
+    assert!(log.contains("the probe will not listen"), "{log}");
+}
+
+#[tokio::test]
+async fn full_queue_refuses() {
+    let home = Home::builder("queue").queue(3).docker_proxy().start().await;
+    home.deploy("demo/hello", probe::config()).await;
+    home.proxy().delay("/start");
+    let requests: JoinSet<_> = (0..20)
+        .map(|_| home.get("/demo/hello/x").into_future())
+        .collect();
+    home.until_under_way(3).await;
+    home.proxy().release();
+    let answers = requests.join_all().await;
+    let (served, refused): (Vec<_>, Vec<_>) =
+        answers.iter().partition(|answer| answer.status == 200);
+    for answer in &refused {
+        assert_eq!(
+            answer.said(),
+            (503, Some("queue-full")),
+            "{}",
+            answer.text()
+        );
+        assert_eq!(answer.header("retry-after"), Some("1"));
+    }
+    assert_eq!((served.len(), refused.len()), (3, 17));
+    // Warm, nobody waits.
+    assert!(
+        home.at_once("/demo/hello/x", 20)
+            .await
+            .iter()
+            .all(|answer| answer.status == 200)
+    );
+}
+
+#[tokio::test]
+async fn client_that_goes_away_while_it_waits_leaves_its_place() {
+    let home = Home::builder("leaves")
+        .queue(1)
+        .docker_proxy()
+        .start()
+        .await;
+    home.deploy("demo/hello", probe::config()).await;
+    home.proxy().delay("/start");
+    let waits = tokio::spawn(home.get("/demo/hello/x").send());
+    home.until_under_way(1).await;
+    assert_eq!(
+        home.get("/demo/hello/x").await.said(),
+        (503, Some("queue-full"))
+    );
+    waits.abort();
+    home.until_under_way(0).await;
+    // The start is still under way, and the next one gets the place.
+    let next = tokio::spawn(home.get("/demo/hello/x").send());
+    home.until_under_way(1).await;
+    home.proxy().release();
+    let answer = next.await.unwrap().unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+#[tokio::test]
+async fn start_goes_on_when_the_client_has_gone() {
+    let home = Home::start("gone").await;
+    home.deploy("demo/hello", probe::misbehaving("slow-start:1500"))
+        .await;
+    let events = home.events().await;
+    let request = tokio::spawn(home.get("/demo/hello/x").send());
+    home.until_under_way(1).await;
+    request.abort();
+    home.until_under_way(0).await;
+    wait_until("the instance gets ready all the same", LONG, async || {
+        !home.store.instances().await.unwrap().is_empty()
+    })
+    .await;
+    assert_eq!(home.get("/demo/hello/x").await.status, 200);
+    assert_eq!(events.created("demo/hello").await, 1);
+}
+
+#[tokio::test]
+async fn missing_image() {
+    let home = Home::start("image").await;
+    let deployment = home.deploy("demo/hello", probe::config()).await;
+    let force = RemoveImageOptionsBuilder::default().force(true).build();
+    let client = home.docker.client().await.unwrap();
+    let id = client
+        .inspect_image(&deployment.image)
+        .await
+        .unwrap()
+        .id
+        .unwrap();
+    client.remove_image(&id, Some(force), None).await.unwrap();
+    let answer = home.get("/demo/hello/x").await;
+    assert_eq!(answer.said(), (502, Some("image-missing")));
+    let log = home.error_log();
+    assert!(
+        log.contains(&deployment.image) && log.contains("push the repository again"),
+        "{log}"
+    );
+}
+
+#[tokio::test]
+async fn clients_that_go_away_while_they_send_and_wait() {
+    let home = Home::builder("sendaway").queue(4).start().await;
+    home.deploy("demo/hello", probe::misbehaving("slow-start:1500"))
+        .await;
+    for _ in 0..20 {
+        let mut connection = home.client().connect().await;
+        connection
+            .write(
+                "POST /demo/hello/upload/x HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\nhalf",
+            )
+            .await;
+    }
+    // All of them have left: the queue of four has room.
+    wait_until("their places are free", LONG, async || {
+        home.get("/demo/hello/x").await.status == 200
+    })
+    .await;
+    assert_eq!(
+        home.error_log().matches("started instance").count(),
+        1,
+        "it was started again"
+    );
+}

@@ -1,0 +1,157 @@
+//! The life cycle as a model: any order of requests, deaths, lapses, deployments, rounds of the
+//! cleaner, dead starters and an emptied Redis keeps the invariants.
+
+mod docker;
+mod world;
+
+use corefn_core::instance::Instance;
+use futures_util::future::join_all;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use world::World;
+
+const FUNCTIONS: [&str; 2] = ["demo/a", "demo/b"];
+
+/// Something that happens.
+#[derive(Debug, Clone)]
+enum Event {
+    /// So many requests at once.
+    Requests(usize, usize),
+    /// The same, while the cleaner is at work.
+    RequestsAndCleaner(usize, usize),
+    /// A request ends.
+    End(usize),
+    /// A container dies, and the router hears of it or doesn't.
+    Death(usize, bool),
+    /// Leases and locks lapse.
+    Lapse,
+    /// A new revision is deployed.
+    Deploy(usize),
+    /// A round of the cleaner.
+    Clean,
+    /// A starter dies in the middle.
+    Crash(usize),
+    /// Redis is emptied.
+    Empty,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let function = 0..FUNCTIONS.len();
+    prop_oneof![
+        4 => (function.clone(), 1..4usize).prop_map(|(f, n)| Event::Requests(f, n)),
+        2 => (function.clone(), 1..4usize).prop_map(|(f, n)| Event::RequestsAndCleaner(f, n)),
+        4 => any::<usize>().prop_map(Event::End),
+        2 => (any::<usize>(), any::<bool>()).prop_map(|(n, told)| Event::Death(n, told)),
+        3 => Just(Event::Lapse),
+        2 => function.clone().prop_map(Event::Deploy),
+        3 => Just(Event::Clean),
+        1 => function.prop_map(Event::Crash),
+        1 => Just(Event::Empty),
+    ]
+}
+
+#[test]
+fn any_order_of_events_keeps_the_invariants() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let world = runtime.block_on(World::make());
+    let config = Config {
+        cases: 24,
+        max_shrink_iters: 200,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let events = proptest::collection::vec(event(), 1..16);
+    let checked = TestRunner::new(config).run(&events, |events| {
+        // A panic is a failure that is made smaller.
+        runtime.block_on(live(&world, &events));
+        Ok(())
+    });
+    checked.unwrap_or_else(|error| panic!("{error}"));
+}
+
+async fn live(world: &World, events: &[Event]) {
+    world.reset().await;
+    let mut revisions = [1, 1];
+    for function in FUNCTIONS {
+        world.deploy(function, 1).await;
+    }
+    world.clean().await;
+    let mut working: Vec<Instance> = Vec::new();
+    for event in events {
+        match event {
+            Event::Requests(f, count) => working.extend(requests(world, *f, *count).await),
+            Event::RequestsAndCleaner(f, count) => {
+                let both = tokio::join!(requests(world, *f, *count), world.clean());
+                working.extend(both.0);
+            }
+            Event::End(which) => end(world, &mut working, *which),
+            Event::Death(which, told) => {
+                let all = world.all();
+                let Some(victim) = all.get(which % all.len().max(1)) else {
+                    continue;
+                };
+                let instance = &victim.instance;
+                world
+                    .docker
+                    .state()
+                    .containers
+                    .get_mut(&instance.container)
+                    .unwrap()
+                    .running = false;
+                if *told {
+                    world
+                        .store
+                        .forget(instance.id, &instance.function)
+                        .await
+                        .unwrap();
+                }
+            }
+            Event::Lapse => world.lapse().await,
+            Event::Deploy(f) => {
+                revisions[*f] += 1;
+                world.deploy(FUNCTIONS[*f], revisions[*f]).await;
+            }
+            Event::Clean => world.clean().await,
+            Event::Crash(f) => {
+                world.crash(FUNCTIONS[*f]).await;
+                // Who asks next would wait for the dead one's lock: it lapses.
+                world.lapse().await;
+            }
+            Event::Empty => {
+                world.empty().await;
+                // Before a lease could have lapsed, the router has renewed those of what works.
+                world.renew().await;
+            }
+        }
+        world.check(&FUNCTIONS).await;
+    }
+    while !working.is_empty() {
+        end(world, &mut working, 0);
+    }
+    world.lapse().await;
+    for _ in 0..2 {
+        world.clean().await;
+        world.lapse().await;
+    }
+    world.clean().await;
+    world.check(&FUNCTIONS).await;
+    world.check_empty(&FUNCTIONS).await;
+}
+
+async fn requests(world: &World, function: usize, count: usize) -> Vec<Instance> {
+    join_all((0..count).map(|_| world.request(FUNCTIONS[function]))).await
+}
+
+/// A request ends, or has ended with its container.
+fn end(world: &World, working: &mut Vec<Instance>, which: usize) {
+    if working.is_empty() {
+        return;
+    }
+    let instance = working.swap_remove(which % working.len());
+    if let Some(container) = world.docker.state().containers.get_mut(&instance.container) {
+        container.busy -= 1;
+    }
+}

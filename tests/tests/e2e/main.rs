@@ -1,0 +1,39 @@
+//! The end-to-end tests, in one program: linking is most of what building them takes.
+#![allow(clippy::unwrap_used)]
+
+mod address;
+mod answer;
+mod backoff;
+mod cli;
+mod clock;
+mod coalesce;
+mod deploy;
+mod deploys;
+mod directives;
+mod ends;
+mod errors;
+mod exact;
+mod failure;
+mod http2;
+mod idle;
+mod leftover;
+mod lifecycle;
+mod meddling;
+mod outage;
+mod overload;
+mod panic;
+mod path;
+mod proof;
+mod push;
+mod push_interrupted;
+mod push_rejected;
+mod refused;
+mod reload;
+mod replay;
+mod same_as_nginx;
+mod stream;
+mod turns;
+mod unknown;
+mod untouched;
+mod warm;
+mod without_redis;

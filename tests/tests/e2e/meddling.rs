@@ -1,0 +1,126 @@
+//! Containers that somebody stops, kills, removes or pauses behind CoreFn's back.
+
+use std::time::Duration;
+
+use bollard::query_parameters::{KillContainerOptions, StopContainerOptions};
+use corefn_core::names::label;
+use corefn_tests::{Home, probe, wait_until};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The container of the function's one instance.
+async fn only(home: &Home, function: &str) -> String {
+    let mut instances = home.instances(function).await;
+    assert_eq!(instances.len(), 1, "{instances:?}");
+    instances.remove(0).id
+}
+
+/// Waits until no router may send work to the instance of a container.
+async fn withdrawn(home: &Home, container: &str) {
+    let what = "the routers hear of it";
+    wait_until(what, PATIENCE, async || {
+        let known = home.store.instances().await.unwrap();
+        !known
+            .iter()
+            .any(|leased| leased.ready && leased.instance.container == container)
+    })
+    .await;
+    let instances = home.docker.containers().await.unwrap();
+    let instance = instances.iter().find(|found| found.id == container);
+    if let Some(instance) = instance {
+        home.until_withdrawn(&instance.labels[label::INSTANCE])
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn container_that_is_killed_or_stopped_is_replaced() {
+    let mut home = Home::start("killed").await;
+    home.start_cleaner(Some(1));
+    home.deploy("demo/hello", probe::idle(600)).await;
+    let client = home.docker.client().await.unwrap().clone();
+    assert_eq!(home.get("/demo/hello/x").await.status, 200);
+    for way in ["kill", "stop", "rm -f"] {
+        let old = only(&home, "demo/hello").await;
+        match way {
+            "kill" => client
+                .kill_container(&old, None::<KillContainerOptions>)
+                .await
+                .unwrap(),
+            "stop" => client
+                .stop_container(&old, None::<StopContainerOptions>)
+                .await
+                .unwrap(),
+            _ => home.docker.remove(&old).await.unwrap(),
+        }
+        withdrawn(&home, &old).await;
+        for _ in 0..8 {
+            assert_eq!(home.get("/demo/hello/x").await.status, 200, "after {way}");
+        }
+        wait_until("what is left of it is removed", PATIENCE, async || {
+            let instances = home.instances("demo/hello").await;
+            instances.len() == 1 && instances[0].id != old
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn paused_container_is_replaced_and_finishes_what_it_holds() {
+    let mut home = Home::start("paused").await;
+    home.start_cleaner(Some(1));
+    home.deploy("demo/hello", probe::idle(600)).await;
+    let client = home.docker.client().await.unwrap().clone();
+    assert_eq!(home.get("/demo/hello/x").await.status, 200);
+    let old = only(&home, "demo/hello").await;
+    let mut held = home.get("/demo/hello/stream/3/3000").open().await.unwrap();
+
+    client.pause_container(&old).await.unwrap();
+    withdrawn(&home, &old).await;
+    for _ in 0..8 {
+        assert_eq!(home.get("/demo/hello/x").await.status, 200);
+    }
+    // Longer than the lease that it had when it was paused, and several rounds of the cleaner's.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    let left = home.instances("demo/hello").await;
+    assert_eq!(left.len(), 2, "what holds work was stopped: {left:?}");
+
+    client.unpause_container(&old).await.unwrap();
+    let mut text = Vec::new();
+    while let Some(piece) = held.next().await.unwrap() {
+        text.extend_from_slice(&piece);
+    }
+    assert!(text.ends_with(b"line 2\n"), "{text:?}");
+    wait_until(
+        "it is removed when it holds nothing",
+        PATIENCE,
+        async || {
+            let instances = home.instances("demo/hello").await;
+            instances.len() == 1 && instances[0].id != old
+        },
+    )
+    .await;
+    assert_eq!(home.get("/demo/hello/x").await.status, 200);
+    assert_eq!(home.error_log().matches("started instance").count(), 2);
+}
+
+#[tokio::test]
+async fn paused_container_that_holds_nothing_is_removed() {
+    let mut home = Home::start("frozen").await;
+    home.deploy("demo/hello", probe::idle(600)).await;
+    assert_eq!(home.get("/demo/hello/x").await.status, 200);
+    let old = only(&home, "demo/hello").await;
+    // No router hears of it.
+    home.nginx.quit().await;
+    let client = home.docker.client().await.unwrap().clone();
+    client.pause_container(&old).await.unwrap();
+    home.start_cleaner(Some(1));
+    withdrawn(&home, &old).await;
+    home.start_nginx().await;
+    assert_eq!(home.get("/demo/hello/x").await.status, 200);
+    wait_until("it is removed", PATIENCE * 2, async || {
+        let instances = home.instances("demo/hello").await;
+        instances.len() == 1 && instances[0].id != old
+    })
+    .await;
+}

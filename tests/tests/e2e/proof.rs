@@ -1,0 +1,10 @@
+//! What takes long, the whole machine, or a quiet one: `scripts/proof` runs it, the gate doesn't.
+
+mod crowd;
+mod disk_full;
+mod engine;
+mod pushes;
+mod soak;
+mod stall;
+mod times;
+mod waits;

@@ -1,0 +1,92 @@
+//! Pushers who go away while their push is being built.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bollard::query_parameters::{ListContainersOptionsBuilder, ListImagesOptionsBuilder};
+use corefn_tests::push::Repository;
+use corefn_tests::{Home, wait_until};
+
+/// How soon a build must be gone.
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// How a pusher goes away.
+#[derive(Debug, Clone, Copy)]
+pub enum Leave {
+    /// With Ctrl-C, which all processes of the terminal get.
+    Interrupt,
+    /// With SIGKILL to git push alone, as when a connection breaks.
+    Kill,
+}
+
+#[tokio::test]
+async fn dockerfile_ends_with_its_pusher() {
+    let home = Home::builder("docker-c").without_nginx().start().await;
+    let hello = Repository::create(&home, "demo/hello").await;
+    let mark = format!("test.mark={}", home.namespace());
+    hello.write(
+        "Dockerfile",
+        &format!("FROM debian:bookworm-slim\nLABEL {mark}\nRUN echo be\"\"gun; sleep 600\n"),
+    );
+    hello.commit("Sleeps").await;
+    // (Docker shows the command as well, but for the quotes.)
+    for leave in [Leave::Interrupt, Leave::Kill] {
+        let mut push = hello.begin_push("main");
+        push.until("begun").await;
+        // Docker's own builder has no labels for its containers but the image's.
+        assert_eq!(marked(&home, &mark).await, 1);
+        match leave {
+            Leave::Interrupt => push.interrupt(),
+            Leave::Kill => push.kill().await,
+        }
+        let what = format!("the build is gone after {leave:?}");
+        wait_until(&what, SOON, async || marked(&home, &mark).await == 0).await;
+        let what = format!("its layers are gone after {leave:?}");
+        wait_until(&what, SOON, async || layers(&home, &mark).await == 0).await;
+        assert_eq!(hello.head("main").await, None);
+    }
+}
+
+/// How many containers have a label.
+async fn marked(home: &Home, mark: &str) -> usize {
+    let options = ListContainersOptionsBuilder::default()
+        .all(true)
+        .filters(&HashMap::from([("label", vec![mark.to_owned()])]))
+        .build();
+    let client = home.docker.client().await.unwrap();
+    client.list_containers(Some(options)).await.unwrap().len()
+}
+
+/// How many images and layers have a label.
+async fn layers(home: &Home, mark: &str) -> usize {
+    let options = ListImagesOptionsBuilder::default()
+        .all(true)
+        .filters(&HashMap::from([("label", vec![mark.to_owned()])]))
+        .build();
+    let client = home.docker.client().await.unwrap();
+    client.list_images(Some(options)).await.unwrap().len()
+}
+
+#[tokio::test]
+async fn second_push_waits_for_the_first() {
+    let home = Home::builder("at-once").without_nginx().start().await;
+    let hello = Repository::create(&home, "demo/hello").await;
+    hello.example("dockerfile").await;
+    hello.replace(
+        "Dockerfile",
+        "COPY",
+        &format!("RUN echo begun {}; sleep 3\nCOPY", home.namespace()),
+    );
+    let first = hello.commit("Slow").await;
+    let mut slow = hello.begin_push("main");
+    slow.until("begun").await;
+    hello.replace("server.pl", "from Perl", "from Perl again");
+    hello.commit("Quick").await;
+    let quick = hello.push().await;
+    slow.end().await.accepted();
+    quick.rejected(&[
+        "another push to this repository is being built: waiting for it",
+        "main has been pushed to meanwhile: fetch, and push again",
+    ]);
+    assert_eq!(hello.head("main").await, Some(first));
+}

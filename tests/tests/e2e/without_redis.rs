@@ -1,0 +1,232 @@
+//! Cold starts while Redis is out of reach, in every way it can be: Docker alone must do.
+
+use std::time::{Duration, Instant};
+
+use corefn_core::names;
+use corefn_engine::store::Store;
+use corefn_tests::load::Load;
+use corefn_tests::port::Port;
+use corefn_tests::redis::Redis;
+use corefn_tests::slow::Slow;
+use corefn_tests::{Home, probe, wait_until};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until Redis knows exactly one instance of each of these, all of which run.
+pub async fn registered(home: &Home, functions: usize) {
+    wait_until("Redis is told of what was started", PATIENCE, async || {
+        let known = home.store.instances().await.unwrap_or_default();
+        known.len() == functions && known.iter().all(|leased| leased.ready)
+    })
+    .await;
+}
+
+/// How often a text is in nginx's error log.
+pub fn told(home: &Home, text: &str) -> usize {
+    home.error_log().matches(text).count()
+}
+
+#[tokio::test]
+async fn one_container_for_many_first_requests() {
+    let mut home = Home::start("alone").await;
+    home.start_cleaner(Some(1));
+    home.deploy("demo/hello", probe::idle(30)).await;
+    home.redis.kill().await;
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..60 {
+        clients.spawn(home.get("/demo/hello/x").send());
+    }
+    for answer in clients.join_all().await {
+        let answer = answer.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    assert_eq!(home.instances("demo/hello").await.len(), 1);
+    assert_eq!(told(&home, "started instance"), 1);
+    // Each of the four workers tells of the outage once.
+    assert!((1..=4).contains(&told(&home, "going by Docker alone")));
+
+    let held = tokio::spawn(home.get("/demo/hello/sleep/14000").send());
+    home.redis.start().await;
+    registered(&home, 1).await;
+    // It is held for longer than it may be unregistered, and than the cleaner waits.
+    assert_eq!(held.await.unwrap().unwrap().status, 200);
+    assert_eq!(home.get("/demo/hello/x").await.status, 200);
+    assert_eq!(home.instances("demo/hello").await.len(), 1);
+    assert_eq!(told(&home, "started instance"), 1);
+    assert!((1..=4).contains(&told(&home, "Redis can be used again")));
+}
+
+#[tokio::test]
+async fn first_requests_while_redis_hangs() {
+    let mut home = Home::start("alonehang").await;
+    home.start_cleaner(Some(1));
+    home.deploy("demo/warm", probe::idle(2)).await;
+    home.deploy("demo/cold", probe::idle(30)).await;
+    assert_eq!(home.get("/demo/warm/x").await.status, 200);
+    let warm = Load::start(home.client(), "/demo/warm/status/200", 2);
+    home.redis.hang();
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        clients.spawn(home.get("/demo/cold/x").send());
+    }
+    for answer in clients.join_all().await {
+        assert_eq!(answer.unwrap().status, 200);
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(home.instances("demo/cold").await.len(), 1);
+    home.redis.resume();
+    registered(&home, 2).await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    warm.finish().await.assert_all_answered();
+    assert_eq!(told(&home, "started instance"), 2);
+}
+
+#[tokio::test]
+async fn redis_that_refuses_writes() {
+    let mut home = Home::start("oom").await;
+    home.start_cleaner(Some(1));
+    home.deploy("demo/warm", probe::idle(2)).await;
+    home.deploy("demo/cold", probe::idle(30)).await;
+    let events = home.events().await;
+    assert_eq!(home.get("/demo/warm/x").await.status, 200);
+    let warm = Load::start(home.client(), "/demo/warm/status/200", 2);
+    let held = tokio::spawn(home.get("/demo/warm/sleep/20000").send());
+    for (name, broken, whole) in [("maxmemory", "1", "0"), ("min-replicas-to-write", "1", "0")] {
+        let _: String = home.redis.command(&["CONFIG", "SET", name, broken]).await;
+        // Longer than the lease.
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        assert_eq!(home.get("/demo/cold/x").await.status, 200, "{name}");
+        let _: String = home.redis.command(&["CONFIG", "SET", name, whole]).await;
+        registered(&home, 2).await;
+    }
+    warm.finish().await.assert_all_answered();
+    assert_eq!(held.await.unwrap().unwrap().status, 200);
+    assert_eq!(events.created("demo/warm").await, 1);
+    assert_eq!(events.created("demo/cold").await, 1);
+}
+
+#[tokio::test]
+async fn starter_that_was_killed_between_create_and_start() {
+    let mut home = Home::start("lonelock").await;
+    let deployment = home.deploy("demo/hello", probe::idle(30)).await;
+    // As it leaves it: created, never started, under the name that there is once.
+    let subnet = home.docker.subnet(deployment.config.network).await.unwrap();
+    let placement = corefn_engine::docker::Placement {
+        id: corefn_core::instance::InstanceId::from_random(1),
+        ip: subnet.address(1),
+    };
+    let purpose = corefn_engine::docker::Purpose::ServeAlone;
+    home.docker
+        .create(&deployment, placement, purpose)
+        .await
+        .unwrap();
+    let name = names::lone_container(home.namespace(), &deployment.function, &deployment.revision);
+    assert_eq!(home.instances("demo/hello").await[0].name, name);
+    home.redis.kill().await;
+    let begin = Instant::now();
+    let answer = home.get("/demo/hello/x").patience(PATIENCE * 2).await;
+    assert_eq!(answer.status, 200);
+    assert!(
+        begin.elapsed() > Duration::from_secs(8),
+        "it was not waited for"
+    );
+    let instances = home.instances("demo/hello").await;
+    assert!(instances.len() == 1 && instances[0].name == name && instances[0].running);
+}
+
+#[tokio::test]
+async fn reload_while_redis_is_away() {
+    let mut home = Home::start("alonereload").await;
+    home.start_cleaner(Some(1));
+    home.deploy("demo/hello", probe::idle(30)).await;
+    assert_eq!(home.get("/demo/hello/x").await.status, 200);
+    home.redis.kill().await;
+    let load = Load::start(home.client(), "/demo/hello/status/200", 2);
+    for _ in 0..2 {
+        home.reload().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    home.redis.start().await;
+    registered(&home, 1).await;
+    load.finish().await.assert_all_answered();
+    assert_eq!(told(&home, "started instance"), 1);
+}
+
+#[tokio::test]
+async fn slow_redis() {
+    let mut home = Home::builder("slowredis").without_nginx().start().await;
+    let delay = Duration::from_millis(200);
+    let slow = Slow::open(&home.folder, home.redis.socket(), delay);
+    home.conf.redis = slow.url();
+    home.start_nginx().await;
+    home.start_cleaner(Some(1));
+    home.deploy("demo/hello", probe::idle(2)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(home.get("/demo/hello/x").await.status, 200);
+    let load = Load::start(home.client(), "/demo/hello/status/200", 4);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    load.finish().await.assert_all_answered();
+    assert_eq!(told(&home, "started instance"), 1);
+    assert_eq!(told(&home, "going by Docker alone"), 0);
+    wait_until("it is stopped when it is idle", PATIENCE, async || {
+        home.instances("demo/hello").await.is_empty()
+    })
+    .await;
+    assert_eq!(home.get("/demo/hello/x").await.status, 200);
+}
+
+#[tokio::test]
+async fn redis_that_fails_over() {
+    let mut home = Home::builder("failover").without_nginx().start().await;
+    let port = Port::reserve();
+    let number = port.address().port().to_string();
+    let _: String = home
+        .redis
+        .command(&["CONFIG", "SET", "port", &number])
+        .await;
+    let mut other = Redis::named(&home.folder, "other");
+    other.start().await;
+    let _: String = other.command(&["REPLICAOF", "127.0.0.1", &number]).await;
+    // The replica is named first: it is not a master.
+    home.conf.redis = format!("{} {}", other.url(), home.redis.url());
+    let settings = home.folder.read("host.toml");
+    let (one, several) = (
+        format!("redis = '{}'", home.redis.url()),
+        format!("redis = ['{}', '{}']", other.url(), home.redis.url()),
+    );
+    assert!(settings.contains(&one));
+    home.folder
+        .write("host.toml", settings.replace(&one, &several));
+    home.start_nginx().await;
+    home.start_cleaner(Some(1));
+    home.deploy("demo/warm", probe::idle(2)).await;
+    home.deploy("demo/cold", probe::idle(30)).await;
+    home.deploy("demo/meanwhile", probe::idle(30)).await;
+    assert_eq!(home.get("/demo/warm/x").await.status, 200);
+    assert_eq!(told(&home, "going by Docker alone"), 0);
+    wait_until("the replica has caught up", PATIENCE, async || {
+        let role: String = other.command(&["INFO", "replication"]).await;
+        role.contains("master_link_status:up")
+    })
+    .await;
+
+    let load = Load::start(home.client(), "/demo/warm/status/200", 4);
+    home.redis.kill().await;
+    assert_eq!(home.get("/demo/meanwhile/x").await.status, 200);
+    let _: String = other.command(&["REPLICAOF", "NO", "ONE"]).await;
+    assert_eq!(home.get("/demo/cold/x").await.status, 200);
+    let store = Store::new(&other.url(), home.namespace()).unwrap();
+    wait_until("the new master knows all three", PATIENCE, async || {
+        let known = store.instances().await.unwrap();
+        known.iter().filter(|leased| leased.ready).count() == 3
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    load.finish().await.assert_all_answered();
+    assert_eq!(told(&home, "started instance"), 3);
+    // What is leased there ends there.
+    wait_until("the cleaner follows", PATIENCE, async || {
+        home.instances("demo/warm").await.is_empty()
+    })
+    .await;
+}
