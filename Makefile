@@ -1,6 +1,6 @@
 # CoreFn's commands. The work is done by scripts/; each of them can be run without make as well.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo down test chaos fuzz bench soak nginx-tests fmt lint doc clean
+.PHONY: help setup build demo down test test-repeat proof chaos fuzz bench soak nginx-tests fmt lint doc clean
 
 CARGO ?= cargo
 
@@ -20,8 +20,14 @@ demo: ## From nothing to an answer: set up, build, start, push examples/hello, c
 down: ## Stop the demo and remove its containers (PURGE=1: its images and repositories too)
 	@PURGE=$(PURGE) scripts/down
 
-test: ## Every check and every test
+test: ## The gate: what must pass before a change lands, in minutes
 	@scripts/test
+
+test-repeat: ## The end-to-end tests N times (20), half of them beside NOISE busy loops (2)
+	@N=$(N) NOISE=$(NOISE) scripts/test-repeat
+
+proof: ## All that takes longer, with a table of what was shown (ONLY=chaos,stall: only these)
+	@ONLY=$(ONLY) scripts/proof
 
 chaos: ## Break everything in turn under traffic for CHAOS_SECONDS (300); CHAOS_SEED repeats a run
 	@scripts/chaos
@@ -33,9 +39,7 @@ bench: ## Measure CoreFn against plain nginx and bare Docker (QUICK=1: half a mi
 	@scripts/bench
 
 soak: ## A million requests of every kind against one worker, whose memory must stay flat
-	@scripts/setup --test
-	@scripts/build-fault --release
-	COREFN_SOAK=1000000 $(CARGO) nextest run --locked -p corefn-tests --test soak --no-capture
+	@SOAK=1000000 ONLY=soak scripts/proof
 
 nginx-tests: ## nginx's own tests, with and without the module (NGINX_TESTS=/path/to/a/checkout)
 	@scripts/nginx-tests "$(NGINX_TESTS)"
