@@ -56,7 +56,8 @@ gone() { ! kill -0 "$1" 2>/dev/null || [ "$(ps -o stat= -p "$1" | cut -c1)" = Z 
 # stop PID SIGNAL SECONDS: asks a process to end, and after that time no longer asks.
 stop() {
     kill -s "$2" "$1" 2>/dev/null || return 0
-    wait_for "$3" gone "$1" && return
+    # (Within a trap a return without a value has that of the command before the trap.)
+    ! wait_for "$3" gone "$1" || return 0
     note "process $1 did not end within $3 s of SIG$2: SIGKILL"
     kill -s KILL "$1" 2>/dev/null || true
     wait_for 5 gone "$1" || die "process $1 can't be killed"

@@ -35,15 +35,21 @@ phase() {
 background() {
     local name=$1
     shift
-    "$@" >"$logs/background-$name.log" 2>&1 9>&- &
+    "$@" >"$logs/$name.log" 2>&1 9>&- &
     background_pid=$!
 }
 
+# await_background NAME TITLE: the phase in which that ends.
 await_background() {
-    local status=0
+    local begin=$SECONDS status=0
+    current=$1
+    say "$2"
     wait "$background_pid" || status=$?
-    cat "$logs/background-$1.log"
-    return $status
+    background_pid=
+    cat "$logs/$1.log"
+    [ $status = 0 ] || exit $status
+    note "($1: $((SECONDS - begin)) s)"
+    current=
 }
 
 # failed_tests LOG: the failed tests that a log of nextest's names, each with the line where its output begins.

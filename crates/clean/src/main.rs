@@ -44,6 +44,9 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    // First of all, so that whoever ends it early has it end well.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let host = home::read(&home::find(arguments.home)?)?;
     let store = Store::new(&host.redis, &host.namespace)?;
     let docker = Docker::new(&host.docker, &host.namespace);
@@ -54,8 +57,6 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         return Ok(());
     }
     let every = Duration::from_secs(arguments.every);
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut failing = false;

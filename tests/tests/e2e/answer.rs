@@ -175,7 +175,14 @@ async fn routes_of_hosts() {
 
 #[tokio::test]
 async fn health_path_decides_when_a_function_is_ready() {
-    let home = Home::builder("health").start_timeout("20s").start().await;
+    // Enough for a container to be started on a busy machine.
+    let home = Home::builder("health")
+        .server(
+            "location /demo/bad { corefn on; corefn_start_timeout 8s; \
+             proxy_pass http://functions$corefn_uri; include corefn/proxy.conf; }",
+        )
+        .start()
+        .await;
     let good = FunctionConfig {
         health: Some("/status/204".to_owned()),
         ..probe::config()

@@ -178,7 +178,7 @@ async fn other_handlers_of_the_phase_still_run() {
             "location /mirrored/ { mirror /mirror; corefn on; proxy_pass http://functions$corefn_uri; \
              include corefn/proxy.conf; }",
         )
-        .server("location = /mirror { internal; access_log log/mirror.log; return 204; }")
+        .server("location = /mirror { internal; access_log log/mirror.log; log_subrequest on; return 204; }")
         .start()
         .await;
     home.deploy("mirrored/hello", probe::config()).await;
