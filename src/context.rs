@@ -29,7 +29,7 @@ use crate::page::Page;
 use crate::raw::now;
 use crate::replay::Replay;
 use crate::seat::Seat;
-use crate::waiting::Ticket;
+use crate::waiting::{Resumption, Ticket};
 use crate::worker::Worker;
 use crate::zone::Slot;
 use crate::{CorefnModule, guard, respond};
@@ -330,21 +330,23 @@ impl Context {
 
     /// Ends the wait: the handler runs again, and the request goes on to an instance or an error.
     /// The context may be gone when this returns.
-    pub fn resume(&self, result: Result<Start, ErrorCode>) {
+    pub fn resume(&self, resumption: Resumption) {
         self.stop_waiting();
         self.waited
             .set(self.waited.get() + now().saturating_sub(self.since.get()));
-        match result {
-            Ok(start) => {
+        match resumption {
+            Resumption::Ready(start) => {
                 self.start.set(start);
                 self.state.set(State::Open);
             }
-            Err(ErrorCode::StartTimeout) if self.has_time() => {
-                // It joined others late, and their time is up.
+            Resumption::Failed(code) if code != ErrorCode::StartTimeout || !self.has_time() => {
+                self.state.set(State::Failed(code));
+            }
+            // It joined others late, and their time is up; or what it waited for is out of date.
+            Resumption::Failed(_) | Resumption::Anew => {
                 self.attempts.set(self.attempts.get().saturating_sub(1));
                 self.state.set(State::Open);
             }
-            Err(code) => self.state.set(State::Failed(code)),
         }
         if self.replay.stand_in.is_open() {
             return match self.state.get() {
@@ -457,6 +459,6 @@ unsafe extern "C" fn too_late(event: *mut ngx_event_t) {
     guard::twice("too_late", || {
         // SAFETY: the timer's data is the context it is part of.
         let context = unsafe { &*(*event).data.cast::<Context>() };
-        context.resume(Err(ErrorCode::StartTimeout));
+        context.resume(Resumption::Failed(ErrorCode::StartTimeout));
     });
 }

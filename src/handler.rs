@@ -195,17 +195,19 @@ fn wait(
     context.attempts.set(attempts);
     context.start.set(Start::Cold);
     let deployment = &function.deployment;
-    let (ticket, first) =
+    let (ticket, number) =
         worker
             .waiting
             .join(worker, &deployment.function, context, conf.queue())?;
     let timeout = conf.start_timeout();
-    let asked = !first
-        || worker.runtime.send(Command::Acquire {
+    let asked = number.is_none_or(|number| {
+        worker.runtime.send(Command::Acquire {
+            number,
             deployment: deployment.clone(),
             idle,
             timeout,
-        });
+        })
+    });
     if !asked {
         return Err(ErrorCode::Internal);
     }

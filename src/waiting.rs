@@ -13,6 +13,7 @@ use ngx::ffi::NGX_LOG_WARN;
 use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::function::FunctionName;
 use corefn_core::names::directive;
+use corefn_core::queue::{Queues, push};
 use corefn_engine::acquire::Start;
 
 use crate::context::Context;
@@ -27,9 +28,20 @@ pub struct Waiting {
     requests: RefCell<HashMap<u64, NonNull<Context>>>,
     next: Cell<u64>,
     for_table: RefCell<Vec<u64>>,
-    for_function: RefCell<HashMap<FunctionName, Vec<u64>>>,
+    for_function: RefCell<Queues>,
     /// Those who wait no more, and are to go on.
-    due: RefCell<VecDeque<(u64, Result<Start, ErrorCode>)>>,
+    due: RefCell<VecDeque<(u64, Resumption)>>,
+}
+
+/// How a wait ended.
+#[derive(Debug, Clone, Copy)]
+pub enum Resumption {
+    /// With what was waited for.
+    Ready(Start),
+    /// Without.
+    Failed(ErrorCode),
+    /// What was waited for is no longer what is needed: the request must decide anew.
+    Anew,
 }
 
 /// A request's place among those who wait; dropping it leaves the place.
@@ -57,13 +69,14 @@ impl Waiting {
     /// [`ErrorCode::QueueFull`] when as many wait on this host as may.
     pub fn join_table(&self, worker: &Worker, context: &Context) -> Result<Ticket, ErrorCode> {
         let ticket = self.ticket(context, [Some(host_place(worker)?), None]);
-        self.add(&mut self.for_table.borrow_mut(), ticket.number);
+        let waits = |number| self.waits(number);
+        push(&mut self.for_table.borrow_mut(), ticket.number, waits);
         Ok(ticket)
     }
 
     /// A request waits for an instance of a function, of which at most `queue` may do so on this
-    /// host. Returns with the ticket whether it is the first of this worker: then an instance must
-    /// be asked for.
+    /// host. Returns with the ticket the number under which an instance must be asked for, unless
+    /// one has been already.
     ///
     /// # Errors
     /// [`ErrorCode::QueueFull`], also when as many wait on this host in all as may.
@@ -73,7 +86,7 @@ impl Waiting {
         function: &FunctionName,
         context: &Context,
         queue: u32,
-    ) -> Result<(Ticket, bool), ErrorCode> {
+    ) -> Result<(Ticket, Option<u64>), ErrorCode> {
         let host = host_place(worker)?;
         let slot = worker.lane.function(function).ok_or(ErrorCode::QueueFull)?;
         if slot.load() >= queue {
@@ -82,46 +95,51 @@ impl Waiting {
         }
         let ticket = self.ticket(context, [Some(host), Some(slot)]);
         let mut queues = self.for_function.borrow_mut();
-        let first = !queues.contains_key(function);
-        self.add(queues.entry(function.clone()).or_default(), ticket.number);
-        Ok((ticket, first))
+        let asked = queues.join(function, ticket.number, |number| self.waits(number));
+        Ok((ticket, asked))
     }
 
     /// The table is filled: whoever waited for it goes on.
     pub fn table_filled(&self) {
-        self.resume_all(self.for_table.take(), Ok(Start::Warm));
+        self.resume_all(self.for_table.take(), Resumption::Anew);
     }
 
     /// The table can't be filled for now: whoever waited for it fails.
     pub fn table_failed(&self, failure: &Failure) {
-        self.resume_all(self.for_table.take(), Err(failure.code));
+        self.resume_all(self.for_table.take(), Resumption::Failed(failure.code));
     }
 
     /// An update was lost, perhaps the one that they wait for: all fail.
     pub fn give_up(&self) {
         let mut numbers = self.for_table.take();
-        numbers.extend(self.for_function.take().into_values().flatten());
-        self.resume_all(numbers, Err(ErrorCode::Internal));
+        numbers.extend(self.for_function.borrow_mut().leave_all());
+        self.resume_all(numbers, Resumption::Failed(ErrorCode::Internal));
     }
 
-    /// There is an instance of the function, or there won't be: whoever waited for it goes on.
-    pub fn outcome(&self, function: &FunctionName, result: Result<Start, Failure>) {
-        let numbers = self.for_function.borrow_mut().remove(function);
-        self.resume_all(
-            numbers.unwrap_or_default(),
-            result.map_err(|failure| failure.code),
-        );
+    /// There is an instance of the function, or there won't be: whoever waited for this answer goes
+    /// on.
+    pub fn outcome(&self, function: &FunctionName, number: u64, result: Result<Start, Failure>) {
+        let numbers = self.for_function.borrow_mut().answered(function, number);
+        let resumption = match result {
+            Ok(start) => Resumption::Ready(start),
+            Err(failure) => Resumption::Failed(failure.code),
+        };
+        self.resume_all(numbers, resumption);
     }
 
-    /// Adds a request to a queue. Those who have left it are taken out when it would grow, so that
-    /// it is never much longer than most requests waited at once.
-    fn add(&self, queue: &mut Vec<u64>, number: u64) {
-        if queue.len() == queue.capacity() {
-            let requests = self.requests.borrow();
-            queue.retain(|number| requests.contains_key(number));
-            queue.reserve(queue.len().max(8));
-        }
-        queue.push(number);
+    /// The function was deployed anew, or removed: whoever waits for it decides anew.
+    pub fn replaced(&self, function: &FunctionName) {
+        let numbers = self.for_function.borrow_mut().leave(function);
+        self.resume_all(numbers, Resumption::Anew);
+    }
+
+    /// The functions that are waited for.
+    pub fn functions(&self) -> Vec<FunctionName> {
+        self.for_function.borrow().functions().cloned().collect()
+    }
+
+    fn waits(&self, number: u64) -> bool {
+        self.requests.borrow().contains_key(&number)
     }
 
     fn ticket(&self, context: &Context, places: [Option<Slot>; 2]) -> Ticket {
@@ -136,8 +154,8 @@ impl Waiting {
         Ticket { number, places }
     }
 
-    fn resume_all(&self, numbers: Vec<u64>, result: Result<Start, ErrorCode>) {
-        let due = numbers.into_iter().map(|number| (number, result));
+    fn resume_all(&self, numbers: Vec<u64>, resumption: Resumption) {
+        let due = numbers.into_iter().map(|number| (number, resumption));
         self.due.borrow_mut().extend(due);
     }
 
@@ -145,20 +163,21 @@ impl Waiting {
     /// which then aren't found any more.
     pub fn resume_next(&self) -> bool {
         let next = self.due.borrow_mut().pop_front();
-        let Some((number, result)) = next else {
+        let Some((number, resumption)) = next else {
             return false;
         };
-        if !guard::nothing("resume", || self.resume(number, result)) {
-            guard::nothing("resume", || self.resume(number, Err(ErrorCode::Internal)));
+        if !guard::nothing("resume", || self.resume(number, resumption)) {
+            let failed = Resumption::Failed(ErrorCode::Internal);
+            guard::nothing("resume", || self.resume(number, failed));
         }
         true
     }
 
-    fn resume(&self, number: u64, result: Result<Start, ErrorCode>) {
+    fn resume(&self, number: u64, resumption: Resumption) {
         let context = self.requests.borrow().get(&number).copied();
         if let Some(context) = context {
             // SAFETY: a context leaves the map when it is dropped, at the latest.
-            unsafe { context.as_ref() }.resume(result);
+            unsafe { context.as_ref() }.resume(resumption);
         }
     }
 }

@@ -215,7 +215,13 @@ impl Worker {
             let count = table.len();
             log::cycle(NGX_LOG_INFO, &format!("{count} functions are deployed"));
         }
-        self.former.replace(self.table.replace(table));
+        let former = self.table.replace(table);
+        for function in self.waiting.functions() {
+            if former.revision(&function) != self.table.borrow().revision(&function) {
+                self.waiting.replaced(&function);
+            }
+        }
+        self.former.replace(former);
         self.limited.take();
         self.filled.set(true);
         self.unavailable.replace(None);
@@ -243,12 +249,17 @@ impl Worker {
             Update::Deployed(deployment) => {
                 self.limited.borrow_mut().remove(&deployment.function);
                 report_deployed(&deployment);
-                self.table.borrow_mut().deployed(deployment);
+                let mut table = self.table.borrow_mut();
+                if table.revision(&deployment.function) != Some(&deployment.revision) {
+                    self.waiting.replaced(&deployment.function);
+                }
+                table.deployed(deployment);
             }
             Update::Removed(function) => {
                 self.limited.borrow_mut().remove(&function);
                 self.table.borrow_mut().removed(&function);
                 log::cycle(NGX_LOG_INFO, &format!("{function} is removed"));
+                self.waiting.replaced(&function);
             }
             Update::Ready { instance, until } => {
                 self.ready(&mut self.table.borrow_mut(), instance, until);
@@ -268,7 +279,7 @@ impl Worker {
             } => {
                 let until = raw::now() + failure.retry_ms.unwrap_or_default();
                 let table = self.table.borrow();
-                table.backed_off(&function, revision.as_ref(), failure.code, until);
+                table.backed_off(&function, &revision, failure.code, until);
             }
             Update::Ended(id) => {
                 if let Some(peer) = self.seat(id) {
@@ -280,9 +291,13 @@ impl Worker {
                     peer.slot.trust();
                 }
             }
-            Update::Outcome { function, result } => {
-                self.waiting
-                    .outcome(&function, result.map(|(_, start)| start));
+            Update::Outcome {
+                number,
+                function,
+                result,
+            } => {
+                let result = result.map(|(_, start)| start);
+                self.waiting.outcome(&function, number, result);
             }
             Update::Log(level, text) => {
                 let level = match level {

@@ -150,9 +150,6 @@ impl Breaker {
     /// Has a function started, and kills the worker that does it in the middle. Whoever asks next
     /// must be answered.
     async fn kill_a_starter(&mut self) -> bool {
-        let Ok(function) = SLOW.parse() else {
-            return false;
-        };
         let Some(connection) = self.sender.connect().await else {
             return false;
         };
@@ -163,13 +160,7 @@ impl Breaker {
             sender.send_over(connection, ask).await
         });
         let begin = Instant::now();
-        while !self
-            .home
-            .store
-            .is_starting(&function)
-            .await
-            .unwrap_or(false)
-        {
+        while !self.home.try_is_starting(SLOW).await.unwrap_or(false) {
             if begin.elapsed() > START_BEGINS || request.is_finished() {
                 return false;
             }

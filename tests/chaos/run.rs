@@ -130,8 +130,7 @@ async fn remains(home: &Home) -> Vec<String> {
         Err(error) => left.push(error.to_string()),
     }
     for (function, _) in functions() {
-        let Ok(name) = function.parse() else { continue };
-        if home.store.is_starting(&name).await.unwrap_or(true) {
+        if home.try_is_starting(function).await.unwrap_or(true) {
             left.push(format!("the lock of the start of {function}"));
         }
     }

@@ -19,6 +19,9 @@ pub const URL: &str = "unix:///var/run/docker.sock";
 /// Requests to Docker that a router has sent before it was stopped may still be at work.
 const AFTERMATH: Duration = Duration::from_millis(100);
 
+/// For how long Docker may be starting a container.
+const STARTS: Duration = Duration::from_secs(5);
+
 /// For how long they may come to light.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -49,8 +52,12 @@ pub async fn remove_all(docker: &Docker) -> Result<(), DockerError> {
         let containers = docker.containers().await?;
         looks_in_vain += 1;
         for container in containers {
-            docker.remove(&container.id).await?;
             looks_in_vain = 0;
+            // A start may be under way, and removing it then is what has Docker forget endpoints.
+            if container.unstarted && begin.elapsed() < STARTS {
+                continue;
+            }
+            docker.remove(&container.id).await?;
         }
         // From now on no container can be made of them. Of one in use there is a new container.
         match remove_images(docker).await {
@@ -80,7 +87,12 @@ async fn remove_networks(docker: &Docker) -> Result<(), DockerError> {
     let networks = client.list_networks(Some(networks)).await;
     for network in networks.map_err(|cause| docker.failed("list networks", cause))? {
         let removed = client.remove_network(&network.id.unwrap_or_default()).await;
-        removed.map_err(|cause| docker.failed("remove a network", cause))?;
+        match removed.map_err(|cause| docker.failed("remove a network", cause)) {
+            // No container is left, so it counts an endpoint that it has forgotten to take away:
+            // its own fault, until it is started again.
+            Err(error) if error.status() == Some(403) => eprintln!("{error}"),
+            removed => removed?,
+        }
     }
     Ok(())
 }

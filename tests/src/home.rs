@@ -12,7 +12,7 @@ use corefn_core::config::FunctionConfig;
 use corefn_core::function::{Deployment, RevisionId};
 use corefn_core::names::HOST_FILE;
 use corefn_engine::docker::{Container, Docker};
-use corefn_engine::store::Store;
+use corefn_engine::store::{Store, StoreError};
 use tokio::task::JoinSet;
 
 use crate::access::{self, Access};
@@ -351,6 +351,30 @@ impl Home {
             switch(&self.docker, &store, deployment, Some(&first.instance)).await
         };
         switched.await.unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Whether the deployed revision of a function is being started.
+    ///
+    /// # Panics
+    /// When Redis fails.
+    pub async fn is_starting(&self, function: &str) -> bool {
+        let starting = self.try_is_starting(function).await;
+        starting.expect("Redis answers")
+    }
+
+    /// The same where Redis may fail.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn try_is_starting(&self, function: &str) -> Result<bool, StoreError> {
+        let deployments = self.store.deployments().await?;
+        let mut deployed = deployments.iter();
+        match deployed.find(|deployed| deployed.function.as_str() == function) {
+            Some(Deployment {
+                function, revision, ..
+            }) => self.store.is_starting(function, revision).await,
+            None => Ok(false),
+        }
     }
 
     /// Forgets a function's failures in a row, as time would.

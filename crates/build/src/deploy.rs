@@ -81,9 +81,16 @@ pub async fn start_first(
     });
     let turn = store.next_turn().await?;
     let begin = Instant::now();
-    let instance = start_as(docker, deployment, id, turn, START_TIMEOUT)
-        .await
-        .map_err(BuildError::Start)?;
+    let instance = start_as(
+        docker,
+        deployment,
+        id,
+        turn,
+        START_TIMEOUT,
+        std::future::pending(),
+    )
+    .await
+    .map_err(BuildError::Start)?;
     Ok(First {
         instance,
         took: begin.elapsed(),

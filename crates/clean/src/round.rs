@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use corefn_core::function::FunctionName;
 use corefn_core::instance::Instance;
 use corefn_core::lease::{DEFAULT_IDLE, UNLEASED_RELIANCE};
 use corefn_core::names::label;
@@ -209,8 +208,10 @@ impl Cleaner {
         if age < ORPHAN_AGE || self.stopping().contains(&container.id) {
             return Ok(false);
         }
-        let function: &FunctionName = &instance.function;
-        Ok(!self.store.is_starting(function).await?
+        let Instance {
+            function, revision, ..
+        } = &instance;
+        Ok(!self.store.is_starting(function, revision).await?
             && !self.store.is_claimed(instance.id).await?
             && !self.store.knows(instance.id).await?)
     }

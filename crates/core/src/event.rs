@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
-use crate::function::{Deployment, FunctionName};
+use crate::function::{Deployment, FunctionName, RevisionId};
 use crate::instance::{Instance, InstanceId};
 
 /// A change that routers must know of. On the wire it is JSON with a `type`.
@@ -38,13 +38,17 @@ pub enum Event {
     Failed {
         /// Of which function.
         function: FunctionName,
+        /// Of which revision.
+        revision: RevisionId,
         /// Why.
         failure: Failure,
     },
-    /// A function may be started now, which has waited for a permit.
+    /// A revision may be started now, which has waited for a permit.
     Turn {
-        /// Which one.
+        /// Of which function.
         function: FunctionName,
+        /// Which one.
+        revision: RevisionId,
     },
 }
 

@@ -12,10 +12,10 @@
 //! | `instances` | hash | instance → JSON of [`Instance`](crate::instance::Instance), ready and draining ones | none | starter, cleaner | router, cleaner, CLI |
 //! | `ready:<function>` | set | instances that may get work | none | starter, cleaner | router |
 //! | `lease:<instance>` | string | its own time in milliseconds: somebody may send work | idle time | router | cleaner, CLI |
-//! | `start:<function>` | string | token of the one starter | [`START_LOCK_TTL`], renewed | router | router, cleaner |
-//! | `starting` | set | functions whose starter holds a permit; one without `start:<function>` is a dead starter's | none | router | router |
-//! | `waiting` | sorted set | functions that wait for a permit, in their order | none | router | router |
-//! | `waits:<function>` | string | `1`: somebody still waits for that permit | [`TURN_TTL`], renewed | router | router |
+//! | `start:<function>:<revision>` | string | token of the one starter | [`START_LOCK_TTL`], renewed | router | router, cleaner |
+//! | `starting` | set | `<function>:<revision>` whose starter holds a permit; one without its `start:` is a dead starter's | none | router | router |
+//! | `waiting` | sorted set | `<function>:<revision>` that wait for a permit, in their order | none | router | router |
+//! | `waits:<function>:<revision>` | string | `1`: somebody still waits for that permit | [`TURN_TTL`], renewed | router | router |
 //! | `failures:<function>` | string | failures in a row ([`crate::backoff`]) | pause and [`MEMORY`](crate::backoff::MEMORY), [`QUICK`](crate::backoff::QUICK) once an instance is ready | router; builder deletes | router |
 //! | `pause:<function>` | string | JSON of the [`Failure`](crate::error::Failure) it isn't started for | the pause | router; builder deletes | router |
 //! | `young:<instance>` | string | its revision: if it dies now that is a failure | [`QUICK`](crate::backoff::QUICK) | router, cleaner | router |
@@ -30,7 +30,7 @@
 
 use std::time::Duration;
 
-use crate::function::FunctionName;
+use crate::function::{FunctionName, RevisionId};
 use crate::instance::InstanceId;
 
 /// How long a starter's lock outlives its last renewal. It must be longer than a starter may be
@@ -101,9 +101,15 @@ impl Keys {
         self.key("lease:")
     }
 
-    /// The lock of a function's starter.
-    pub fn start_lock(&self, function: &FunctionName) -> String {
-        format!("{}{function}", self.start_lock_prefix())
+    /// What a start is called in [`Keys::starting`] and [`Keys::waiting`]. Each revision has starts
+    /// of its own: that of an old one must not hold up or fail that of a new one.
+    pub fn start(function: &FunctionName, revision: &RevisionId) -> String {
+        format!("{function}:{revision}")
+    }
+
+    /// The lock of a revision's starter.
+    pub fn start_lock(&self, function: &FunctionName, revision: &RevisionId) -> String {
+        self.start_lock_prefix() + &Self::start(function, revision)
     }
 
     /// What the keys of starters' locks start with, for scripts that make them.
@@ -111,17 +117,17 @@ impl Keys {
         self.key("start:")
     }
 
-    /// Functions that are being started under a permit.
+    /// Starts that hold a permit.
     pub fn starting(&self) -> String {
         self.key("starting")
     }
 
-    /// Functions that wait for a permit, in their order.
+    /// Starts that wait for a permit, in their order.
     pub fn waiting(&self) -> String {
         self.key("waiting")
     }
 
-    /// What the keys of functions' turns start with, for scripts that make them.
+    /// What the keys of turns start with, for scripts that make them.
     pub fn turn_prefix(&self) -> String {
         self.key("waits:")
     }

@@ -19,5 +19,6 @@ pub mod lease;
 pub mod manifest;
 pub mod names;
 pub mod quantity;
+pub mod queue;
 pub mod route;
 pub mod table;

@@ -132,18 +132,17 @@ impl<S> Table<S> {
         Some(&function.deployment.revision)
     }
 
-    /// A function isn't started until then, because of a failure with this code. With a revision,
-    /// only if that is deployed.
+    /// A revision isn't started until then, because of a failure with this code.
     pub fn backed_off(
         &self,
         name: &FunctionName,
-        revision: Option<&RevisionId>,
+        revision: &RevisionId,
         code: ErrorCode,
         until: u64,
     ) {
         let function = self.functions.get(name);
         if let Some(function) = function
-            && revision.is_none_or(|revision| *revision == function.deployment.revision)
+            && *revision == function.deployment.revision
         {
             function.backed_off.set(Some((code, until)));
         }
@@ -278,17 +277,18 @@ mod tests {
         };
         let (name, code) = ("a/f".parse().unwrap(), ErrorCode::FunctionExited);
         table.deployed(deployment("a/f", "r1", &[]));
-        table.backed_off(&name, None, code, 500);
+        let (r1, r2) = (RevisionId("r1".into()), RevisionId("r2".into()));
+        table.backed_off(&name, &r1, code, 500);
         assert_eq!(left(&table, 100), Some((code, 400)));
         assert_eq!(left(&table, 500), None);
         ready(&mut table, instance(1, "a/f", "r1"), 0);
         assert_eq!(left(&table, 100), None);
-        table.backed_off(&name, None, code, 500);
+        table.backed_off(&name, &r1, code, 500);
         table.deployed(deployment("a/f", "r2", &[]));
         assert_eq!(left(&table, 100), None);
-        table.backed_off(&name, Some(&RevisionId("r1".into())), code, 500);
+        table.backed_off(&name, &r1, code, 500);
         assert_eq!(left(&table, 100), None, "the news is old");
-        table.backed_off(&name, Some(&RevisionId("r2".into())), code, 500);
+        table.backed_off(&name, &r2, code, 500);
         assert_eq!(left(&table, 100), Some((code, 400)));
     }
 

@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use corefn_core::function::RevisionId;
 use corefn_core::instance::InstanceId;
 use corefn_core::keys::Keys;
 use corefn_core::names::{directive, env, header, label, variable};
@@ -248,7 +249,10 @@ fn key_parts() -> Vec<String> {
         less(keys.pause(&function), "a/b"),
         less(keys.young(instance), &instance.to_string()),
         less(keys.ready(&function), "a/b"),
-        less(keys.start_lock(&function), "a/b"),
+        less(
+            keys.start_lock(&function, &RevisionId("r".to_owned())),
+            "a/b:r",
+        ),
         less(keys.lease(instance), &instance.to_string()),
     ]
 }

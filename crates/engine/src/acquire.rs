@@ -61,12 +61,13 @@ pub trait Ledger {
 
 /// What starts instances: Docker.
 pub trait Launcher {
-    /// Starts an instance and waits until it is ready; leaves nothing behind on failure that Docker
-    /// lets it remove.
+    /// Starts an instance and waits until it is ready, or until it is known to be needless; leaves
+    /// nothing behind on failure that Docker lets it remove.
     fn launch(
         &self,
         deployment: &Deployment,
         timeout: Duration,
+        needless: impl Future<Output = ()> + Send,
     ) -> impl Future<Output = Result<Instance, Failure>> + Send;
     /// Removes an instance that nobody knows of.
     fn discard(&self, instance: &Instance) -> impl Future<Output = ()> + Send;
@@ -139,14 +140,16 @@ pub async fn acquire(
                 return Ok((instance, start));
             }
             start = Start::Cold;
-            match launch(ledger, launcher, deployment, token, idle, deadline).await? {
+            let launched = launch(ledger, launcher, news, deployment, token, idle, deadline);
+            match launched.await? {
                 Some(instance) => return Ok((instance, start)),
                 None if Instant::now() < deadline => continue,
                 None => return Err(too_late(deployment, timeout, &claim).into()),
             }
         }
         start = Start::Cold;
-        // Who waits for a turn waits for nobody's report.
+        // Who waits for a turn waits for nobody's report. That the revision was replaced is news
+        // that must have come before whoever waits can decide anew.
         let end = match claim {
             Claim::Full => deadline,
             _ => deadline + REPORT,
@@ -163,11 +166,17 @@ pub async fn acquire(
 async fn launch(
     ledger: &impl Ledger,
     launcher: &impl Launcher,
+    news: &mut Receiver<Event>,
     deployment: &Deployment,
     token: &str,
     idle: Duration,
     deadline: Instant,
-) -> Result<Option<Instance>, Failure> {
+) -> Result<Option<Instance>, Refusal> {
+    let mut needless = false;
+    let replaced = async {
+        until_replaced(news, deployment).await;
+        needless = true;
+    };
     let patience = deadline.saturating_duration_since(Instant::now());
     let keep = async {
         loop {
@@ -177,7 +186,7 @@ async fn launch(
         }
     };
     let launched = tokio::select! {
-        launched = launcher.launch(deployment, patience) => launched,
+        launched = launcher.launch(deployment, patience, replaced) => launched,
         () = keep => unreachable!("the renewal never ends"),
         // The launcher has its own limits; this one holds for all that could hang in it.
         () = sleep_until(deadline + REPORT) => Err(hangs(deployment)),
@@ -194,9 +203,47 @@ async fn launch(
                 failure
             }
         },
+        Err(_) if needless => {
+            // It has gone wrong for nobody: no failure of the function's.
+            let refusal = superseded(deployment);
+            let failure = refusal.failure.clone();
+            ledger.give_up(deployment, token, failure).await;
+            return Err(refusal);
+        }
         Err(failure) => failure,
     };
-    Err(ledger.give_up(deployment, token, failure).await)
+    Err(ledger.give_up(deployment, token, failure).await.into())
+}
+
+/// Waits until the function has another revision, or is removed.
+async fn until_replaced(news: &mut Receiver<Event>, deployment: &Deployment) {
+    loop {
+        match news.recv().await {
+            Ok(Event::Removed { function }) if function == deployment.function => return,
+            Ok(Event::Deployed { deployment: newer }) if replaces(&newer, deployment) => return,
+            // News that was missed costs a start that nobody needs.
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+fn replaces(newer: &Deployment, deployment: &Deployment) -> bool {
+    newer.function == deployment.function && newer.revision != deployment.revision
+}
+
+/// Whoever waits for the revision has been told to decide anew: so it is nobody's failure.
+fn superseded(deployment: &Deployment) -> Refusal {
+    let Deployment {
+        function, revision, ..
+    } = deployment;
+    Refusal {
+        failure: Failure::new(
+            ErrorCode::Internal,
+            format!("revision {revision} of {function} was replaced while it was started"),
+        ),
+        told: true,
+    }
 }
 
 /// Waits until there may be something new: an instance, a removal, or the time to look again.
@@ -216,12 +263,27 @@ async fn wait_for_news(
             Ok(Ok(event)) => event,
         };
         match event {
-            Event::Ready { instance, .. } if instance.function == deployment.function => {
+            Event::Ready { instance, .. }
+                if instance.function == deployment.function
+                    && instance.revision == deployment.revision =>
+            {
                 return Ok(());
             }
-            Event::Turn { function } if function == deployment.function => return Ok(()),
-            Event::Failed { function, failure }
-                if function == deployment.function && failure.code != ErrorCode::Internal =>
+            Event::Turn { function, revision }
+                if function == deployment.function && revision == deployment.revision =>
+            {
+                return Ok(());
+            }
+            Event::Deployed { deployment: newer } if replaces(&newer, deployment) => {
+                return Err(superseded(deployment));
+            }
+            Event::Failed {
+                function,
+                revision,
+                failure,
+            } if function == deployment.function
+                && revision == deployment.revision
+                && failure.code != ErrorCode::Internal =>
             {
                 return Err(Refusal {
                     failure,
@@ -243,13 +305,13 @@ async fn wait_for_news(
 }
 
 fn too_late(deployment: &Deployment, timeout: Duration, claim: &Claim) -> Failure {
-    let why = if *claim == Claim::Full {
-        format!(
+    let why = match claim {
+        Claim::Full => format!(
             "as many others were being started as {} allows",
             directive::STARTS.to_string_lossy()
-        )
-    } else {
-        "another starter was at it".to_owned()
+        ),
+        Claim::Superseded => format!("revision {} was replaced", deployment.revision),
+        _ => "another starter was at it".to_owned(),
     };
     Failure::new(
         ErrorCode::StartTimeout,

@@ -9,7 +9,7 @@ use tokio::sync::broadcast::{self, Sender};
 use corefn_core::config::FunctionConfig;
 use corefn_core::function::RevisionId;
 use corefn_core::instance::InstanceId;
-use corefn_core::keys::START_LOCK_TTL;
+use corefn_core::keys::{Keys, START_LOCK_TTL};
 
 use super::*;
 
@@ -35,6 +35,8 @@ struct State {
     paused: Option<Failure>,
     /// Launches never end.
     hangs: bool,
+    /// What isn't deployed any more.
+    superseded: Vec<String>,
     /// In what order functions were launched, and how many at once at the most.
     launched: Vec<String>,
     most: usize,
@@ -86,8 +88,11 @@ impl World {
 impl World {
     fn next_turn(&self, state: &State) {
         if let Some(name) = state.turns.first() {
-            let function = name.parse().unwrap();
-            let _ = self.news.send(Event::Turn { function });
+            let (function, revision) = name.split_once(':').unwrap();
+            let _ = self.news.send(Event::Turn {
+                function: function.parse().unwrap(),
+                revision: RevisionId(revision.to_owned()),
+            });
         }
     }
 }
@@ -108,8 +113,11 @@ impl Ledger for World {
 
     async fn claim(&self, deployment: &Deployment, token: &str) -> Result<Claim, Failure> {
         let mut state = self.state.lock().unwrap();
-        let name = deployment.function.to_string();
+        let name = start_of(deployment);
         let now = Instant::now();
+        if state.superseded.contains(&name) {
+            return Ok(Claim::Superseded);
+        }
         if state
             .locks
             .get(&name)
@@ -142,7 +150,7 @@ impl Ledger for World {
         let until = Instant::now() + START_LOCK_TTL;
         state
             .locks
-            .insert(deployment.function.to_string(), (token.to_owned(), until));
+            .insert(start_of(deployment), (token.to_owned(), until));
     }
 
     async fn register(
@@ -152,14 +160,15 @@ impl Ledger for World {
         _: Duration,
     ) -> Result<bool, Failure> {
         let mut state = self.state.lock().unwrap();
+        let name = Keys::start(&instance.function, &instance.revision);
         let held = state
             .locks
-            .get(instance.function.as_str())
+            .get(&name)
             .is_some_and(|(holder, _)| holder == token);
         if !held || std::mem::take(&mut state.robbed) {
             return Ok(false);
         }
-        state.locks.remove(instance.function.as_str());
+        state.locks.remove(&name);
         state.ready.push(instance.clone());
         let _ = self.news.send(Event::Ready {
             instance: instance.clone(),
@@ -171,16 +180,17 @@ impl Ledger for World {
 
     async fn give_up(&self, deployment: &Deployment, token: &str, failure: Failure) -> Failure {
         let mut state = self.state.lock().unwrap();
-        let name = deployment.function.as_str();
+        let name = start_of(deployment);
         if state
             .locks
-            .get(name)
+            .get(&name)
             .is_some_and(|(holder, _)| holder == token)
         {
-            state.locks.remove(name);
+            state.locks.remove(&name);
         }
         let _ = self.news.send(Event::Failed {
             function: deployment.function.clone(),
+            revision: deployment.revision.clone(),
             failure: failure.clone(),
         });
         self.next_turn(&state);
@@ -189,7 +199,12 @@ impl Ledger for World {
 }
 
 impl Launcher for World {
-    async fn launch(&self, deployment: &Deployment, _: Duration) -> Result<Instance, Failure> {
+    async fn launch(
+        &self,
+        deployment: &Deployment,
+        _: Duration,
+        needless: impl Future<Output = ()> + Send,
+    ) -> Result<Instance, Failure> {
         let number = self.launches.fetch_add(1, Ordering::SeqCst) + 1;
         let hangs = {
             let mut state = self.state.lock().unwrap();
@@ -199,7 +214,10 @@ impl Launcher for World {
         if hangs {
             std::future::pending::<()>().await;
         }
-        tokio::time::sleep(Duration::from_secs(15)).await;
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(15)) => {}
+            () = needless => return Err(Failure::new(ErrorCode::FunctionExited, "given up")),
+        }
         if let Some(failure) = self.state.lock().unwrap().fails.clone() {
             return Err(failure);
         }
@@ -215,6 +233,10 @@ impl Launcher for World {
     async fn discard(&self, _: &Instance) {
         self.discarded.fetch_add(1, Ordering::SeqCst);
     }
+}
+
+fn start_of(deployment: &Deployment) -> String {
+    Keys::start(&deployment.function, &deployment.revision)
 }
 
 fn deployment(revision: &str) -> Deployment {
@@ -333,5 +355,7 @@ async fn another_revision_does_not_count() {
     assert_eq!(world.launches.load(Ordering::SeqCst), 2);
 }
 
+#[path = "acquire_tests/revisions.rs"]
+mod revisions;
 #[path = "acquire_tests/turns.rs"]
 mod turns;

@@ -52,6 +52,8 @@ pub struct Settings {
 pub enum Command {
     /// An instance for a deployment. It is answered with one [`Update::Outcome`], whatever happens.
     Acquire {
+        /// What the answer is to be known by.
+        number: u64,
         /// Of what.
         deployment: Arc<Deployment>,
         /// Its idle time.
@@ -103,17 +105,19 @@ pub enum Update {
     /// The answer to [`Command::Acquire`]. A granted instance was told of by [`Update::Ready`]
     /// before.
     Outcome {
+        /// The command's.
+        number: u64,
         /// Which function it was asked for.
         function: FunctionName,
         /// The instance and how it was come by, or why there is none.
         result: Result<(InstanceId, Start), Failure>,
     },
-    /// A function isn't started again for as long as the failure says.
+    /// A revision isn't started again for as long as the failure says.
     BackedOff {
-        /// Which function.
+        /// Of which function.
         function: FunctionName,
-        /// Which revision of it; without one that which is deployed.
-        revision: Option<RevisionId>,
+        /// Which one.
+        revision: RevisionId,
         /// Why.
         failure: Failure,
     },
@@ -302,10 +306,11 @@ async fn run(
         };
         match command {
             Some(Command::Acquire {
+                number,
                 deployment,
                 idle,
                 timeout,
-            }) => shared.acquire(deployment, idle, timeout),
+            }) => shared.acquire(number, deployment, idle, timeout),
             Some(Command::Suspect { instance }) => shared.suspect(instance),
             Some(Command::StartOver) => return End::Over,
             None => return End::Stopped,

@@ -23,8 +23,8 @@ const OUTPUT_LINES: usize = 20;
 
 /// Starts an instance of a deployment and waits until it is ready.
 ///
-/// `turn` chooses the container's address ([`corefn_core::address`]). On failure no container is
-/// left.
+/// `turn` chooses the container's address ([`corefn_core::address`]). When `needless` is known, it
+/// is given up. On failure no container is left.
 ///
 /// # Errors
 /// [`Failure`] with the cause, the function's last output and the remedy.
@@ -33,8 +33,9 @@ pub async fn start(
     deployment: &Deployment,
     turn: u64,
     timeout: Duration,
+    needless: impl Future<Output = ()>,
 ) -> Result<Instance, Failure> {
-    start_as(docker, deployment, random_id()?, turn, timeout).await
+    start_as(docker, deployment, random_id()?, turn, timeout, needless).await
 }
 
 /// The same without Redis: the container is the only one of its revision that is started so.
@@ -53,7 +54,10 @@ pub async fn start_alone(
     let work = run(docker, deployment, id, turn, Purpose::ServeAlone);
     match docker.within(timeout, work).await {
         Ok((container, placement)) => {
-            let placed = settle(docker, deployment, container, placement, begin, timeout);
+            let needless = std::future::pending();
+            let placed = settle(
+                docker, deployment, container, placement, begin, timeout, needless,
+            );
             placed.await.map(Some)
         }
         Err(error) if error.is_conflict() => Ok(None),
@@ -81,6 +85,7 @@ pub async fn start_as(
     id: InstanceId,
     turn: u64,
     timeout: Duration,
+    needless: impl Future<Output = ()>,
 ) -> Result<Instance, Failure> {
     let begin = Instant::now();
     let run = run(docker, deployment, id, turn, Purpose::Serve);
@@ -88,11 +93,14 @@ pub async fn start_as(
         .await
         .map_err(|_| hangs(deployment, timeout))?
         .map_err(|error| docker_failure(deployment, &error))?;
-    settle(docker, deployment, container, placement, begin, timeout).await
+    settle(
+        docker, deployment, container, placement, begin, timeout, needless,
+    )
+    .await
 }
 
-/// Waits until a container that was started is ready, until `timeout` after `begin`; removes it if
-/// it never is.
+/// Waits until a container that was started is ready, until `timeout` after `begin`, or until it is
+/// needless; removes it if it isn't ready then.
 async fn settle(
     docker: &Docker,
     deployment: &Deployment,
@@ -100,6 +108,7 @@ async fn settle(
     placement: Placement,
     begin: Instant,
     timeout: Duration,
+    needless: impl Future<Output = ()>,
 ) -> Result<Instance, Failure> {
     let address = placement.address();
     let patience = timeout.saturating_sub(begin.elapsed());
@@ -114,6 +123,7 @@ async fn settle(
                 address,
             });
         }
+        () = needless => Failure::new(ErrorCode::Internal, "the start was given up"),
         code = docker.exit_code(&container) => exited(docker, deployment, &container, code).await,
         () = tokio::time::sleep(patience) => not_listening(docker, deployment, &container, timeout).await,
     };

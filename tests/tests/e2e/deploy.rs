@@ -5,7 +5,9 @@ use std::time::Duration;
 use corefn_core::config::{Export, FunctionConfig};
 use corefn_core::function::Deployment;
 use corefn_core::names::env;
-use corefn_tests::{Home, probe, wait_until};
+use corefn_tests::{Home, probe, wait_for, wait_until};
+
+const LONG: Duration = Duration::from_secs(30);
 
 async fn revision(home: &Home) -> String {
     let env = home.get("/demo/hello/env").await;
@@ -107,7 +109,7 @@ async fn function_that_is_removed_while_requests_wait_for_it() {
     wait_until(
         "a start is under way",
         Duration::from_secs(30),
-        async || home.store.is_starting(&deployment.function).await.unwrap(),
+        async || home.is_starting("demo/hello").await,
     )
     .await;
     home.store.remove(&deployment.function).await.unwrap();
@@ -120,6 +122,61 @@ async fn function_that_is_removed_while_requests_wait_for_it() {
             answer.text()
         );
     }
+}
+
+#[tokio::test]
+async fn start_of_an_old_revision_that_hangs_is_nothing_to_the_new_one() {
+    let home = Home::builder("hangingold")
+        .http("corefn_starts 1;")
+        .start()
+        .await;
+    home.deploy("demo/hello", probe::misbehaving("never-listen"))
+        .await;
+    let waiting: Vec<_> = (0..8)
+        .map(|_| tokio::spawn(home.get("/demo/hello/env").send()))
+        .collect();
+    home.until_under_way(8).await;
+    let old = wait_for("it is being started", LONG, async || {
+        home.instances("demo/hello").await.pop()
+    })
+    .await;
+    // Whether the new one is warm, as after a push, or cold.
+    let warm = home.image("demo/hello", probe::idle(600)).await;
+    home.switch_warm(&warm).await;
+    for request in waiting {
+        let answer = request.await.unwrap().unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(answer.json()[env::REVISION], "r2");
+    }
+    wait_until("the old start is given up", LONG, async || {
+        !home
+            .docker
+            .containers()
+            .await
+            .unwrap()
+            .iter()
+            .any(|container| container.id == old.id)
+    })
+    .await;
+    home.deploy("demo/hello", probe::misbehaving("never-listen"))
+        .await;
+    let waits = tokio::spawn(home.get("/demo/hello/env").send());
+    wait_until("it is being started", LONG, async || {
+        home.is_starting("demo/hello").await
+    })
+    .await;
+    home.deploy("demo/hello", probe::config()).await;
+    assert_eq!(revision(&home).await, "r4");
+    let answer = waits.await.unwrap().unwrap();
+    assert_eq!(answer.json()[env::REVISION], "r4");
+    // Nothing of the old ones is held against it.
+    let failures = home.store.keys().failures(&warm.function);
+    assert_eq!(home.redis.command::<u32>(&["EXISTS", &failures]).await, 0);
+    assert!(
+        !home.error_log().contains("[error]"),
+        "{}",
+        home.error_log()
+    );
 }
 
 #[tokio::test]

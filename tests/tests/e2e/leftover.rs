@@ -64,7 +64,7 @@ async fn container_without_a_maker_is_removed() {
         async || {
             assert!(
                 home.store
-                    .lock(&starting.function, "a starter")
+                    .lock(&starting.function, &starting.revision, "a starter")
                     .await
                     .unwrap()
             );
@@ -79,7 +79,7 @@ async fn container_without_a_maker_is_removed() {
     for _ in 0..20 {
         assert!(
             home.store
-                .lock(&starting.function, "a starter")
+                .lock(&starting.function, &starting.revision, "a starter")
                 .await
                 .unwrap()
         );

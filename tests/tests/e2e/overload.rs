@@ -23,10 +23,9 @@ async fn queue_of_the_host_is_bounded() {
     home.proxy().delay("/start");
     let mut waiting = JoinSet::new();
     for function in &functions[..3] {
-        let name = function.parse().unwrap();
         waiting.spawn(home.get(&format!("/{function}/x")).send());
         wait_until("it is being started", LONG, async || {
-            home.store.is_starting(&name).await.unwrap()
+            home.is_starting(function).await
         })
         .await;
     }

@@ -277,10 +277,7 @@ async fn clients_that_go_away_while_a_replay_waits() {
             waiting.push(tokio::spawn(request.body("body").send()));
         }
         wait_until("another instance is started", LONG, async || {
-            home.store
-                .is_starting(&FUNCTION.parse().unwrap())
-                .await
-                .unwrap()
+            home.is_starting(FUNCTION).await
         })
         .await;
         for request in waiting {

@@ -67,17 +67,19 @@ async fn turns_are_in_order_and_end() {
     let names: Vec<FunctionName> = (0..6)
         .map(|n| format!("demo/f{n}").parse().unwrap())
         .collect();
+    let deployment = |number: usize| Deployment {
+        function: names[number].clone(),
+        revision: RevisionId("r1".to_owned()),
+        image: String::new(),
+        config: FunctionConfig::default(),
+    };
     let claim = async |number: usize| {
         let token = format!("token {number}");
-        home.store.claim(&names[number], &token, 2).await.unwrap()
+        let deployment = deployment(number);
+        home.store.claim(&deployment, &token, 2).await.unwrap()
     };
     let give_back = async |number: usize| {
-        let deployment = Deployment {
-            function: names[number].clone(),
-            revision: RevisionId("r1".to_owned()),
-            image: String::new(),
-            config: FunctionConfig::default(),
-        };
+        let deployment = deployment(number);
         let failure = Failure::new(ErrorCode::DockerUnavailable, "");
         let token = format!("token {number}");
         let unlocked = home.store.unlock(&deployment, &token, &failure).await;
@@ -95,13 +97,16 @@ async fn turns_are_in_order_and_end() {
         assert_eq!(claim(number).await, got, "{number}");
     }
     assert_eq!(
-        home.store.claim(&names[0], "another", 2).await.unwrap(),
+        home.store
+            .claim(&deployment(0), "another", 2)
+            .await
+            .unwrap(),
         Claim::Held
     );
     give_back(0).await;
     let turn = wait_for("somebody's turn", LONG, async || {
         match events.next().await {
-            Some(Event::Turn { function }) => Some(function),
+            Some(Event::Turn { function, .. }) => Some(function),
             _ => None,
         }
     })
@@ -120,7 +125,10 @@ async fn turns_are_in_order_and_end() {
     .await;
     assert_eq!(claim(4).await, Claim::Full);
     // A permit lasts as long as its lock.
-    let lock = home.store.keys().start_lock(&names[2]);
+    let lock = home
+        .store
+        .keys()
+        .start_lock(&names[2], &RevisionId("r1".to_owned()));
     home.redis.command::<u32>(&["DEL", &lock]).await;
     assert_eq!(claim(4).await, Claim::Granted);
 }
@@ -131,9 +139,8 @@ async fn takes_the_permit(home: &Home) -> JoinHandle<Result<Answer, ClientError>
         .await;
     home.deploy("demo/hello", probe::config()).await;
     let never = tokio::spawn(home.get("/demo/never/x").send());
-    let name = "demo/never".parse().unwrap();
     wait_until("it is being started", LONG, async || {
-        home.store.is_starting(&name).await.unwrap()
+        home.is_starting("demo/never").await
     })
     .await;
     never

@@ -13,14 +13,16 @@ use crate::acquire::Start;
 /// dropped before.
 pub(super) struct Answer {
     outbox: Arc<dyn Outbox>,
+    number: u64,
     owed: Option<FunctionName>,
 }
 
 impl Answer {
-    /// One that is owed to those who wait for a function.
-    pub fn owed(outbox: Arc<dyn Outbox>, function: FunctionName) -> Self {
+    /// One that is owed to those for whom an instance of a function was asked for under a number.
+    pub fn owed(outbox: Arc<dyn Outbox>, number: u64, function: FunctionName) -> Self {
         Self {
             outbox,
+            number,
             owed: Some(function),
         }
     }
@@ -28,7 +30,11 @@ impl Answer {
     /// Gives it.
     pub fn give(mut self, result: Result<(InstanceId, Start), Failure>) {
         if let Some(function) = self.owed.take() {
-            self.outbox.send(Update::Outcome { function, result });
+            self.outbox.send(Update::Outcome {
+                number: self.number,
+                function,
+                result,
+            });
         }
     }
 }
@@ -41,6 +47,7 @@ impl Drop for Answer {
                 format!("asking for an instance of {function} was broken off"),
             );
             self.outbox.send(Update::Outcome {
+                number: self.number,
                 function,
                 result: Err(failure),
             });

@@ -74,19 +74,12 @@ impl Shared {
         );
     }
 
-    /// Has the event loop remember that a function isn't started for a while, if so it is. With a
-    /// revision, only if that is still deployed: events come in the order of deployments, but what
-    /// Redis answered to somebody may be older than the last of them.
-    pub fn backed_off(
-        &self,
-        function: &FunctionName,
-        revision: Option<&RevisionId>,
-        failure: &Failure,
-    ) {
+    /// Has the event loop remember that a revision isn't started for a while, if so it is.
+    pub fn backed_off(&self, function: &FunctionName, revision: &RevisionId, failure: &Failure) {
         if failure.retry_ms.is_some() {
             self.outbox.send(Update::BackedOff {
                 function: function.clone(),
-                revision: revision.cloned(),
+                revision: revision.clone(),
                 failure: failure.clone(),
             });
         }

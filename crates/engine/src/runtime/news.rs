@@ -29,10 +29,11 @@ impl News {
     pub fn publish(&self, event: Event) {
         let function = match &event {
             Event::Ready { instance, .. } => &instance.function,
+            Event::Deployed { deployment } => &deployment.function,
             Event::Failed { function, .. }
             | Event::Removed { function }
-            | Event::Turn { function } => function,
-            Event::Deployed { .. } | Event::Gone { .. } => return,
+            | Event::Turn { function, .. } => function,
+            Event::Gone { .. } => return,
         };
         let listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sender) = listeners.get(function) {

@@ -82,7 +82,11 @@ impl Shared {
             Event::Removed { function } => self.outbox.send(Update::Removed(function.clone())),
             Event::Ready { instance, lease_ms } => self.ready(instance, *lease_ms, clock::now()),
             Event::Gone { id, .. } => self.withheld(*id),
-            Event::Failed { function, failure } => self.backed_off(function, None, failure),
+            Event::Failed {
+                function,
+                revision,
+                failure,
+            } => self.backed_off(function, revision, failure),
             Event::Turn { .. } => {}
         }
         self.news.publish(event);
@@ -168,12 +172,13 @@ impl Shared {
     /// Gets an instance for a deployment, in a task of its own.
     pub fn acquire(
         self: &Arc<Self>,
+        number: u64,
         deployment: Arc<Deployment>,
         idle: Duration,
         timeout: Duration,
     ) {
         let shared = self.clone();
-        let answer = Answer::owed(self.outbox.clone(), deployment.function.clone());
+        let answer = Answer::owed(self.outbox.clone(), number, deployment.function.clone());
         tokio::spawn(async move {
             answer.give(shared.get(deployment, idle, timeout).await);
         });
@@ -225,7 +230,7 @@ impl Shared {
             },
             _ => refusal,
         };
-        self.backed_off(&deployment.function, Some(&deployment.revision), &failure);
+        self.backed_off(&deployment.function, &deployment.revision, &failure);
         if !told {
             self.tell(&deployment.function, &failure);
         }
@@ -267,13 +272,16 @@ impl Ledger for Shared {
     }
 
     async fn claim(&self, deployment: &Deployment, token: &str) -> Result<Claim, Failure> {
-        let claim = self.store.claim(&deployment.function, token, self.starts);
+        let claim = self.store.claim(deployment, token, self.starts);
         self.asked(claim).await
     }
 
     async fn renew(&self, deployment: &Deployment, token: &str) {
         // A renewal that fails shows when the instance is registered.
-        let _ = self.store.lock(&deployment.function, token).await;
+        let Deployment {
+            function, revision, ..
+        } = deployment;
+        let _ = self.store.lock(function, revision, token).await;
     }
 
     async fn register(
@@ -312,10 +320,11 @@ impl Launcher for Shared {
         &self,
         deployment: &Deployment,
         timeout: Duration,
+        needless: impl Future<Output = ()> + Send,
     ) -> Result<Instance, Failure> {
         let turn = self.asked(self.store.next_turn()).await?;
         let begin = clock::now();
-        let instance = start(&self.docker, deployment, turn, timeout).await?;
+        let instance = start(&self.docker, deployment, turn, timeout, needless).await?;
         self.log(
             Level::Notice,
             format!(

@@ -7,6 +7,7 @@ use redis::ScriptInvocation;
 use corefn_core::event::Event;
 use corefn_core::function::FunctionName;
 use corefn_core::instance::{Instance, InstanceId};
+use corefn_core::keys::Keys;
 use corefn_core::lease::DRAINING_LEASE;
 
 use super::{Store, StoreError, json, millis, read, starts};
@@ -102,7 +103,7 @@ impl Store {
             .key(self.keys.instances())
             .key(self.keys.ready(&instance.function))
             .key(self.keys.lease(instance.id))
-            .key(self.keys.start_lock(&instance.function))
+            .key(self.keys.start_lock(&instance.function, &instance.revision))
             .key(self.keys.events())
             .key(self.keys.starting())
             .key(self.keys.waiting())
@@ -114,11 +115,11 @@ impl Store {
             .arg(millis(idle))
             .arg(token.unwrap_or_default())
             .arg(json(&event))
-            .arg(instance.function.as_str())
+            .arg(Keys::start(&instance.function, &instance.revision))
             .arg(&instance.revision.0)
             .arg(starts::quick())
             .arg(self.keys.turn_prefix())
-            .arg(starts::turn(&instance.function));
+            .arg(starts::turn(&instance.function, &instance.revision));
         self.invoke(&script).await
     }
 

@@ -1,19 +1,25 @@
-//! One starter a function, one who rebuilds, and the turns of addresses.
+//! One starter a revision, one who rebuilds, and the turns of addresses.
 
-use corefn_core::function::FunctionName;
+use corefn_core::function::{FunctionName, RevisionId};
 use corefn_core::instance::InstanceId;
 use corefn_core::keys::START_LOCK_TTL;
 
 use super::{Store, StoreError, millis};
 
 impl Store {
-    /// Takes the starter's lock of a function, or renews it, without a permit. Returns whether
+    /// Takes the starter's lock of a revision, or renews it, without a permit. Returns whether
     /// `token` holds it now.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn lock(&self, function: &FunctionName, token: &str) -> Result<bool, StoreError> {
-        self.take(&self.keys.start_lock(function), token).await
+    pub async fn lock(
+        &self,
+        function: &FunctionName,
+        revision: &RevisionId,
+        token: &str,
+    ) -> Result<bool, StoreError> {
+        let key = self.keys.start_lock(function, revision);
+        self.take(&key, token).await
     }
 
     /// Takes the lock of whoever rebuilds the index.
@@ -34,13 +40,17 @@ impl Store {
         self.invoke(&script).await
     }
 
-    /// Whether a start of the function is under way.
+    /// Whether a start of the revision is under way.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn is_starting(&self, function: &FunctionName) -> Result<bool, StoreError> {
-        self.command(redis::cmd("EXISTS").arg(self.keys.start_lock(function)))
-            .await
+    pub async fn is_starting(
+        &self,
+        function: &FunctionName,
+        revision: &RevisionId,
+    ) -> Result<bool, StoreError> {
+        let key = self.keys.start_lock(function, revision);
+        self.command(redis::cmd("EXISTS").arg(key)).await
     }
 
     /// Keeps the cleaner from an instance that a push is starting, for [`START_LOCK_TTL`].

@@ -126,13 +126,16 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 ";
 
-/// KEYS lock, starting, waiting, pause; ARGV token, TTL, function, permits, prefix of locks, prefix
-/// of turns, their TTL. Returns 1 if the token holds the lock, 0 if another does, 2 if there is no
-/// permit, 3 with failure and time left if the function is backed off.
+/// KEYS lock, starting, waiting, pause, functions; ARGV token, TTL, start, permits, prefix of locks,
+/// prefix of turns, their TTL, function, revision. Returns 1 if the token holds the lock, 0 if
+/// another does, 2 if there is no permit, 3 with failure and time left if the function is backed
+/// off, 4 if another revision is deployed.
 ///
-/// Who waits gets a permit in turn: a function goes ahead if, of those before it that are still
-/// waited for, there are fewer than permits are free.
+/// Who waits gets a permit in turn: a start goes ahead if, of those before it that are still waited
+/// for, there are fewer than permits are free.
 const CLAIM: &str = r"
+local deployed = redis.call('HGET', KEYS[5], ARGV[8])
+if deployed and cjson.decode(deployed).revision ~= ARGV[9] then return {4, '', 0} end
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return {0, '', 0} end
 if not holder then
@@ -183,7 +186,7 @@ local function next_turn(waiting, prefix, event, events)
   end
   if name then
     event = cjson.decode(event)
-    event['function'] = name
+    event['function'], event.revision = string.match(name, '^([^:]*):(.*)$')
     redis.call('PUBLISH', events, cjson.encode(event))
   end
 end
@@ -202,17 +205,18 @@ local function fail(functions, failures, pause, name, revision, event, pauses, m
   event = cjson.decode(event)
   redis.call('SET', pause, cjson.encode(event.failure), 'PX', time)
   event.failure.retry_ms = time
+  event.revision = revision
   return time, cjson.encode(event)
 end
 ";
 
 /// KEYS lock, events, starting, waiting, functions, failures, pause; ARGV token, function,
-/// revision, event, pauses, memory, 1 if the failure counts, prefix of turns, event of a turn.
+/// revision, event, pauses, memory, 1 if the failure counts, prefix of turns, event of a turn, start.
 /// Returns the pause.
 const UNLOCK: &str = r"
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return math.max(redis.call('PTTL', KEYS[7]), 0) end
 redis.call('DEL', KEYS[1])
-redis.call('SREM', KEYS[3], ARGV[2])
+redis.call('SREM', KEYS[3], ARGV[10])
 local time, event = 0, ARGV[4]
 if ARGV[7] == '1' then
   time, event = fail(KEYS[5], KEYS[6], KEYS[7], ARGV[2], ARGV[3], event, ARGV[5], ARGV[6])
@@ -222,15 +226,16 @@ next_turn(KEYS[4], ARGV[8], ARGV[9], KEYS[2])
 return time
 ";
 
-/// KEYS young, events, lock, functions, failures, pause; ARGV function, event, pauses, memory.
-/// Returns the pause. Whoever waits for a start that is under way already goes on doing so.
+/// KEYS young, events, functions, failures, pause; ARGV function, event, pauses, memory, prefix of
+/// locks. Returns the pause. Whoever waits for a start that is under way already goes on doing so.
 const DIED: &str = r"
 local revision = redis.call('GET', KEYS[1])
 if not revision then return 0 end
 redis.call('DEL', KEYS[1])
 local time, event =
-  fail(KEYS[4], KEYS[5], KEYS[6], ARGV[1], revision, ARGV[2], ARGV[3], ARGV[4])
-if time > 0 and redis.call('EXISTS', KEYS[3]) == 0 then redis.call('PUBLISH', KEYS[2], event) end
+  fail(KEYS[3], KEYS[4], KEYS[5], ARGV[1], revision, ARGV[2], ARGV[3], ARGV[4])
+local lock = ARGV[5] .. ARGV[1] .. ':' .. revision
+if time > 0 and redis.call('EXISTS', lock) == 0 then redis.call('PUBLISH', KEYS[2], event) end
 return time
 ";
 
@@ -240,7 +245,7 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 ";
 
 /// KEYS instances, ready, lease, lock, events, starting, waiting, failures, pause, young; ARGV
-/// instance, record, TTL, token or '', event, function, revision, how long a success must last,
+/// instance, record, TTL, token or '', event, start, revision, how long a success must last,
 /// prefix of turns, event of a turn. Returns 0 if the token doesn't hold the lock.
 const REGISTER: &str = r"
 if ARGV[4] ~= '' then

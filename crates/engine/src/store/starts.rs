@@ -6,9 +6,9 @@ use std::time::Duration;
 use corefn_core::backoff::{MEMORY, PAUSES, PAUSES_OF_DEATHS, QUICK, is_own_fault};
 use corefn_core::error::Failure;
 use corefn_core::event::Event;
-use corefn_core::function::{Deployment, FunctionName};
+use corefn_core::function::{Deployment, FunctionName, RevisionId};
 use corefn_core::instance::InstanceId;
-use corefn_core::keys::{START_LOCK_TTL, TURN_TTL};
+use corefn_core::keys::{Keys, START_LOCK_TTL, TURN_TTL};
 
 use super::{Store, StoreError, json, millis, read};
 
@@ -24,34 +24,40 @@ pub enum Claim {
     Full,
     /// The function isn't started for as long as the failure says.
     BackedOff(Failure),
+    /// Another revision of the function is deployed by now.
+    Superseded,
 }
 
 impl Store {
-    /// Asks for the starter's lock of a function and one of `starts` permits. Both last for
+    /// Asks for the starter's lock of a revision and one of `starts` permits. Both last for
     /// [`START_LOCK_TTL`] unless [`Store::lock`] renews the lock.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn claim(
         &self,
-        function: &FunctionName,
+        deployment: &Deployment,
         token: &str,
         starts: u32,
     ) -> Result<Claim, StoreError> {
+        let (function, revision) = (&deployment.function, &deployment.revision);
         let pause = self.keys.pause(function);
         let mut script = self.scripts.claim.prepare_invoke();
         script
-            .key(self.keys.start_lock(function))
+            .key(self.keys.start_lock(function, revision))
             .key(self.keys.starting())
             .key(self.keys.waiting())
             .key(&pause)
+            .key(self.keys.functions())
             .arg(token)
             .arg(millis(START_LOCK_TTL))
-            .arg(function.as_str())
+            .arg(Keys::start(function, revision))
             .arg(starts)
             .arg(self.keys.start_lock_prefix())
             .arg(self.keys.turn_prefix())
-            .arg(millis(TURN_TTL));
+            .arg(millis(TURN_TTL))
+            .arg(function.as_str())
+            .arg(&revision.0);
         let (answer, failure, left): (i64, String, i64) = self.invoke(&script).await?;
         Ok(match answer {
             1 => Claim::Granted,
@@ -60,6 +66,7 @@ impl Store {
                 retry_ms: Some(u64::try_from(left).unwrap_or(1).max(1)),
                 ..read(&pause, &failure)?
             }),
+            4 => Claim::Superseded,
             _ => Claim::Held,
         })
     }
@@ -76,11 +83,11 @@ impl Store {
         token: &str,
         failure: &Failure,
     ) -> Result<Duration, StoreError> {
-        let function = &deployment.function;
+        let (function, revision) = (&deployment.function, &deployment.revision);
         let own_fault = is_own_fault(failure.code);
         let mut script = self.scripts.unlock.prepare_invoke();
         script
-            .key(self.keys.start_lock(function))
+            .key(self.keys.start_lock(function, revision))
             .key(self.keys.events())
             .key(self.keys.starting())
             .key(self.keys.waiting())
@@ -89,13 +96,14 @@ impl Store {
             .key(self.keys.pause(function))
             .arg(token)
             .arg(function.as_str())
-            .arg(&deployment.revision.0)
-            .arg(failed(function, failure))
+            .arg(&revision.0)
+            .arg(failed(function, revision, failure))
             .arg(in_millis(&PAUSES))
             .arg(millis(MEMORY))
             .arg(i32::from(own_fault))
             .arg(self.keys.turn_prefix())
-            .arg(turn(function));
+            .arg(turn(function, revision))
+            .arg(Keys::start(function, revision));
         let pause: u64 = self.invoke(&script).await?;
         Ok(Duration::from_millis(pause))
     }
@@ -115,14 +123,14 @@ impl Store {
         script
             .key(self.keys.young(id))
             .key(self.keys.events())
-            .key(self.keys.start_lock(function))
             .key(self.keys.functions())
             .key(self.keys.failures(function))
             .key(self.keys.pause(function))
             .arg(function.as_str())
-            .arg(failed(function, failure))
+            .arg(failed(function, &RevisionId(String::new()), failure))
             .arg(in_millis(&PAUSES_OF_DEATHS))
-            .arg(millis(MEMORY));
+            .arg(millis(MEMORY))
+            .arg(self.keys.start_lock_prefix());
         let pause: u64 = self.invoke(&script).await?;
         Ok(Duration::from_millis(pause))
     }
@@ -133,17 +141,19 @@ pub(super) fn quick() -> u64 {
     millis(QUICK)
 }
 
-/// The event that tells whose turn it is, with any function's name.
-pub(super) fn turn(function: &FunctionName) -> String {
+/// The event that tells whose turn it is; the scripts put in whose.
+pub(super) fn turn(function: &FunctionName, revision: &RevisionId) -> String {
     json(&Event::Turn {
         function: function.clone(),
+        revision: revision.clone(),
     })
 }
 
-/// The event that tells of a failure; the scripts add the pause.
-fn failed(function: &FunctionName, failure: &Failure) -> String {
+/// The event that tells of a failure; the scripts add the pause, and of a death the revision.
+fn failed(function: &FunctionName, revision: &RevisionId, failure: &Failure) -> String {
     json(&Event::Failed {
         function: function.clone(),
+        revision: revision.clone(),
         failure: failure.clone(),
     })
 }

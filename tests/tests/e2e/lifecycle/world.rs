@@ -228,9 +228,12 @@ impl World {
             let function: FunctionName = function.parse().unwrap();
             let ready = self.members(&["SMEMBERS", &keys.ready(&function)]).await;
             assert!(ready.is_subset(&known), "ready, but not known: {ready:?}");
-            let lock = keys.start_lock(&function);
-            let left: i64 = self.redis.command(&["PTTL", &lock]).await;
-            assert_ne!(left, -1, "a lock without end");
+            let locks = format!("{}{function}:*", keys.start_lock_prefix());
+            let locks: Vec<String> = self.redis.command(&["KEYS", &locks]).await;
+            for lock in locks {
+                let left: i64 = self.redis.command(&["PTTL", &lock]).await;
+                assert_ne!(left, -1, "a lock without end");
+            }
         }
     }
 
@@ -275,14 +278,12 @@ impl Ledger for World {
     }
 
     async fn claim(&self, d: &Deployment, token: &str) -> Result<Claim, Failure> {
-        self.store
-            .claim(&d.function, token, 100)
-            .await
-            .map_err(failed)
+        self.store.claim(d, token, 100).await.map_err(failed)
     }
 
     async fn renew(&self, d: &Deployment, token: &str) {
-        self.store.lock(&d.function, token).await.unwrap();
+        let lock = self.store.lock(&d.function, &d.revision, token);
+        lock.await.unwrap();
     }
 
     async fn register(&self, i: &Instance, token: &str, idle: Duration) -> Result<bool, Failure> {
@@ -299,7 +300,12 @@ impl Ledger for World {
 }
 
 impl Launcher for World {
-    async fn launch(&self, deployment: &Deployment, _: Duration) -> Result<Instance, Failure> {
+    async fn launch(
+        &self,
+        deployment: &Deployment,
+        _: Duration,
+        _: impl Future<Output = ()> + Send,
+    ) -> Result<Instance, Failure> {
         let under_way = self.starts.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_starts.fetch_max(under_way, Ordering::SeqCst);
         let id = random_id()?;
