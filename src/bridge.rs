@@ -3,7 +3,6 @@
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use ngx::ffi::{
@@ -12,13 +11,14 @@ use ngx::ffi::{
 };
 
 use corefn_engine::runtime::{Outbox, Update};
+use corefn_sync::Bell;
 
 use crate::{guard, worker};
 
 /// The runtime thread's end.
 pub struct Doorbell {
     fd: RawFd,
-    rung: AtomicBool,
+    bell: Bell,
     updates: Sender<Update>,
 }
 
@@ -39,7 +39,7 @@ impl Outbox for Doorbell {
 impl Doorbell {
     /// Has the event loop answer, if it isn't about to.
     pub fn ring(&self) {
-        if !self.rung.swap(true, Ordering::AcqRel) {
+        if self.bell.ring() {
             let one = 1u64.to_ne_bytes();
             // SAFETY: the descriptor stays open until the thread is joined. A full counter, the
             // only way to fail, has woken the loop already.
@@ -75,7 +75,7 @@ impl Bridge {
             connection,
             doorbell: Arc::new(Doorbell {
                 fd,
-                rung: AtomicBool::new(false),
+                bell: Bell::new(),
                 updates: sender,
             }),
             updates,
@@ -106,7 +106,7 @@ impl Bridge {
         let mut count = [0; 8];
         // SAFETY: the descriptor is open; a failure means that there was nothing to read.
         unsafe { libc::read(self.doorbell.fd, count.as_mut_ptr().cast(), count.len()) };
-        self.doorbell.rung.store(false, Ordering::Release);
+        self.doorbell.bell.silence();
         self.updates.try_iter().collect()
     }
 }

@@ -31,7 +31,7 @@ use crate::replay::Replay;
 use crate::seat::Seat;
 use crate::waiting::{Resumption, Ticket};
 use crate::worker::Worker;
-use crate::zone::Slot;
+use crate::zone::Place;
 use crate::{CorefnModule, guard, respond};
 
 /// How much longer than the runtime thread may take a request waits: the thread knows why it
@@ -79,18 +79,10 @@ pub struct Context {
     grant: RefCell<Option<Grant>>,
     past: RefCell<Vec<Rc<Peer<Seat>>>>,
     ticket: RefCell<Option<Ticket>>,
+    /// Among the requests that are under way at a function that takes only so many.
     place: RefCell<Option<Place>>,
     since: Cell<u64>,
     timer: RefCell<ngx_event_t>,
-}
-
-/// One of the requests that are under way at a function that takes only so many.
-struct Place(Slot);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.end(now());
-    }
 }
 
 /// Work that is under way at an instance.
@@ -230,8 +222,8 @@ impl Context {
         if let Some(most) = deployment.config.limits.requests
             && self.place.borrow().is_none()
         {
-            let slot = worker.enter(&deployment.function, most)?;
-            self.place.replace(Some(Place(slot)));
+            let place = worker.enter(&deployment.function, most)?;
+            self.place.replace(Some(place));
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ use corefn_engine::acquire::Start;
 use crate::context::Context;
 use crate::raw::now;
 use crate::worker::{self, Worker};
-use crate::zone::Slot;
+use crate::zone::{Place, Slot};
 use crate::{guard, log};
 
 /// Who waits for what.
@@ -48,16 +48,13 @@ pub enum Resumption {
 pub struct Ticket {
     number: u64,
     /// Where it counts: among all who wait on the host, and among those who wait for its function.
-    places: [Option<Slot>; 2],
+    _places: [Option<Place>; 2],
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
         if let Some(worker) = worker::get() {
             worker.waiting.requests.borrow_mut().remove(&self.number);
-        }
-        for place in self.places.iter().flatten() {
-            place.end(now());
         }
     }
 }
@@ -66,7 +63,7 @@ impl Waiting {
     /// A request waits until the table is filled.
     ///
     /// # Errors
-    /// [`ErrorCode::QueueFull`] when as many wait on this host as may.
+    /// [`ErrorCode::QueueFull`] when as many wait on this host as may, or [`ErrorCode::ZoneFull`].
     pub fn join_table(&self, worker: &Worker, context: &Context) -> Result<Ticket, ErrorCode> {
         let ticket = self.ticket(context, [Some(host_place(worker)?), None]);
         let waits = |number| self.waits(number);
@@ -79,7 +76,8 @@ impl Waiting {
     /// one has been already.
     ///
     /// # Errors
-    /// [`ErrorCode::QueueFull`], also when as many wait on this host in all as may.
+    /// [`ErrorCode::QueueFull`], also when as many wait on this host in all as may, or
+    /// [`ErrorCode::ZoneFull`].
     pub fn join(
         &self,
         worker: &Worker,
@@ -88,12 +86,13 @@ impl Waiting {
         queue: u32,
     ) -> Result<(Ticket, Option<u64>), ErrorCode> {
         let host = host_place(worker)?;
-        let slot = worker.lane.function(function).ok_or(ErrorCode::QueueFull)?;
-        if slot.load() >= queue {
+        let slot = worker.lane.function(function);
+        let slot = slot.ok_or_else(|| worker.zone_is_full())?;
+        let place = slot.enter(queue).ok_or_else(|| {
             let (who, limit) = (format!("for {function}"), directive::QUEUE);
-            return Err(full(&slot, &who, queue, limit));
-        }
-        let ticket = self.ticket(context, [Some(host), Some(slot)]);
+            full(&slot, &who, queue, limit)
+        })?;
+        let ticket = self.ticket(context, [Some(host), Some(place)]);
         let mut queues = self.for_function.borrow_mut();
         let asked = queues.join(function, ticket.number, |number| self.waits(number));
         Ok((ticket, asked))
@@ -142,16 +141,16 @@ impl Waiting {
         self.requests.borrow().contains_key(&number)
     }
 
-    fn ticket(&self, context: &Context, places: [Option<Slot>; 2]) -> Ticket {
-        for place in places.iter().flatten() {
-            place.begin();
-        }
+    fn ticket(&self, context: &Context, places: [Option<Place>; 2]) -> Ticket {
         let number = self.next.get();
         self.next.set(number + 1);
         self.requests
             .borrow_mut()
             .insert(number, NonNull::from(context));
-        Ticket { number, places }
+        Ticket {
+            number,
+            _places: places,
+        }
     }
 
     fn resume_all(&self, numbers: Vec<u64>, resumption: Resumption) {
@@ -183,17 +182,12 @@ impl Waiting {
 }
 
 /// A place among all who wait on this host.
-fn host_place(worker: &Worker) -> Result<Slot, ErrorCode> {
-    let slot = worker.lane.host().ok_or(ErrorCode::QueueFull)?;
-    if slot.load() >= worker.host_queue {
-        return Err(full(
-            &slot,
-            "on this host",
-            worker.host_queue,
-            directive::HOST_QUEUE,
-        ));
-    }
-    Ok(slot)
+fn host_place(worker: &Worker) -> Result<Place, ErrorCode> {
+    let slot = worker.lane.host();
+    let slot = slot.ok_or_else(|| worker.zone_is_full())?;
+    let most = worker.host_queue;
+    slot.enter(most)
+        .ok_or_else(|| full(&slot, "on this host", most, directive::HOST_QUEUE))
 }
 
 /// Refuses a request, and tells of it once a minute.

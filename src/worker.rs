@@ -25,7 +25,7 @@ use corefn_engine::runtime::{Command, Level, Runtime, Update};
 use crate::bridge::Bridge;
 use crate::seat::Seat;
 use crate::waiting::Waiting;
-use crate::zone::{self, Lane, Slot};
+use crate::zone::{self, Lane, Place, Slot, TELLING_INTERVAL};
 use crate::{CorefnModule, descriptors, guard, log, raw, signals};
 
 /// One worker's state. Fields are dropped in their order: the thread ends before the bridge it
@@ -55,6 +55,8 @@ pub struct Worker {
     pub limited: RefCell<HashMap<FunctionName, Slot>>,
     /// How many requests may wait on this host in all.
     pub host_queue: u32,
+    /// When it was last told that the shared memory is full; 0 for never.
+    told_full: Cell<u64>,
     /// This worker's part of the shared memory.
     pub lane: Lane,
 }
@@ -118,6 +120,7 @@ fn make(cycle: &ngx_cycle_t, main: &crate::conf::MainConf) -> Result<Worker, Str
         unavailable: RefCell::default(),
         limited: RefCell::default(),
         host_queue: main.host_queue(),
+        told_full: Cell::new(0),
         lane,
     })
 }
@@ -313,25 +316,35 @@ impl Worker {
     /// Counts a request among those that are under way at a function that takes only `most`.
     ///
     /// # Errors
-    /// [`ErrorCode::TooManyRequests`].
-    pub fn enter(&self, function: &FunctionName, most: u32) -> Result<Slot, ErrorCode> {
+    /// [`ErrorCode::TooManyRequests`], or [`ErrorCode::ZoneFull`].
+    pub fn enter(&self, function: &FunctionName, most: u32) -> Result<Place, ErrorCode> {
         let mut limited = self.limited.borrow_mut();
         let slot = match limited.get(function) {
             Some(slot) => slot.clone(),
             None => {
                 let slot = self.lane.requests(function);
-                let slot = slot.ok_or(ErrorCode::TooManyRequests)?;
+                let slot = slot.ok_or_else(|| self.zone_is_full())?;
                 limited.insert(function.clone(), slot.clone());
                 slot
             }
         };
-        // It counts before it looks, so that no two workers take the last place both.
-        slot.begin();
-        if slot.load() > most {
-            slot.end(raw::now());
-            return Err(ErrorCode::TooManyRequests);
+        slot.enter(most).ok_or(ErrorCode::TooManyRequests)
+    }
+
+    /// Says so in the log, once in a while: what the operator has to do is the same each time.
+    pub fn zone_is_full(&self) -> ErrorCode {
+        let (now, last) = (raw::now(), self.told_full.get());
+        if last == 0 || now.saturating_sub(last) >= TELLING_INTERVAL {
+            self.told_full.set(now.max(1));
+            log::cycle(
+                NGX_LOG_ERR,
+                &format!(
+                    "the shared memory is full: raise the size of {}",
+                    directive::ZONE.to_string_lossy()
+                ),
+            );
         }
-        Ok(slot)
+        ErrorCode::ZoneFull
     }
 
     fn seat(&self, id: InstanceId) -> Option<Rc<Peer<Seat>>> {
@@ -344,13 +357,9 @@ impl Worker {
         let make = || self.seat(id).or_else(|| self.take_seat(instance));
         match table.ready(id, make) {
             Some(peer) => peer.slot.slot.extend(until),
-            None => log::cycle(
-                NGX_LOG_ERR,
-                &format!(
-                    "the shared memory is full: raise the size of {}",
-                    directive::ZONE.to_string_lossy()
-                ),
-            ),
+            None => {
+                self.zone_is_full();
+            }
         }
     }
 

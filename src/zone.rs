@@ -24,9 +24,10 @@ use ngx::ffi::{
 
 use corefn_core::function::FunctionName;
 use corefn_core::instance::InstanceId;
+use corefn_sync::enter_within;
 
 use crate::CorefnModule;
-use crate::guard;
+use crate::{guard, raw};
 pub use gauges::HostGauges;
 use gauges::Watch;
 pub use memory::Memory;
@@ -35,8 +36,8 @@ use ngx::http::HttpModule;
 /// The smallest zone: nginx's own minimum is eight pages; this holds some 400 slots.
 pub const MIN_SIZE: usize = 256 << 10;
 
-/// How long a slot's trouble isn't told of again.
-const TELLING_INTERVAL: u64 = 60_000;
+/// How long the same trouble isn't told of again, in milliseconds.
+pub const TELLING_INTERVAL: u64 = 60_000;
 
 /// Declares the zone. nginx keeps it over a reload as long as name and size stay.
 pub fn declare(
@@ -173,6 +174,15 @@ const FUNCTION_BIT: u64 = 1 << 63;
 /// The key of all who wait on the host.
 const HOST_KEY: u64 = u64::MAX;
 
+/// One of those that a slot counts. Dropping it takes it off the count.
+pub struct Place(Slot);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.end(raw::now());
+    }
+}
+
 /// A slot that this worker has attached to. The last one to let go frees it.
 #[derive(Clone)]
 pub struct Slot(Rc<Held>);
@@ -194,6 +204,13 @@ impl Drop for Held {
 }
 
 impl Slot {
+    /// Takes one of `most` places here; none if they are taken. Of all workers that ask, never do
+    /// more get one than there are.
+    pub fn enter(&self, most: u32) -> Option<Place> {
+        let lanes = self.0.memory.lanes(self.0.index);
+        enter_within(lanes, self.0.lane, most).then(|| Place(self.clone()))
+    }
+
     /// One more is under way here.
     pub fn begin(&self) {
         self.0

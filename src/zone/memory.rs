@@ -4,6 +4,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};
 
+use corefn_sync::{ATTACHED, sum};
 use ngx::ffi::{ngx_pid_t, ngx_shmtx_lock, ngx_shmtx_unlock, ngx_slab_alloc, ngx_slab_pool_t};
 
 /// How many worker processes may share a zone at once, old and new ones of a reload together.
@@ -11,9 +12,6 @@ const LANES: usize = 128;
 
 /// How often it is looked whether the owners of lanes live, in milliseconds.
 const BURIAL_INTERVAL: u64 = 1_000;
-
-/// In a lane's count: the worker is attached to the slot.
-const ATTACHED: u32 = 1 << 31;
 
 /// What the zone begins with; the keys and then the slots follow it.
 #[repr(C)]
@@ -161,10 +159,14 @@ impl Memory {
         &self.slot(index).lanes[lane]
     }
 
+    /// All lanes' counts in a slot.
+    pub fn lanes(&self, index: usize) -> &[AtomicU32] {
+        &self.slot(index).lanes
+    }
+
     /// The sum of a slot's counts.
     pub fn load(&self, index: usize) -> u32 {
-        let counts = self.slot(index).lanes.iter();
-        counts.map(|count| count.load(Relaxed) & !ATTACHED).sum()
+        sum(self.lanes(index))
     }
 
     fn header(&self) -> &Header {

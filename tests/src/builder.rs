@@ -40,6 +40,7 @@ impl Builder {
                 location: String::new(),
                 redis: String::new(),
                 docker: String::new(),
+                zone: "8m".to_owned(),
             },
             access: Access::Direct,
             nginx: true,
@@ -119,6 +120,13 @@ impl Builder {
     #[must_use]
     pub fn docker_at(mut self, url: &str) -> Self {
         self.conf.docker = url.to_owned();
+        self
+    }
+
+    /// The size of `corefn_zone`, in nginx's form.
+    #[must_use]
+    pub fn zone(mut self, size: &str) -> Self {
+        size.clone_into(&mut self.conf.zone);
         self
     }
 

@@ -56,6 +56,8 @@ pub struct Conf {
     pub redis: String,
     /// `corefn_docker`.
     pub docker: String,
+    /// The size of `corefn_zone`.
+    pub zone: String,
 }
 
 impl Conf {
@@ -70,6 +72,7 @@ impl Conf {
             location,
             redis,
             docker,
+            zone,
             ..
         } = self;
         let (path, namespace) = (folder.path().display(), folder.name());
@@ -87,7 +90,7 @@ impl Conf {
             let format = access::FORMAT;
             directives = format!(
                 "corefn_redis {redis};\n    corefn_docker {docker};\n    corefn_namespace {namespace};\n    \
-                 corefn_zone corefn 8m;\n    include corefn/upstream.conf;\n    {format}\n    \
+                 corefn_zone corefn {zone};\n    include corefn/upstream.conf;\n    {format}\n    \
                  access_log log/access.log probe;"
             );
             root = format!(

@@ -29,6 +29,8 @@ pub enum ErrorCode {
     QueueFull,
     /// As many requests are under way at the function as its manifest allows.
     TooManyRequests,
+    /// There is no room in the shared memory to count the request.
+    ZoneFull,
     /// Docker can't be reached or refused.
     DockerUnavailable,
     /// Redis can't be reached and the answer depends on it.
@@ -49,7 +51,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::BadPath,
         Self::UnknownFunction,
         Self::UnknownExport,
@@ -59,6 +61,7 @@ impl ErrorCode {
         Self::StartTimeout,
         Self::QueueFull,
         Self::TooManyRequests,
+        Self::ZoneFull,
         Self::DockerUnavailable,
         Self::RedisUnavailable,
         Self::ImageMissing,
@@ -90,6 +93,7 @@ impl ErrorCode {
             self,
             Self::QueueFull
                 | Self::TooManyRequests
+                | Self::ZoneFull
                 | Self::DockerUnavailable
                 | Self::RedisUnavailable
         )
@@ -130,6 +134,11 @@ impl ErrorCode {
                 "too-many-requests",
                 429,
                 "As many requests are under way as the function takes",
+            ),
+            Self::ZoneFull => (
+                "zone-full",
+                503,
+                "The router has no memory left to count the request",
             ),
             Self::DockerUnavailable => {
                 ("docker-unavailable", 503, "No container can be started now")

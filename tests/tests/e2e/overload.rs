@@ -4,6 +4,7 @@ use std::future::IntoFuture;
 use std::time::{Duration, Instant};
 
 use corefn_core::config::{FunctionConfig, Limits};
+use corefn_core::function::{Deployment, RevisionId};
 use corefn_tests::{Home, probe, wait_until};
 use tokio::task::JoinSet;
 
@@ -101,6 +102,64 @@ async fn function_takes_as_many_requests_as_it_says() {
         !refused().await
     })
     .await;
+}
+
+#[tokio::test]
+async fn full_zone_is_told_from_a_full_queue() {
+    // More functions than the smallest zone has slots.
+    const FUNCTIONS: usize = 600;
+    let home = Home::builder("zonefull")
+        .zone("256k")
+        .docker_proxy()
+        .start()
+        .await;
+    for number in 0..FUNCTIONS {
+        let deployment = Deployment {
+            function: format!("demo/f{number}").parse().unwrap(),
+            revision: RevisionId("r1".to_owned()),
+            image: format!("{}/absent:r{number}", home.namespace()),
+            config: FunctionConfig {
+                limits: Limits {
+                    requests: (number % 2 == 0).then_some(5),
+                    ..Limits::default()
+                },
+                ..FunctionConfig::default()
+            },
+        };
+        home.store.deploy(&deployment, None).await.unwrap();
+    }
+    home.knows(&format!("demo/f{}", FUNCTIONS - 1), "r1").await;
+    // None of them is started before the last has come.
+    home.proxy().delay("/containers/create");
+    let requests: JoinSet<_> = (0..FUNCTIONS)
+        .map(|number| home.get(&format!("/demo/f{number}/x")).into_future())
+        .collect();
+    let patience = LONG;
+    wait_until("some are refused", patience, async || {
+        home.error_log().contains("the shared memory is full")
+    })
+    .await;
+    wait_until("all others wait", patience, async || {
+        let answered = home.folder.read("log/access.log").lines().count();
+        answered + home.under_way().await == FUNCTIONS
+    })
+    .await;
+    home.proxy().release();
+    let answers = requests.join_all().await;
+    let (refused, others): (Vec<_>, Vec<_>) =
+        answers.iter().partition(|answer| answer.status == 503);
+    assert!(!refused.is_empty() && !others.is_empty());
+    for answer in refused {
+        assert_eq!(answer.said(), (503, Some("zone-full")));
+        assert_eq!(answer.header("retry-after"), Some("1"));
+    }
+    for answer in others {
+        assert_eq!(answer.said(), (502, Some("image-missing")));
+    }
+    let log = home.error_log();
+    let told = log.matches("the shared memory is full: raise").count();
+    assert!((1..=4).contains(&told), "once a worker: {told}");
+    assert!(!log.contains("corefn_queue") && !log.contains("corefn_host_queue"));
 }
 
 #[tokio::test]
