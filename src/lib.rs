@@ -18,6 +18,7 @@ mod handler;
 mod log;
 mod page;
 mod peer;
+mod pin;
 mod raw;
 mod replay;
 mod respond;

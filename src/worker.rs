@@ -26,7 +26,7 @@ use crate::bridge::Bridge;
 use crate::seat::Seat;
 use crate::waiting::Waiting;
 use crate::zone::{self, Lane, Place, Slot, TELLING_INTERVAL};
-use crate::{CorefnModule, descriptors, guard, log, raw, signals};
+use crate::{CorefnModule, descriptors, guard, log, pin, raw, signals};
 
 /// One worker's state. Fields are dropped in their order: the thread ends before the bridge it
 /// rings is closed.
@@ -105,6 +105,7 @@ fn make(cycle: &ngx_cycle_t, main: &crate::conf::MainConf) -> Result<Worker, Str
     let bridge = Bridge::open(cycle)
         .ok_or("no connection is left for the runtime thread: raise worker_connections")?;
     descriptors::reserve(cycle);
+    pin::pin();
     let runtime = signals::blocked(|| Runtime::spawn(&main.settings(), bridge.doorbell(), gauges))
         .map_err(|error| error.to_string())?;
     Ok(Worker {

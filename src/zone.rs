@@ -117,7 +117,7 @@ impl Lane {
 
     /// The slot of an instance; none if the zone is full.
     pub fn instance(&self, id: InstanceId) -> Option<Slot> {
-        self.slot(id.get() & !FUNCTION_BIT, Some(id))
+        self.slot(instance_key(id), Some(id))
     }
 
     /// The slot of those who wait for a function; none if the zone is full.
@@ -159,6 +159,11 @@ impl Lane {
         open.insert(key, Rc::downgrade(&held));
         Some(Slot(held))
     }
+}
+
+/// The key of an instance.
+fn instance_key(id: InstanceId) -> u64 {
+    id.get() & !FUNCTION_BIT
 }
 
 /// The key of what is counted of a function; the same in all workers.

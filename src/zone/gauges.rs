@@ -9,7 +9,7 @@ use corefn_core::instance::InstanceId;
 use corefn_core::lease::{Activity, renewal};
 use corefn_engine::runtime::Gauges;
 
-use super::Memory;
+use super::{Memory, instance_key};
 
 /// The event loop's end: tells which instances this worker has slots of.
 #[derive(Clone)]
@@ -79,11 +79,14 @@ impl Gauges for HostGauges {
                     idle: slot.idle.load(Relaxed),
                 };
                 let ttl = renewal(activity, now)?;
-                // Of the workers that see it due, one gets it.
-                slot.renewed
-                    .compare_exchange(activity.renewed, now, Relaxed, Relaxed)
-                    .ok()?;
-                Some((*id, ttl))
+                // The event loop may have let go of the slot by now, and another may have it. Of the
+                // workers that see it due, one gets it.
+                let mine = self.memory.with(index, instance_key(*id), |slot| {
+                    let (renewed, last) = (&slot.renewed, activity.renewed);
+                    let swapped = renewed.compare_exchange(last, now, Relaxed, Relaxed);
+                    swapped.is_ok()
+                });
+                mine?.then_some((*id, ttl))
             });
             due.collect()
         })
@@ -92,7 +95,11 @@ impl Gauges for HostGauges {
     fn renewed(&self, instance: InstanceId, until: u64) {
         self.with_slots(|slots| {
             if let Some(&index) = slots.get(&instance) {
-                self.memory.slot(index).until.fetch_max(until, Relaxed);
+                // As of due(): what one instance is relied on for must not be another's.
+                let key = instance_key(instance);
+                self.memory.with(index, key, |slot| {
+                    slot.until.fetch_max(until, Relaxed);
+                });
             }
         });
     }

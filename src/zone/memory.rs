@@ -38,6 +38,14 @@ pub struct Shared {
     lanes: [AtomicU32; LANES],
 }
 
+/// A lane, and which process has it: 0 for none.
+#[derive(Clone, Copy, PartialEq)]
+struct Owned {
+    lane: usize,
+    pid: ngx_pid_t,
+    started: u64,
+}
+
 /// A mapped zone.
 #[derive(Clone, Copy)]
 pub struct Memory {
@@ -84,8 +92,10 @@ impl Memory {
     /// are given back.
     pub fn take_lane(&self) -> Option<usize> {
         let me = i32::try_from(std::process::id()).ok()?;
+        let start = start_of(me).unwrap_or(0);
+        let dead = self.dead_lanes();
         self.locked(|| {
-            self.clear_dead_lanes();
+            self.clear_dead_lanes(&dead);
             let Header {
                 owners, started, ..
             } = self.header();
@@ -93,7 +103,7 @@ impl Memory {
                 .iter()
                 .position(|owner| [0, me].contains(&owner.load(Relaxed)))?;
             self.clear_lane(lane);
-            started[lane].store(start_of(me).unwrap_or(0), Relaxed);
+            started[lane].store(start, Relaxed);
             owners[lane].store(me, Relaxed);
             Some(lane)
         })
@@ -106,8 +116,12 @@ impl Memory {
         let last = looked.load(Relaxed);
         let mine = now.saturating_sub(last) >= BURIAL_INTERVAL
             && looked.compare_exchange(last, now, Relaxed, Relaxed).is_ok();
-        if mine && (0..LANES).any(|lane| self.is_dead(lane)) {
-            self.locked(|| self.clear_dead_lanes());
+        if !mine {
+            return;
+        }
+        let dead = self.dead_lanes();
+        if !dead.is_empty() {
+            self.locked(|| self.clear_dead_lanes(&dead));
         }
     }
 
@@ -180,18 +194,42 @@ impl Memory {
         unsafe { self.keys.add(index).as_ref() }
     }
 
-    fn is_dead(&self, lane: usize) -> bool {
+    /// The lanes of processes that are no more. It asks the system, so not under the mutex: event
+    /// loops wait for that.
+    fn dead_lanes(&self) -> Vec<Owned> {
+        let lanes = (0..LANES).map(|lane| self.owned(lane));
+        lanes
+            .filter(|owned| owned.pid != 0 && !is_alive(owned.pid, owned.started))
+            .collect()
+    }
+
+    /// Clears those of the lanes that nobody has taken since.
+    fn clear_dead_lanes(&self, dead: &[Owned]) {
+        for owned in dead {
+            if self.owned(owned.lane) == *owned {
+                self.clear_lane(owned.lane);
+            }
+        }
+    }
+
+    fn owned(&self, lane: usize) -> Owned {
         let Header {
             owners, started, ..
         } = self.header();
-        let pid = owners[lane].load(Relaxed);
-        pid != 0 && !is_alive(pid, started[lane].load(Relaxed))
+        Owned {
+            lane,
+            pid: owners[lane].load(Relaxed),
+            started: started[lane].load(Relaxed),
+        }
     }
 
-    fn clear_dead_lanes(&self) {
-        for lane in (0..LANES).filter(|&lane| self.is_dead(lane)) {
-            self.clear_lane(lane);
-        }
+    /// Does something with the slot of a key, if it still is that one's: slots are taken and freed
+    /// under the mutex, which is held meanwhile.
+    pub fn with<T>(&self, index: usize, key: u64, action: impl FnOnce(&Shared) -> T) -> Option<T> {
+        self.locked(|| {
+            let is_its = self.key(index).load(Relaxed) == key.max(1);
+            is_its.then(|| action(self.slot(index)))
+        })
     }
 
     fn clear_lane(&self, lane: usize) {

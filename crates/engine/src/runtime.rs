@@ -21,7 +21,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::task::JoinSet;
 
 use corefn_core::error::Failure;
@@ -213,6 +213,7 @@ impl Drop for Runtime {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
             // A panic of the thread was reported when it happened.
             let _ = thread.join();
         }
@@ -278,10 +279,25 @@ impl Thread {
             if begin.elapsed() >= pauses::LONGEST * 2 {
                 pauses.reset();
             }
-            std::thread::sleep(pauses.next());
+            if !pause(&mut self.stopped, pauses.next()) {
+                return;
+            }
             made = self.make();
         }
     }
+}
+
+/// Waits for a time; false if the thread is to end, for which it is unparked.
+fn pause(stopped: &mut oneshot::Receiver<()>, time: Duration) -> bool {
+    let end = Instant::now() + time;
+    while matches!(stopped.try_recv(), Err(TryRecvError::Empty)) {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return true;
+        }
+        std::thread::park_timeout(left);
+    }
+    false
 }
 
 async fn run(
@@ -315,5 +331,28 @@ async fn run(
             Some(Command::StartOver) => return End::Over,
             None => return End::Stopped,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pause_ends_with_the_thread() {
+        let (stop, mut stopped) = oneshot::channel();
+        let hour = Duration::from_secs(3600);
+        let thread = std::thread::spawn(move || pause(&mut stopped, hour));
+        drop(stop);
+        thread.thread().unpark();
+        assert!(!thread.join().unwrap());
+    }
+
+    #[test]
+    fn pause_takes_its_time() {
+        let (_stop, mut stopped) = oneshot::channel();
+        let begin = Instant::now();
+        assert!(pause(&mut stopped, Duration::from_millis(20)));
+        assert!(begin.elapsed() >= Duration::from_millis(20));
     }
 }
