@@ -85,6 +85,8 @@ pub struct Pages {
     pub faults: BTreeMap<Fault, u32>,
     /// Faults for which there was no victim.
     pub skipped: BTreeMap<Fault, u32>,
+    /// When a function began to be switched to another revision.
+    pub switches: Vec<(String, Instant)>,
     /// Deployments that were made, and those that failed because something was broken.
     pub deployed: (u32, u32),
     /// What was wrong beside requests.

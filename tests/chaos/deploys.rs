@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use corefn_build::deploy::switch;
+use corefn_build::deploy::{start_first, switch, withdraw};
 use corefn_build::image::{Revision, from_executable};
 use corefn_core::function::RevisionId;
 use corefn_engine::docker::Docker;
@@ -29,6 +29,7 @@ impl Deploys {
         let stop = Arc::new(AtomicBool::new(false));
         let docker = Docker::new(docker::URL, namespace);
         let store = Store::new(redis, namespace).expect("the harness's URL is one");
+        let store = Arc::new(store);
         let mut random = Rng::with_seed(seed);
         let stopped = stop.clone();
         let task = tokio::spawn(async move {
@@ -36,7 +37,7 @@ impl Deploys {
             while !stopped.load(Ordering::Relaxed) {
                 tokio::time::sleep(Duration::from_millis(random.u64(500..5000))).await;
                 number += 1;
-                let deployed = deploy(&docker, &store, number).await;
+                let deployed = deploy(&docker, &store, &book, number).await;
                 let counts = &mut book.pages().deployed;
                 match deployed {
                     Ok(()) => counts.0 += 1,
@@ -57,9 +58,12 @@ impl Deploys {
     }
 }
 
+/// Deploys another revision: as a push does, with an instance of it that is warm already, or each
+/// second time without, so that requests have to start one.
 async fn deploy(
     docker: &Docker,
-    store: &Store,
+    store: &Arc<Store>,
+    book: &Book,
     number: u32,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let config = functions()
@@ -74,6 +78,16 @@ async fn deploy(
     };
     from_executable(docker, &revision, &config, &probe::executable()).await?;
     let deployment = revision.deployment(docker.namespace(), config);
-    switch(docker, store, &deployment, None).await?;
-    Ok(())
+    let first = match number % 2 {
+        0 => Some(start_first(docker, store, &deployment).await?),
+        _ => None,
+    };
+    let now = (DEPLOYED.to_owned(), Instant::now());
+    book.pages().switches.push(now);
+    let first = first.as_ref().map(|first| &first.instance);
+    let switched = switch(docker, store, &deployment, first).await;
+    if switched.is_err() {
+        withdraw(docker, &deployment.function, &deployment.revision).await?;
+    }
+    Ok(switched?)
 }

@@ -8,7 +8,9 @@
 //! - A request that must not be sent twice was under way when an instance of its function was
 //!   killed, removed or stopped by us: 502 or 504, with the platform's code.
 //! - Docker was out of reach while the request waited, and no instance was there: 503,
-//!   `docker-unavailable`. One was if it took new work both before and after.
+//!   `docker-unavailable`. One was if it took new work both before and after, and if it is of the
+//!   revision that was deployed: one that served before another revision was is not, and goes on
+//!   serving only where that isn't known yet.
 //!
 //! Whatever is done to Redis, to the cleaner or to nginx's configuration is no reason.
 
@@ -83,10 +85,18 @@ impl Pages {
             })
         };
         served()
-            .filter(|before| before.end <= record.begin)
+            .filter(|before| before.end <= record.begin && !self.was_replaced(before, record.end))
             .any(|before| {
                 served().any(|after| after.begin >= record.end && after.instance == before.instance)
             })
+    }
+
+    /// Whether the function began to be switched to another revision after the instance of a request
+    /// had got it, and before `end`.
+    fn was_replaced(&self, served: &Record, end: Instant) -> bool {
+        self.switches
+            .iter()
+            .any(|(function, at)| *function == served.function && served.begin <= *at && *at <= end)
     }
 
     /// Whether the worker that held the connection was killed.
