@@ -343,7 +343,7 @@ impl Context {
         if self.replay.stand_in.is_open() {
             return match self.state.get() {
                 State::Failed(code) => self.finish(code),
-                _ => self.replay.stand_in.wake(),
+                _ => self.replay.wake(),
             };
         }
         let request = self.request.as_ptr();

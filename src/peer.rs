@@ -49,6 +49,7 @@ unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> n
         let (pc, context) = unsafe { (&mut *pc, &*data.cast::<Context>()) };
         // SAFETY: the request of a context that is there is alive.
         let r = unsafe { &mut *context.request() };
+        context.replay.woken();
         let step = match context.state.get() {
             State::Granted => Ok(Step::Proceed),
             State::Failed(code) => Err(code),

@@ -12,8 +12,8 @@ use std::rc::Rc;
 use ngx::ffi::{
     NGX_HTTP_BAD_GATEWAY, NGX_HTTP_DELETE, NGX_HTTP_GATEWAY_TIME_OUT, NGX_HTTP_GET, NGX_HTTP_HEAD,
     NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_OPTIONS, NGX_HTTP_PROPFIND, NGX_HTTP_PUT,
-    NGX_HTTP_TRACE, NGX_LOG_ERR, ngx_connection_t, ngx_http_request_t, ngx_http_upstream_t,
-    ngx_int_t, ngx_uint_t,
+    NGX_HTTP_TRACE, NGX_HTTP_UPSTREAM_FT_ERROR, NGX_LOG_ERR, ngx_connection_t, ngx_http_request_t,
+    ngx_http_upstream_t, ngx_int_t, ngx_msec_t, ngx_uint_t,
 };
 
 use corefn_core::error::ErrorCode;
@@ -47,6 +47,8 @@ pub struct Replay {
     /// nginx's part of it, from its beginning to its end.
     upstream: Cell<Option<NonNull<ngx_http_upstream_t>>>,
     finalize: Cell<Option<Finalize>>,
+    /// After which failures the operator allows another attempt, while that is set aside.
+    allowed: Cell<Option<ngx_uint_t>>,
     /// Why the last attempt failed.
     lost: Cell<Option<ErrorCode>>,
     /// A kept-alive connection was closed: the next is a new one.
@@ -73,6 +75,7 @@ impl Replay {
     pub fn reset(&self) {
         self.stand_in.leave();
         self.upstream.set(None);
+        self.allowed.set(None);
         self.lost.set(None);
         self.new_connection.set(false);
         self.avoided.take();
@@ -86,6 +89,45 @@ impl Replay {
     /// Whether a kept-alive connection won't do.
     pub fn wants_new_connection(&self) -> bool {
         self.new_connection.get()
+    }
+
+    /// Ends nginx's wait for an instance: it asks for the next peer. The request may be gone when
+    /// this returns.
+    pub fn wake(&self) {
+        let Some(upstream) = self.upstream.get() else {
+            return;
+        };
+        // SAFETY: the upstream is forgotten when nginx is done with it, and its configuration is
+        // its location's, which outlives the request.
+        unsafe {
+            let upstream = upstream.as_ptr();
+            // What took time was a start, and no attempt.
+            let waited = self.stand_in.waited() as ngx_msec_t;
+            (*upstream).peer.start_time += waited;
+            // That the wait ends looks like an error of the connection to nginx, which may only be
+            // told to go on after others. (See get() of crate::peer.)
+            let conf = NonNull::new((*upstream).conf);
+            let Some(mut conf) = conf else {
+                return self.stand_in.wake();
+            };
+            let allowed = conf.as_ref().next_upstream;
+            self.allowed.set(Some(allowed));
+            conf.as_mut().next_upstream = allowed | NGX_HTTP_UPSTREAM_FT_ERROR as ngx_uint_t;
+            self.stand_in.wake();
+            conf.as_mut().next_upstream = allowed;
+        }
+    }
+
+    /// nginx has asked for the next peer: from here on go by the operator's own rules again.
+    pub fn woken(&self) {
+        if let (Some(allowed), Some(upstream)) = (self.allowed.take(), self.upstream.get()) {
+            // SAFETY: as of wake().
+            unsafe {
+                if let Some(conf) = (*upstream.as_ptr()).conf.as_mut() {
+                    conf.next_upstream = allowed;
+                }
+            }
+        }
     }
 
     /// Whether the request should not go there.

@@ -20,10 +20,12 @@ use corefn_core::error::ErrorCode;
 
 use crate::context::Context;
 use crate::guard;
+use crate::raw::now;
 
 /// A request's place to wait at.
 pub struct StandIn {
     connection: Cell<*mut ngx_connection_t>,
+    since: Cell<u64>,
     ending: Cell<Option<ErrorCode>>,
     event: UnsafeCell<ngx_event_t>,
 }
@@ -32,6 +34,7 @@ impl Default for StandIn {
     fn default() -> Self {
         Self {
             connection: Cell::new(ptr::null_mut()),
+            since: Cell::new(0),
             ending: Cell::new(None),
             // SAFETY: all zeros are an event that is not set.
             event: UnsafeCell::new(unsafe { std::mem::zeroed() }),
@@ -72,6 +75,7 @@ impl StandIn {
         pc.name = ptr::null_mut();
         pc.set_cached(0);
         self.connection.set(connection);
+        self.since.set(now());
         self.ending.set(ending);
         // SAFETY: the event stays where it is until it is deleted, at the latest by our Drop.
         unsafe {
@@ -87,6 +91,11 @@ impl StandIn {
     /// Whether nginx waits on it.
     pub fn is_open(&self) -> bool {
         !self.connection.get().is_null()
+    }
+
+    /// For how many milliseconds nginx has waited on it.
+    pub fn waited(&self) -> u64 {
+        now().saturating_sub(self.since.get())
     }
 
     /// Has nginx ask for the next peer. The request may be gone when this returns.

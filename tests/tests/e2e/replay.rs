@@ -1,6 +1,7 @@
 //! Instances that are gone when a request gets there: it is sent to another, if it may be.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -28,15 +29,23 @@ fn config() -> FunctionConfig {
 }
 
 async fn container(home: &Home) -> Container {
-    let instances = home.instances(FUNCTION).await;
+    container_of(home, FUNCTION).await
+}
+
+async fn container_of(home: &Home, function: &str) -> Container {
+    let instances = home.instances(function).await;
     let running: Vec<_> = instances.iter().filter(|c| c.running).collect();
     assert_eq!(running.len(), 1);
     running[0].clone()
 }
 
 async fn kill(home: &Home) {
+    kill_of(home, FUNCTION).await;
+}
+
+async fn kill_of(home: &Home, function: &str) {
     let client = home.docker.client().await.unwrap();
-    let container = container(home).await.id;
+    let container = container_of(home, function).await.id;
     let killed = client.kill_container(&container, None::<KillContainerOptions>);
     killed.await.unwrap();
 }
@@ -188,6 +197,62 @@ async fn nobody_tells_that_the_instance_is_dead() {
         }
         kill(&home).await;
     }
+}
+
+/// A copy of `corefn/proxy.conf` for a location of its own, with other lines for the next upstream.
+fn proxy_conf(home: &Home, name: &str, lines: &str) {
+    let text = home.folder.read("corefn/proxy.conf");
+    let ours = "proxy_next_upstream error timeout non_idempotent;";
+    assert!(text.contains(ours), "{text}");
+    let text = text.replace(ours, lines);
+    let connect = "proxy_connect_timeout 3s;";
+    assert!(text.contains(connect), "{text}");
+    let text = text.replace(connect, "proxy_connect_timeout 1s;");
+    home.folder.write(&format!("corefn/{name}.conf"), text);
+}
+
+#[tokio::test]
+async fn operators_own_rules_for_the_next_upstream() {
+    let location = |name: &str| {
+        format!(
+            "location /demo/{name}/ {{ corefn on; proxy_pass http://functions$corefn_uri; \
+             include corefn/{name}.conf; }}"
+        )
+    };
+    let mut home = Home::builder("nextupstream")
+        .server(&location("timeouts"))
+        .server(&location("limited"))
+        .docker_proxy()
+        .without_nginx()
+        .start()
+        .await;
+    proxy_conf(&home, "timeouts", "proxy_next_upstream timeout;");
+    let limited = "proxy_next_upstream error timeout; proxy_next_upstream_timeout 8s;";
+    proxy_conf(&home, "limited", limited);
+    home.start_nginx().await;
+    for name in ["timeouts", "limited"] {
+        // A start takes longer than attempts may.
+        let slow = FunctionConfig {
+            env: probe::misbehaving("slow-start:10000").env,
+            ..config()
+        };
+        home.deploy(&format!("demo/{name}"), slow).await;
+    }
+    let both = async || {
+        let [timeouts, limited] =
+            ["timeouts", "limited"].map(|name| home.get(&format!("/demo/{name}/status/200")));
+        let (timeouts, limited) = tokio::join!(timeouts.into_future(), limited.into_future());
+        for answer in [timeouts, limited] {
+            assert_eq!(answer.status, 200, "{:?}", answer.said());
+        }
+    };
+    both().await;
+    // Only the attempt shows that they are dead: it times out.
+    home.proxy().mute_events();
+    for name in ["timeouts", "limited"] {
+        kill_of(&home, &format!("demo/{name}")).await;
+    }
+    both().await;
 }
 
 #[tokio::test]
