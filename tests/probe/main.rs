@@ -185,6 +185,12 @@ fn answer(
             let value = "x".repeat(100_000);
             send(writer, request, "200", &[("X-Huge", &value)], b"huge\n")
         }
+        // Its query is the value of a header.
+        ["answers", name] => {
+            let value = target.split_once('?').map_or("", |(_, query)| query);
+            let headers: Vec<_> = value.split('&').map(|value| (name, value)).collect();
+            send(writer, request, "302", &headers, b"")
+        }
         ["env"] => {
             let pairs = env::vars().map(|(name, value)| {
                 format!("{}:{}", quote(name.as_bytes()), quote(value.as_bytes()))

@@ -283,6 +283,12 @@ impl Answer {
         self.headers.get(name)?.to_str().ok()
     }
 
+    /// All fields of the header with a name, in their order.
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        let values = self.headers.get_all(name).iter();
+        values.filter_map(|value| value.to_str().ok()).collect()
+    }
+
     /// The body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()

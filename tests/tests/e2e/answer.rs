@@ -174,6 +174,80 @@ async fn routes_of_hosts() {
 }
 
 #[tokio::test]
+async fn redirects_and_cookies_stay_with_the_function() {
+    let home = Home::start("prefix").await;
+    let config = FunctionConfig {
+        routes: ["by.example", "by.example/v1"]
+            .map(|route| route.parse().unwrap())
+            .to_vec(),
+        ..probe::config()
+    };
+    home.deploy("demo/hello", config).await;
+    // What the function says, what the client gets of it under a prefix, and by host alone.
+    let locations = [
+        ("/login", "/demo/hello/login"),
+        ("/", "/demo/hello/"),
+        ("/login?next=/a", "/demo/hello/login?next=/a"),
+        ("/demo/hello/login", "/demo/hello/login"),
+        ("/demo/hello", "/demo/hello"),
+        ("/demo/hello?x", "/demo/hello?x"),
+        ("/demo/helloworld", "/demo/hello/demo/helloworld"),
+        ("login", "login"),
+        ("//other.example/x", "//other.example/x"),
+        ("https://other.example/login", "https://other.example/login"),
+        (
+            "http://h.example/login",
+            "http://h.example/demo/hello/login",
+        ),
+        ("https://h.example", "https://h.example/demo/hello"),
+        (
+            "http://h.example/demo/hello/x",
+            "http://h.example/demo/hello/x",
+        ),
+        ("http://h.example.org/login", "http://h.example.org/login"),
+    ];
+    for (said, want) in locations {
+        let path = format!("/answers/Location?{said}");
+        let ask = async |host: &str, prefix: &str| {
+            let request = home.get(&format!("{prefix}{path}"));
+            let answer = request.header("Host", host).await;
+            answer.header("location").unwrap().to_owned()
+        };
+        assert_eq!(ask("h.example", "/demo/hello").await, want, "{said}");
+        assert_eq!(ask("by.example", "").await, said, "{said} by host");
+    }
+    let request = home.get("/v1/answers/Location?/login");
+    let answer = request.header("Host", "by.example").await;
+    assert_eq!(answer.header("location"), Some("/v1/login"));
+
+    let cookies = [
+        ("a=1;Path=/", "a=1;Path=/demo/hello"),
+        (
+            "a=1;path=/admin;Secure",
+            "a=1;path=/demo/hello/admin;Secure",
+        ),
+        ("a=1;Path=/demo/hello", "a=1;Path=/demo/hello"),
+        ("a=1;Path=/demo/hello/", "a=1;Path=/demo/hello/"),
+        (
+            "a=1;Path=/demo/helloworld",
+            "a=1;Path=/demo/hello/demo/helloworld",
+        ),
+        ("a=/;Domain=h.example", "a=/;Domain=h.example"),
+    ];
+    for (said, want) in cookies {
+        for (host, prefix, want) in [("h.example", "/demo/hello", want), ("by.example", "", said)] {
+            let path = format!("{prefix}/answers/Set-Cookie?{said}&b=2;Path=/b");
+            let answer = home.get(&path).header("Host", host).await;
+            // nginx puts a space after each semicolon.
+            let got = answer.all("set-cookie").into_iter();
+            let got: Vec<_> = got.map(|cookie| cookie.replace("; ", ";")).collect();
+            let other = format!("b=2;Path={prefix}/b");
+            assert_eq!(got, [want, &other], "{host}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn health_path_decides_when_a_function_is_ready() {
     // Enough for a container to be started on a busy machine.
     let home = Home::builder("health")
