@@ -25,8 +25,9 @@ WORKDIR /src
 COPY . .
 RUN if [ -f ca.pem ]; then export CARGO_HTTP_CAINFO=/src/ca.pem; fi; \
     scripts/setup --build \
- && CARGO_PROFILE_RELEASE_STRIP=debuginfo cargo build --release --locked \
-        -p ngx_http_corefn_module -p corefn -p corefn-build -p corefn-clean
+ && cargo build --release --locked -p ngx_http_corefn_module -p corefn -p corefn-build -p corefn-clean \
+ && cd target/release \
+ && ../../scripts/strip ../stripped libngx_http_corefn_module.so corefn corefn-build corefn-clean
 
 FROM ${BASE_IMAGE}
 ARG DEBIAN_FRONTEND=noninteractive
@@ -35,8 +36,8 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/* /etc/nginx/sites-enabled/default \
  && ln -sf /dev/stdout /var/log/nginx/corefn.log \
  && ln -sf /dev/stderr /var/log/nginx/error.log
-COPY --from=build /src/target/release/libngx_http_corefn_module.so /usr/lib/nginx/modules/ngx_http_corefn_module.so
-COPY --from=build /src/target/release/corefn /src/target/release/corefn-build /src/target/release/corefn-clean /usr/local/bin/
+COPY --from=build /src/target/stripped/libngx_http_corefn_module.so /usr/lib/nginx/modules/ngx_http_corefn_module.so
+COPY --from=build /src/target/stripped/corefn /src/target/stripped/corefn-build /src/target/stripped/corefn-clean /usr/local/bin/
 COPY nginx-conf/ /etc/nginx/
 COPY stacks/ /usr/local/share/corefn/stacks/
 # The workers start containers, so they must be able to open Docker's socket: see nginx-conf/README.md.
