@@ -1,13 +1,14 @@
 //! What the module knows of a request.
 //!
-//! A context lives in the request's pool and is dropped with it, however the request ends; that
-//! is when the instance's count goes down. Internal redirects wipe nginx's pointer to it, so it is
+//! A context belongs to the request's pool and is closed with it, however the request ends; that
+//! is when the instance's count goes down. Whoever works with it shares it, so that its memory is
+//! there though the request ends meanwhile. Internal redirects wipe nginx's pointer to it, so it is
 //! found by the pool's cleanups too.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::ptr::{self, NonNull};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use ngx::ffi::{
@@ -15,7 +16,7 @@ use ngx::ffi::{
     ngx_del_timer, ngx_event_t, ngx_handle_read_event, ngx_http_block_reading,
     ngx_http_core_run_phases, ngx_http_finalize_request, ngx_http_request_empty_handler,
     ngx_http_request_t, ngx_http_run_posted_requests, ngx_http_test_reading, ngx_int_t, ngx_msec_t,
-    ngx_palloc, ngx_pool_cleanup_add, ngx_pool_cleanup_t,
+    ngx_pool_cleanup_add, ngx_pool_cleanup_t,
 };
 use ngx::http::HttpModule;
 
@@ -57,6 +58,8 @@ pub enum State {
 /// What the module knows of a request.
 pub struct Context {
     request: NonNull<ngx_http_request_t>,
+    /// Itself, for those who may find it again later.
+    this: Weak<Self>,
     /// Where it is.
     pub state: Cell<State>,
     /// The function it is for.
@@ -100,7 +103,7 @@ impl Drop for Grant {
 impl Context {
     /// The request's context, made if there is none. One that an internal redirect has wiped is
     /// open again.
-    pub fn of(r: &mut ngx_http_request_t) -> Option<&'static Self> {
+    pub fn of(r: &mut ngx_http_request_t) -> Option<Rc<Self>> {
         if let Some(context) = Self::current(r) {
             return Some(context);
         }
@@ -113,32 +116,48 @@ impl Context {
         };
         let index = CorefnModule::module().ctx_index;
         // SAFETY: nginx allocated a pointer for each module.
-        unsafe { *r.ctx.add(index) = ptr::from_ref(context).cast_mut().cast() };
+        unsafe { *r.ctx.add(index) = Rc::as_ptr(&context).cast_mut().cast() };
         Some(context)
     }
 
     /// The request's context if there is one, wiped or not, as it is.
-    pub fn find(r: &ngx_http_request_t) -> Option<&'static Self> {
+    pub fn find(r: &ngx_http_request_t) -> Option<Rc<Self>> {
         Self::current(r).or_else(|| Self::wiped(r))
     }
 
     /// The request's context, unless there is none or an internal redirect has wiped it.
-    pub fn current(r: &ngx_http_request_t) -> Option<&'static Self> {
+    pub fn current(r: &ngx_http_request_t) -> Option<Rc<Self>> {
         let index = CorefnModule::module().ctx_index;
-        // SAFETY: nginx allocated a pointer for each module; ours is null or a context that lives
-        // as long as the request.
-        unsafe { (*r.ctx.add(index)).cast::<Self>().as_ref() }
+        // SAFETY: nginx allocated a pointer for each module; ours is null or a context of the
+        // request, which is alive.
+        unsafe {
+            let context = *r.ctx.add(index);
+            (!context.is_null()).then(|| Self::share(context))
+        }
+    }
+
+    /// The context that a pointer of nginx's leads to.
+    ///
+    /// # Safety
+    /// The pointer is a context's whose request has not ended.
+    pub unsafe fn share(context: *mut c_void) -> Rc<Self> {
+        let context = context.cast::<Self>().cast_const();
+        // SAFETY: create() made it, and the request's pool keeps a count of it.
+        unsafe {
+            Rc::increment_strong_count(context);
+            Rc::from_raw(context)
+        }
     }
 
     /// A subrequest has its own context in the pool of the main request.
-    fn wiped(r: &ngx_http_request_t) -> Option<&'static Self> {
+    fn wiped(r: &ngx_http_request_t) -> Option<Rc<Self>> {
         // SAFETY: the pool's cleanups are a list that ends with null; one with our handler has a
         // context as data.
         unsafe {
             let mut cleanup = (*r.pool).cleanup;
             while let Some(this) = cleanup.as_ref() {
                 if is_ours(this) {
-                    let context = &*this.data.cast::<Self>();
+                    let context = Self::share(this.data);
                     if ptr::eq(context.request.as_ptr(), r) {
                         return Some(context);
                     }
@@ -149,9 +168,10 @@ impl Context {
         None
     }
 
-    fn create(r: &mut ngx_http_request_t) -> Option<&'static Self> {
-        let context = Self {
+    fn create(r: &mut ngx_http_request_t) -> Option<Rc<Self>> {
+        let context = Rc::new_cyclic(|this| Self {
             request: NonNull::from(&mut *r),
+            this: this.clone(),
             state: Cell::new(State::Open),
             function: RefCell::default(),
             prefix: Cell::new(0),
@@ -169,19 +189,18 @@ impl Context {
             since: Cell::new(0),
             // SAFETY: all zeros are an event that is not set.
             timer: RefCell::new(unsafe { std::mem::zeroed() }),
-        };
-        // SAFETY: a valid pool, whose allocations are aligned for anything; results are checked.
-        unsafe {
-            let place = ngx_palloc(r.pool, size_of::<Self>()).cast::<Self>();
-            let cleanup = ngx_pool_cleanup_add(r.pool, 0).as_mut()?;
-            if place.is_null() {
-                return None;
-            }
-            place.write(context);
-            cleanup.handler = Some(drop_context);
-            cleanup.data = place.cast();
-            Some(&*place)
-        }
+        });
+        // SAFETY: a valid pool; the result is checked.
+        let cleanup = unsafe { ngx_pool_cleanup_add(r.pool, 0).as_mut()? };
+        cleanup.handler = Some(drop_context);
+        cleanup.data = Rc::into_raw(context.clone()).cast_mut().cast();
+        Some(context)
+    }
+
+    /// The request has ended: gives everything back. Nothing may ask for the request any more.
+    fn close(&self) {
+        self.reset();
+        self.past.take();
     }
 
     fn reset(&self) {
@@ -200,7 +219,7 @@ impl Context {
         self.grant.borrow().as_ref().map(|grant| grant.peer.clone())
     }
 
-    /// nginx's request, which is there as long as the context is.
+    /// nginx's request, which is there until the context is closed.
     pub fn request(&self) -> *mut ngx_http_request_t {
         self.request.as_ptr()
     }
@@ -208,7 +227,7 @@ impl Context {
     /// Gives the request an instance: from now on it counts as work there.
     pub fn grant(&self, peer: Rc<Peer<Seat>>) {
         self.release();
-        let key = peer.slot.enter(NonNull::from(self));
+        let key = peer.slot.enter(self.this.clone());
         self.grant.replace(Some(Grant { peer, key }));
         self.state.set(State::Granted);
     }
@@ -321,7 +340,7 @@ impl Context {
     }
 
     /// Ends the wait: the handler runs again, and the request goes on to an instance or an error.
-    /// The context may be gone when this returns.
+    /// The request may be gone when this returns.
     pub fn resume(&self, resumption: Resumption) {
         self.stop_waiting();
         self.waited
@@ -363,7 +382,7 @@ impl Context {
         self.waited.get() < self.patience.get() / 10 * 9
     }
 
-    /// Ends the request with an error while nginx proxies it. The context may be gone when this
+    /// Ends the request with an error while nginx proxies it. The request may be gone when this
     /// returns.
     pub fn finish(&self, code: ErrorCode) {
         let request = self.request();
@@ -375,7 +394,8 @@ impl Context {
             (*main).set_count((*main).count() + 1);
             self.replay.give_up(request);
             self.state.set(State::Failed(code));
-            let status = respond::error(&mut *request, self, code);
+            let answer = respond::error(&mut *request, self, code);
+            let status = respond::finish(request, answer);
             if status != NGX_DONE as ngx_int_t {
                 ngx_http_finalize_request(request, status);
             }
@@ -405,12 +425,6 @@ impl Context {
     }
 }
 
-impl Drop for Context {
-    fn drop(&mut self) {
-        self.stop_timer();
-    }
-}
-
 fn is_ours(cleanup: &ngx_pool_cleanup_t) -> bool {
     let ours: unsafe extern "C" fn(*mut c_void) = drop_context;
     cleanup
@@ -419,16 +433,11 @@ fn is_ours(cleanup: &ngx_pool_cleanup_t) -> bool {
 }
 
 unsafe extern "C" fn drop_context(data: *mut c_void) {
-    /// What it owns is dropped where it is, also if there is a panic on the way.
-    struct InPlace(*mut Context);
-    impl Drop for InPlace {
-        fn drop(&mut self) {
-            // SAFETY: nginx calls drop_context() once, with the data that create() set.
-            unsafe { ptr::drop_in_place(self.0) }
-        }
-    }
-    let context = InPlace(data.cast());
-    guard::nothing("drop_context", move || drop(context));
+    // SAFETY: nginx calls this once, with the count that create() has given to the pool.
+    let context = unsafe { Rc::from_raw(data.cast::<Context>().cast_const()) };
+    guard::twice("drop_context", || context.close());
+    // (Where it could not be closed, what it owns is given back by its parts.)
+    guard::nothing("forget_context", move || drop(context));
 }
 
 unsafe extern "C" fn overdue(event: *mut ngx_event_t) {
@@ -436,7 +445,7 @@ unsafe extern "C" fn overdue(event: *mut ngx_event_t) {
     let gone = Cell::new(false);
     guard::twice_unless("overdue", &gone, || {
         // SAFETY: as of too_late(), and it is not gone.
-        let context = unsafe { &*(*event).data.cast::<Context>() };
+        let context = unsafe { Context::share((*event).data) };
         let limit = context.limits().and_then(|limits| limits.timeout());
         if let Some(limit) = limit
             && !context.replay.time_out(&gone)
@@ -449,8 +458,8 @@ unsafe extern "C" fn overdue(event: *mut ngx_event_t) {
 unsafe extern "C" fn too_late(event: *mut ngx_event_t) {
     // nginx has no other timer for the request.
     guard::twice("too_late", || {
-        // SAFETY: the timer's data is the context it is part of.
-        let context = unsafe { &*(*event).data.cast::<Context>() };
+        // SAFETY: the timer's data is the context it is part of, whose end deletes the timer.
+        let context = unsafe { Context::share((*event).data) };
         context.resume(Resumption::Failed(ErrorCode::StartTimeout));
     });
 }

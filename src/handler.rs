@@ -18,6 +18,7 @@ use std::rc::Rc;
 
 use crate::conf::LocationConf;
 use crate::context::{Context, State};
+use crate::respond::Answer;
 use crate::seat::Seat;
 use crate::worker::{self, Worker};
 use crate::{CorefnModule, guard, raw, respond};
@@ -39,42 +40,46 @@ pub unsafe extern "C" fn precontent(r: *mut ngx_http_request_t) -> ngx_int_t {
         "precontent",
         NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t,
         || {
-            // SAFETY: nginx passes a valid request.
-            let r = unsafe { &mut *r };
-            match CorefnModule::location_conf(r) {
-                Some(conf) if conf.enabled() => handle(r, conf),
-                _ => NGX_DECLINED as ngx_int_t,
+            // SAFETY: nginx passes a valid request. The reference ends with handle(), before the
+            // request may.
+            unsafe {
+                let answer = handle(&mut *r);
+                respond::finish(r, answer)
             }
         },
     )
 }
 
-fn handle(r: &mut ngx_http_request_t, conf: &LocationConf) -> ngx_int_t {
+fn handle(r: &mut ngx_http_request_t) -> Answer {
+    let conf = match CorefnModule::location_conf(r) {
+        Some(conf) if conf.enabled() => conf,
+        _ => return Answer::Status(NGX_DECLINED as ngx_int_t),
+    };
     let Some(context) = Context::of(r) else {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+        return Answer::Status(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t);
     };
     let step = match context.state.get() {
-        State::Open => decide(r, context, conf),
+        State::Open => decide(r, &context, conf),
         State::Waiting => Ok(Step::Wait),
         State::Granted => Ok(Step::Proceed),
         State::Failed(code) => Err(code),
     };
     match step {
-        Ok(Step::Proceed) => NGX_DECLINED as ngx_int_t,
-        Ok(Step::Wait) => NGX_AGAIN as ngx_int_t,
+        Ok(Step::Proceed) => Answer::Status(NGX_DECLINED as ngx_int_t),
+        Ok(Step::Wait) => Answer::Status(NGX_AGAIN as ngx_int_t),
         Err(code) => {
             context.state.set(State::Failed(code));
-            respond::error(r, context, code)
+            respond::error(r, &context, code)
         }
     }
 }
 
 fn decide(
     r: &mut ngx_http_request_t,
-    context: &'static Context,
+    context: &Rc<Context>,
     conf: &LocationConf,
 ) -> Result<Step, ErrorCode> {
-    let worker = worker::get().ok_or(ErrorCode::Internal)?;
+    let worker = &*worker::get().ok_or(ErrorCode::Internal)?;
     if !worker.filled.get() {
         if let Some(failure) = &*worker.unavailable.borrow() {
             return Err(failure.code);
@@ -94,10 +99,10 @@ fn decide(
 
 /// Finds another instance for a request that nginx proxies, in place of the one it had. To wait,
 /// nginx must be told to.
-pub fn again(r: &mut ngx_http_request_t, context: &'static Context) -> Result<Step, ErrorCode> {
+pub fn again(r: &mut ngx_http_request_t, context: &Rc<Context>) -> Result<Step, ErrorCode> {
     context.release();
     let conf = CorefnModule::location_conf(r).ok_or(ErrorCode::Internal)?;
-    let worker = worker::get().ok_or(ErrorCode::Internal)?;
+    let worker = &*worker::get().ok_or(ErrorCode::Internal)?;
     let (function, prefix) = route(r, worker)?;
     let before = context.function.replace(Some(function.clone()));
     let same = before.is_some_and(|f| f.deployment.function == function.deployment.function);
@@ -112,7 +117,7 @@ pub fn again(r: &mut ngx_http_request_t, context: &'static Context) -> Result<St
 fn find_instance(
     r: &mut ngx_http_request_t,
     worker: &Worker,
-    context: &'static Context,
+    context: &Rc<Context>,
     function: &Function<Seat>,
     conf: &LocationConf,
 ) -> Result<Step, ErrorCode> {
@@ -183,7 +188,7 @@ fn check_body(r: &ngx_http_request_t, function: &Function<Seat>) -> Result<(), E
 fn wait(
     r: &mut ngx_http_request_t,
     worker: &Worker,
-    context: &'static Context,
+    context: &Rc<Context>,
     function: &Function<Seat>,
     conf: &LocationConf,
     idle: Duration,

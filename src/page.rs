@@ -51,7 +51,7 @@ unsafe extern "C" fn header(r: *mut ngx_http_request_t) -> ngx_int_t {
         let r = unsafe { &mut *r };
         if let Some(context) = Context::current(r)
             && let Page::Due(code) = context.page.take()
-            && let Some(text) = respond::describe(r, context, code)
+            && let Some(text) = respond::describe(r, &context, code)
         {
             if r.err_status != 0 {
                 // What the log says.
@@ -115,7 +115,7 @@ unsafe extern "C" fn request_body(
             let received = context.received.get() + unsafe { size(chain) };
             context.received.set(received);
             if received > limit {
-                respond::announce(r, context, ErrorCode::TooLarge);
+                respond::announce(r, &context, ErrorCode::TooLarge);
                 too_large = true;
             }
         }

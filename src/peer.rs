@@ -1,6 +1,7 @@
 //! The upstream's peer: the instance that the request was given.
 
 use std::ffi::c_void;
+use std::rc::Rc;
 
 use ngx::ffi::{
     NGX_AGAIN, NGX_DONE, NGX_ERROR, NGX_LOG_ERR, NGX_OK, NGX_PEER_FAILED,
@@ -33,7 +34,7 @@ pub unsafe extern "C" fn init(
             unsafe { log::write(NGX_LOG_ERR, (*r.connection).log, &text) };
             return NGX_ERROR as ngx_int_t;
         };
-        upstream.peer.data = std::ptr::from_ref(context).cast_mut().cast();
+        upstream.peer.data = Rc::as_ptr(&context).cast_mut().cast();
         upstream.peer.get = Some(get);
         upstream.peer.free = Some(free);
         upstream.peer.tries = TRIES;
@@ -45,22 +46,23 @@ pub unsafe extern "C" fn init(
 /// Called when nginx needs a connection.
 unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> ngx_int_t {
     guard::status("peer_get", || {
-        // SAFETY: nginx passes a valid connection, and what init() set as data.
-        let (pc, context) = unsafe { (&mut *pc, &*data.cast::<Context>()) };
+        // SAFETY: nginx passes a valid connection, and what init() set as data, of a request that
+        // it proxies.
+        let (pc, context) = unsafe { (&mut *pc, Context::share(data)) };
         // SAFETY: the request of a context that is there is alive.
         let r = unsafe { &mut *context.request() };
         context.replay.woken();
         let step = match context.state.get() {
             State::Granted => Ok(Step::Proceed),
             State::Failed(code) => Err(code),
-            State::Open | State::Waiting => handler::again(r, context),
+            State::Open | State::Waiting => handler::again(r, &context),
         };
         let ending = match step {
-            Ok(Step::Proceed) => return connect(r, pc, context),
+            Ok(Step::Proceed) => return connect(r, pc, &context),
             Ok(Step::Wait) => None,
             Err(code) => Some(code),
         };
-        if context.replay.stand_in.open(pc, context, ending) {
+        if context.replay.stand_in.open(pc, &context, ending) {
             NGX_AGAIN as ngx_int_t
         } else {
             NGX_ERROR as ngx_int_t
@@ -107,9 +109,9 @@ fn connect(r: &ngx_http_request_t, pc: &mut ngx_peer_connection_t, context: &Con
 unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, state: ngx_uint_t) {
     let done = guard::nothing("peer_free", || {
         // SAFETY: as of get().
-        let context = unsafe { &*data.cast::<Context>() };
+        let context = unsafe { Context::share(data) };
         if state & NGX_PEER_FAILED as ngx_uint_t != 0 {
-            replay::failed(context);
+            replay::failed(&context);
         }
         // nginx would count another try for a kept-alive connection.
         // SAFETY: as of get().

@@ -340,7 +340,7 @@ unsafe extern "C" fn finalize(r: *mut ngx_http_request_t, status: ngx_int_t) {
         let r = unsafe { &mut *r };
         if let Some(context) = Context::find(r) {
             if let Some(code) = context.replay.error(status) {
-                respond::announce(r, context, code);
+                respond::announce(r, &context, code);
             }
             original = context.replay.finalize.take();
             context.stop_waiting();

@@ -18,31 +18,47 @@ use crate::page::Page;
 const PROBLEM: &str = "application/problem+json";
 const HTML: &str = "text/html; charset=utf-8";
 
-/// Answers the request with an error. Where the operator has an `error_page` for the status, that
-/// is the answer, with the header that names the error.
-///
-/// The result is for the phase engine.
-pub fn error(r: &mut ngx_http_request_t, context: &Context, code: ErrorCode) -> ngx_int_t {
-    match answer(r, context, code) {
-        Some(status) => status,
-        None => NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t,
-    }
+/// What a request gets of us.
+pub enum Answer {
+    /// A status for nginx, which does the rest.
+    Status(ngx_int_t),
+    /// A body; the header is made.
+    Body(String),
 }
 
-fn answer(r: &mut ngx_http_request_t, context: &Context, code: ErrorCode) -> Option<ngx_int_t> {
+/// Makes the response of an error. Where the operator has an `error_page` for the status, that is
+/// the answer, with the header that names the error.
+pub fn error(r: &mut ngx_http_request_t, context: &Context, code: ErrorCode) -> Answer {
+    answer(r, context, code).unwrap_or(Answer::Status(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t))
+}
+
+fn answer(r: &mut ngx_http_request_t, context: &Context, code: ErrorCode) -> Option<Answer> {
     name_error(r, context, code)?;
     let status = ngx_uint_t::from(code.status());
     if has_error_page(r, status as ngx_int_t) {
-        return Some(status as ngx_int_t);
+        return Some(Answer::Status(status as ngx_int_t));
     }
     // SAFETY: a valid request.
     let discarded = unsafe { ngx_http_discard_request_body(r) };
     if discarded != NGX_OK as ngx_int_t {
-        return Some(discarded);
+        return Some(Answer::Status(discarded));
     }
-    let body = describe(r, context, code)?;
-    send(r, &body);
-    Some(NGX_DONE as ngx_int_t)
+    describe(r, context, code).map(Answer::Body)
+}
+
+/// Gives the answer. The result is for the phase engine; with [`NGX_DONE`] the request may be gone.
+///
+/// # Safety
+/// The request is valid, and no reference to it is used any more.
+pub unsafe fn finish(r: *mut ngx_http_request_t, answer: Answer) -> ngx_int_t {
+    match answer {
+        Answer::Status(status) => status,
+        Answer::Body(body) => {
+            // SAFETY: the caller's.
+            unsafe { send(r, &body) };
+            NGX_DONE as ngx_int_t
+        }
+    }
 }
 
 /// Names the error that nginx is about to answer with; its page becomes ours, if it isn't the
@@ -81,13 +97,16 @@ pub fn describe(r: &mut ngx_http_request_t, context: &Context, code: ErrorCode) 
 }
 
 /// Sends header and body, and ends the request.
-fn send(r: &mut ngx_http_request_t, body: &str) {
-    // SAFETY: a valid request. What is allocated of its pool is checked before it is used, and the
-    // request isn't touched after it is finalized.
+///
+/// # Safety
+/// As of [`finish`].
+unsafe fn send(r: *mut ngx_http_request_t, body: &str) {
+    // SAFETY: the caller's. What is allocated of the request's pool is checked before it is used,
+    // and the request isn't touched after it is finalized.
     unsafe {
         let mut status = ngx_http_send_header(r);
-        if status == NGX_OK as ngx_int_t && r.header_only() == 0 {
-            status = match buffer(r, body) {
+        if status == NGX_OK as ngx_int_t && (*r).header_only() == 0 {
+            status = match buffer(&mut *r, body) {
                 Some(buffer) => {
                     let mut chain = ngx_chain_t {
                         buf: buffer,

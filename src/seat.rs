@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
-use std::ptr::NonNull;
+use std::rc::Weak;
 
 use ngx::ffi::ngx_str_t;
 use slab::Slab;
@@ -19,7 +19,7 @@ pub struct Seat {
     name: ngx_str_t,
     /// What the name points to.
     _text: Box<str>,
-    riders: RefCell<Slab<NonNull<Context>>>,
+    riders: RefCell<Slab<Weak<Context>>>,
     doubted: Cell<bool>,
     trusts: Cell<u32>,
     told: Cell<bool>,
@@ -81,7 +81,7 @@ impl Seat {
     }
 
     /// A request goes there; the key is for [`Seat::leave`].
-    pub fn enter(&self, context: NonNull<Context>) -> usize {
+    pub fn enter(&self, context: Weak<Context>) -> usize {
         self.slot.begin();
         self.riders.borrow_mut().insert(context)
     }
@@ -94,10 +94,14 @@ impl Seat {
 
     /// The instance is no more: whoever can go elsewhere does.
     pub fn ended(&self) {
-        for (_, context) in &*self.riders.borrow() {
-            // SAFETY: a context leaves when it is dropped, at the latest. Nothing enters or leaves
-            // within the call.
-            unsafe { context.as_ref() }.instance_ended();
+        // Whoever is here has a request, and nothing enters or leaves within the call.
+        for context in self
+            .riders
+            .borrow()
+            .iter()
+            .filter_map(|(_, it)| it.upgrade())
+        {
+            context.instance_ended();
         }
     }
 }

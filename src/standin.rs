@@ -153,8 +153,8 @@ unsafe extern "C" fn settle(event: *mut ngx_event_t) {
     let gone = Cell::new(false);
     guard::twice_unless("settle", &gone, || {
         // SAFETY: the event's data is the context it is part of, which is not gone.
-        let context = unsafe { &*(*event).data.cast::<Context>() };
-        context.replay.stand_in.settle(context, &gone);
+        let context = unsafe { Context::share((*event).data) };
+        context.replay.stand_in.settle(&context, &gone);
     });
 }
 

@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::ffi::CStr;
-use std::ptr::NonNull;
+use std::rc::{Rc, Weak};
 
 use ngx::ffi::NGX_LOG_WARN;
 
@@ -25,7 +25,7 @@ use crate::{guard, log};
 /// Who waits for what.
 #[derive(Default)]
 pub struct Waiting {
-    requests: RefCell<HashMap<u64, NonNull<Context>>>,
+    requests: RefCell<HashMap<u64, Weak<Context>>>,
     next: Cell<u64>,
     for_table: RefCell<Vec<u64>>,
     for_function: RefCell<Queues>,
@@ -64,7 +64,7 @@ impl Waiting {
     ///
     /// # Errors
     /// [`ErrorCode::QueueFull`] when as many wait on this host as may, or [`ErrorCode::ZoneFull`].
-    pub fn join_table(&self, worker: &Worker, context: &Context) -> Result<Ticket, ErrorCode> {
+    pub fn join_table(&self, worker: &Worker, context: &Rc<Context>) -> Result<Ticket, ErrorCode> {
         let ticket = self.ticket(context, [Some(host_place(worker)?), None]);
         let waits = |number| self.waits(number);
         push(&mut self.for_table.borrow_mut(), ticket.number, waits);
@@ -82,7 +82,7 @@ impl Waiting {
         &self,
         worker: &Worker,
         function: &FunctionName,
-        context: &Context,
+        context: &Rc<Context>,
         queue: u32,
     ) -> Result<(Ticket, Option<u64>), ErrorCode> {
         let host = host_place(worker)?;
@@ -141,12 +141,12 @@ impl Waiting {
         self.requests.borrow().contains_key(&number)
     }
 
-    fn ticket(&self, context: &Context, places: [Option<Place>; 2]) -> Ticket {
+    fn ticket(&self, context: &Rc<Context>, places: [Option<Place>; 2]) -> Ticket {
         let number = self.next.get();
         self.next.set(number + 1);
         self.requests
             .borrow_mut()
-            .insert(number, NonNull::from(context));
+            .insert(number, Rc::downgrade(context));
         Ticket {
             number,
             _places: places,
@@ -173,10 +173,9 @@ impl Waiting {
     }
 
     fn resume(&self, number: u64, resumption: Resumption) {
-        let context = self.requests.borrow().get(&number).copied();
+        let context = self.requests.borrow().get(&number).and_then(Weak::upgrade);
         if let Some(context) = context {
-            // SAFETY: a context leaves the map when it is dropped, at the latest.
-            unsafe { context.as_ref() }.resume(resumption);
+            context.resume(resumption);
         }
     }
 }

@@ -4,9 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
-use std::ptr;
 use std::rc::{Rc, Weak};
-use std::sync::atomic::{AtomicPtr, Ordering};
 use std::time::{Duration, Instant};
 
 use ngx::ffi::{
@@ -71,12 +69,15 @@ struct Filling {
 /// How long updates, and the requests that they let go on, may keep the event loop from others.
 const BUDGET: Duration = Duration::from_millis(1);
 
-static WORKER: AtomicPtr<Worker> = AtomicPtr::new(ptr::null_mut());
+thread_local! {
+    /// The event loop's thread has one; the runtime thread never sees it.
+    static WORKER: RefCell<Option<Rc<Worker>>> = const { RefCell::new(None) };
+}
 
-/// The worker's state; none in a process that serves no functions.
-pub fn get() -> Option<&'static Worker> {
-    // SAFETY: set by start() and unset by stop(), both on this thread, the only one that calls.
-    unsafe { WORKER.load(Ordering::Relaxed).as_ref() }
+/// The worker's state; none in a process that serves no functions, and on any other thread than the
+/// event loop's.
+pub fn get() -> Option<Rc<Worker>> {
+    WORKER.try_with(|worker| worker.borrow().clone()).ok()?
 }
 
 /// Called when a process begins its work. Only workers of a configuration with functions get a
@@ -93,7 +94,7 @@ pub fn start(cycle: &mut ngx_cycle_t) {
         return;
     };
     match make(cycle, main) {
-        Ok(worker) => WORKER.store(Box::into_raw(Box::new(worker)), Ordering::Relaxed),
+        Ok(worker) => WORKER.set(Some(Rc::new(worker))),
         Err(text) => log::cycle(NGX_LOG_EMERG, &format!("functions can't be served: {text}")),
     }
 }
@@ -128,10 +129,7 @@ fn make(cycle: &ngx_cycle_t, main: &crate::conf::MainConf) -> Result<Worker, Str
 
 /// Called when a process ends its work.
 pub fn stop() {
-    let worker = WORKER.swap(ptr::null_mut(), Ordering::Relaxed);
-    if !worker.is_null() {
-        // SAFETY: made by start(), and nobody can get it any more.
-        let worker = unsafe { Box::from_raw(worker) };
+    if let Some(worker) = WORKER.take() {
         // What is let go of here must be let go of before another process gets the lane.
         drop((
             worker.table.take(),

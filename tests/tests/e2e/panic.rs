@@ -78,6 +78,7 @@ async fn each_entry_point_of_a_request() {
         ("body_filter", 200),
         ("finalize", 200),
         ("drop_context", 200),
+        ("forget_context", 200),
     ] {
         let other = under_way(&home).await;
         home.fault(entry);
