@@ -334,6 +334,11 @@ fn command(folder: &Folder, conf: &Path) -> Command {
     command.arg("-p").arg(prefix).arg("-c").arg(conf);
     command.arg("-e").arg(folder.file("log/error.log"));
     command.env(env::FAULT, folder.file(FAULT));
+    // A sanitizer's runtime must be there before the module is.
+    let preload = format!("{}NGINX_PRELOAD", env::RESERVED_PREFIX);
+    if let Some(library) = std::env::var_os(preload) {
+        command.env("LD_PRELOAD", library);
+    }
     command
 }
 
