@@ -1,5 +1,6 @@
 //! The installation's own nginx: Debian's, with a configuration that the test can add to.
 
+use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -85,6 +86,8 @@ impl Conf {
             true => format!("load_module {};", programs::module().display()),
             false => String::new(),
         };
+        // For the program that nginx starts beside itself when it is upgraded.
+        let inherited = preload().map_or(String::new(), |_| format!("env {PRELOAD};"));
         let (mut directives, mut root) = ("access_log off;".to_owned(), String::new());
         if self.functions {
             let format = access::FORMAT;
@@ -104,6 +107,7 @@ worker_processes {workers};
 daemon off;
 pid {path}/run/nginx-master.pid;
 error_log {path}/log/error.log info;
+{inherited}
 {load}
 {main}
 events {{ worker_connections {connections}; }}
@@ -334,12 +338,19 @@ fn command(folder: &Folder, conf: &Path) -> Command {
     command.arg("-p").arg(prefix).arg("-c").arg(conf);
     command.arg("-e").arg(folder.file("log/error.log"));
     command.env(env::FAULT, folder.file(FAULT));
-    // A sanitizer's runtime must be there before the module is.
-    let preload = format!("{}NGINX_PRELOAD", env::RESERVED_PREFIX);
-    if let Some(library) = std::env::var_os(preload) {
-        command.env("LD_PRELOAD", library);
+    if let Some(library) = preload() {
+        command.env(PRELOAD, library);
     }
     command
+}
+
+/// The dynamic linker's variable for it (ld.so(8)).
+const PRELOAD: &str = "LD_PRELOAD";
+
+/// What nginx is to load before all else: a sanitizer's runtime, which must be there before a module
+/// that needs it is.
+fn preload() -> Option<OsString> {
+    std::env::var_os(format!("{}NGINX_PRELOAD", env::RESERVED_PREFIX))
 }
 
 /// What nginx has made of its command line.
