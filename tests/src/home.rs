@@ -398,9 +398,25 @@ impl Home {
     /// # Panics
     /// When one is not answered.
     pub async fn at_once(&self, target: &str, count: usize) -> Vec<Answer> {
-        let requests: JoinSet<Answer> =
-            (0..count).map(|_| self.get(target).into_future()).collect();
-        requests.join_all().await
+        self.begin(target, count).join_all().await
+    }
+
+    /// Begins so many GETs, whose answers are to be waited for.
+    pub fn begin(&self, target: &str, count: usize) -> JoinSet<Answer> {
+        (0..count).map(|_| self.get(target).into_future()).collect()
+    }
+
+    /// A deployment whose image isn't there: any start of it fails at once.
+    ///
+    /// # Panics
+    /// When the name is none.
+    pub fn without_image(&self, function: &str, config: FunctionConfig) -> Deployment {
+        Deployment {
+            function: function.parse().expect("a function's name"),
+            revision: RevisionId("r1".to_owned()),
+            image: format!("{}/absent:r1", self.namespace()),
+            config,
+        }
     }
 
     /// Begins to record what Docker tells of this installation's containers.

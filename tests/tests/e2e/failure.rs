@@ -1,6 +1,5 @@
 //! What breaks, what the client is told of it, and that it passes.
 
-use std::future::IntoFuture;
 use std::time::{Duration, Instant};
 
 use bollard::query_parameters::RemoveImageOptionsBuilder;
@@ -84,9 +83,7 @@ async fn full_queue_refuses() {
     let home = Home::builder("queue").queue(3).docker_proxy().start().await;
     home.deploy("demo/hello", probe::config()).await;
     home.proxy().delay("/start");
-    let requests: JoinSet<_> = (0..20)
-        .map(|_| home.get("/demo/hello/x").into_future())
-        .collect();
+    let requests = home.begin("/demo/hello/x", 20);
     home.until_under_way(3).await;
     home.proxy().release();
     let answers = requests.join_all().await;

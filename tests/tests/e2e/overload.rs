@@ -4,7 +4,6 @@ use std::future::IntoFuture;
 use std::time::{Duration, Instant};
 
 use corefn_core::config::{FunctionConfig, Limits};
-use corefn_core::function::{Deployment, RevisionId};
 use corefn_tests::{Home, probe, wait_until};
 use tokio::task::JoinSet;
 
@@ -71,9 +70,7 @@ async fn function_takes_as_many_requests_as_it_says() {
     // Those that wait for the start count. On several workers, two that come at the same moment may
     // both be refused the last place; never do both get it.
     home.proxy().delay("/start");
-    let requests: JoinSet<_> = (0..20)
-        .map(|_| home.get("/demo/hello/x").into_future())
-        .collect();
+    let requests = home.begin("/demo/hello/x", 20);
     // nginx logs what it has answered.
     home.accesses(15).await;
     home.proxy().release();
@@ -114,18 +111,14 @@ async fn full_zone_is_told_from_a_full_queue() {
         .start()
         .await;
     for number in 0..FUNCTIONS {
-        let deployment = Deployment {
-            function: format!("demo/f{number}").parse().unwrap(),
-            revision: RevisionId("r1".to_owned()),
-            image: format!("{}/absent:r{number}", home.namespace()),
-            config: FunctionConfig {
-                limits: Limits {
-                    requests: (number % 2 == 0).then_some(5),
-                    ..Limits::default()
-                },
-                ..FunctionConfig::default()
+        let config = FunctionConfig {
+            limits: Limits {
+                requests: (number % 2 == 0).then_some(5),
+                ..Limits::default()
             },
+            ..FunctionConfig::default()
         };
+        let deployment = home.without_image(&format!("demo/f{number}"), config);
         home.store.deploy(&deployment, None).await.unwrap();
     }
     home.knows(&format!("demo/f{}", FUNCTIONS - 1), "r1").await;

@@ -4,7 +4,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use corefn_core::config::FunctionConfig;
-use corefn_core::function::{Deployment, RevisionId};
 use corefn_tests::{Home, probe, process, wait_until};
 use futures_util::{StreamExt, stream};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -145,12 +144,7 @@ async fn a_thousand_functions_wait_for_their_turns() {
         .start()
         .await;
     for number in 0..FUNCTIONS {
-        let deployment = Deployment {
-            function: format!("demo/f{number}").parse().unwrap(),
-            revision: RevisionId("r1".to_owned()),
-            image: format!("{}/absent:r{number}", home.namespace()),
-            config: FunctionConfig::default(),
-        };
+        let deployment = home.without_image(&format!("demo/f{number}"), FunctionConfig::default());
         home.store.deploy(&deployment, None).await.unwrap();
     }
     let last = format!("/demo/f{}/x", FUNCTIONS - 1);
