@@ -123,6 +123,16 @@ impl Builder {
         self
     }
 
+    /// Requests whose path ends in `/early` wait for an instance for so long; all others wait for
+    /// as long as a start takes on a busy machine.
+    #[must_use]
+    pub fn early(self, time: &str) -> Self {
+        self.server(&format!(
+            "location ~ /early$ {{ corefn on; corefn_start_timeout {time}; \
+             proxy_pass http://functions$corefn_uri; include corefn/proxy.conf; }}"
+        ))
+    }
+
     /// The size of `corefn_zone`, in nginx's form.
     #[must_use]
     pub fn zone(mut self, size: &str) -> Self {

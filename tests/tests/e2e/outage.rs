@@ -164,7 +164,7 @@ async fn redis_that_hangs_at_the_start() {
 async fn docker_that_hangs() {
     let home = Home::builder("dockerhangs")
         .docker_proxy()
-        .start_timeout("3s")
+        .early("3s")
         .start()
         .await;
     home.deploy("demo/warm", probe::config()).await;
@@ -172,7 +172,7 @@ async fn docker_that_hangs() {
     assert_eq!(home.get("/demo/warm/x").await.status, 200);
     home.proxy().hang();
     let load = Load::start(home.client(), "/demo/warm/status/200", 2);
-    let answer = home.get("/demo/cold/x").await;
+    let answer = home.get("/demo/cold/early").await;
     assert_eq!(answer.said(), (504, Some("start-timeout")));
     assert!(home.error_log().contains("Docker did not create and start"));
     load.finish().await.assert_all_answered();

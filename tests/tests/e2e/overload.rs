@@ -159,7 +159,7 @@ async fn full_zone_is_told_from_a_full_queue() {
 async fn request_gets_its_504_though_docker_hangs() {
     let home = Home::builder("dockerhangs")
         .docker_proxy()
-        .start_timeout("2s")
+        .early("2s")
         .start()
         .await;
     home.deploy("demo/warm", probe::config()).await;
@@ -169,7 +169,7 @@ async fn request_gets_its_504_though_docker_hangs() {
         home.deploy(&function, probe::config()).await;
         home.proxy().hold(call);
         let begin = Instant::now();
-        for answer in home.at_once(&format!("/{function}/x"), 10).await {
+        for answer in home.at_once(&format!("/{function}/early"), 10).await {
             assert_eq!(answer.said(), (504, Some("start-timeout")), "{call}");
         }
         // Nobody waits for Docker's own time limit, a minute.

@@ -168,19 +168,25 @@ async fn permit_of_a_killed_starter_comes_back() {
     .await;
 }
 
+/// A location for functions in which a request waits for an instance for so long.
+fn location(place: &str, time: &str) -> String {
+    format!(
+        "location {place} {{ corefn on; corefn_start_timeout {time}; \
+         proxy_pass http://functions$corefn_uri; include corefn/proxy.conf; }}"
+    )
+}
+
 #[tokio::test]
 async fn waiting_for_a_turn_ends_in_time() {
-    let patient = "location /demo/never { corefn on; corefn_start_timeout 8s; \
-                   proxy_pass http://functions$corefn_uri; include corefn/proxy.conf; }";
     let home = Home::builder("noturn")
         .http("corefn_starts 1;")
-        .server(patient)
-        .start_timeout("2s")
+        .server(&location("/demo/never", "8s"))
+        .early("2s")
         .start()
         .await;
     let never = takes_the_permit(&home).await;
     let events = home.events().await;
-    let answer = home.get("/demo/hello/x").await;
+    let answer = home.get("/demo/hello/early").await;
     assert_eq!(answer.said(), (504, Some("start-timeout")));
     assert_eq!(events.created("demo/hello").await, 0);
     let answer = never.await.unwrap().unwrap();
@@ -190,12 +196,6 @@ async fn waiting_for_a_turn_ends_in_time() {
 
 #[tokio::test]
 async fn who_joins_late_waits_for_its_own_time() {
-    let location = |place: &str, time: &str| {
-        format!(
-            "location {place} {{ corefn on; corefn_start_timeout {time}; \
-             proxy_pass http://functions$corefn_uri; include corefn/proxy.conf; }}"
-        )
-    };
     let home = Home::builder("late")
         .workers(1)
         .http("corefn_starts 1;")
