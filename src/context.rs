@@ -14,9 +14,10 @@ use std::time::Duration;
 use ngx::ffi::{
     NGX_DONE, NGX_OK, ngx_add_timer, ngx_connection_log_error_e_NGX_ERROR_INFO, ngx_connection_t,
     ngx_del_timer, ngx_event_t, ngx_handle_read_event, ngx_http_block_reading,
-    ngx_http_core_run_phases, ngx_http_finalize_request, ngx_http_request_empty_handler,
-    ngx_http_request_t, ngx_http_run_posted_requests, ngx_http_test_reading, ngx_int_t, ngx_msec_t,
-    ngx_pool_cleanup_add, ngx_pool_cleanup_t,
+    ngx_http_cleanup_add, ngx_http_core_run_phases, ngx_http_finalize_request,
+    ngx_http_request_empty_handler, ngx_http_request_t, ngx_http_run_posted_requests,
+    ngx_http_test_reading, ngx_int_t, ngx_msec_t, ngx_pool_cleanup_add, ngx_pool_cleanup_t,
+    ngx_post_event, ngx_posted_events,
 };
 use ngx::http::HttpModule;
 
@@ -190,6 +191,11 @@ impl Context {
             // SAFETY: all zeros are an event that is not set.
             timer: RefCell::new(unsafe { std::mem::zeroed() }),
         });
+        // SAFETY: a valid request; the result is checked. Its pool, and so the context, outlives
+        // these cleanups.
+        let cleanup = unsafe { ngx_http_cleanup_add(r, 0).as_mut()? };
+        cleanup.handler = Some(leave);
+        cleanup.data = Rc::as_ptr(&context).cast_mut().cast();
         // SAFETY: a valid pool; the result is checked.
         let cleanup = unsafe { ngx_pool_cleanup_add(r.pool, 0).as_mut()? };
         cleanup.handler = Some(drop_context);
@@ -302,7 +308,16 @@ impl Context {
         timeout: Duration,
     ) -> Result<(), ErrorCode> {
         // SAFETY: a request has a connection with a read event.
-        let watched = unsafe { ngx_handle_read_event((*r.connection).read, 0) };
+        let watched = unsafe {
+            let event = (*r.connection).read;
+            if (*event).ready() != 0 {
+                // Perhaps the client has gone already: nginx isn't told of that again.
+                ngx_post_event(event, &raw mut ngx_posted_events);
+                NGX_OK as ngx_int_t
+            } else {
+                ngx_handle_read_event(event, 0)
+            }
+        };
         if watched != NGX_OK as ngx_int_t {
             return Err(ErrorCode::Internal);
         }
@@ -430,6 +445,15 @@ fn is_ours(cleanup: &ngx_pool_cleanup_t) -> bool {
     cleanup
         .handler
         .is_some_and(|handler| ptr::fn_addr_eq(handler, ours))
+}
+
+/// The request is over, and only its log is still to be written.
+unsafe extern "C" fn leave(data: *mut c_void) {
+    guard::twice("leave", || {
+        // SAFETY: the data is the context, whose pool is not destroyed yet.
+        let context = unsafe { Context::share(data) };
+        context.stop_waiting();
+    });
 }
 
 unsafe extern "C" fn drop_context(data: *mut c_void) {

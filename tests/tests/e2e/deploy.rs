@@ -181,14 +181,15 @@ async fn start_of_an_old_revision_that_hangs_is_nothing_to_the_new_one() {
 
 #[tokio::test]
 async fn new_revision_while_requests_wait_for_the_old_one() {
-    let home = Home::start("deploywait").await;
-    home.deploy("demo/hello", probe::misbehaving("slow-start:2000"))
-        .await;
+    let home = Home::builder("deploywait").docker_proxy().start().await;
+    home.deploy("demo/hello", probe::config()).await;
+    home.proxy().delay("/start");
     let requests: Vec<_> = (0..8)
         .map(|_| tokio::spawn(home.get("/demo/hello/env").send()))
         .collect();
     home.until_under_way(8).await;
     home.deploy("demo/hello", probe::config()).await;
+    home.proxy().release();
     for request in requests {
         let answer = request.await.unwrap().unwrap();
         assert_eq!(answer.status, 200, "{}", answer.text());

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use bollard::query_parameters::RemoveImageOptionsBuilder;
 use corefn_tests::{Home, probe, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::task::JoinSet;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -126,6 +127,36 @@ async fn client_that_goes_away_while_it_waits_leaves_its_place() {
     waits.abort();
     home.until_under_way(0).await;
     // The start is still under way, and the next one gets the place.
+    let next = tokio::spawn(home.get("/demo/hello/x").send());
+    home.until_under_way(1).await;
+    home.proxy().release();
+    let answer = next.await.unwrap().unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+#[tokio::test]
+async fn client_that_has_gone_before_it_waits_takes_no_place() {
+    let home = Home::builder("gonebefore")
+        .workers(1)
+        .queue(1)
+        .docker_proxy()
+        .start()
+        .await;
+    home.deploy("demo/hello", probe::config()).await;
+    home.proxy().delay("/start");
+    // The worker gets the request and the end of its connection at once.
+    let worker = Pid::from_raw(i32::try_from(home.nginx.workers()[0]).unwrap()).unwrap();
+    kill_process(worker, Signal::STOP).unwrap();
+    let mut connection = home.client().connect().await;
+    connection
+        .write("GET /demo/hello/x HTTP/1.1\r\nHost: h\r\n\r\n")
+        .await;
+    drop(connection);
+    kill_process(worker, Signal::CONT).unwrap();
+    wait_until("it has been asked for", LONG, async || {
+        home.is_starting("demo/hello").await
+    })
+    .await;
     let next = tokio::spawn(home.get("/demo/hello/x").send());
     home.until_under_way(1).await;
     home.proxy().release();

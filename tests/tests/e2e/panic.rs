@@ -77,6 +77,7 @@ async fn each_entry_point_of_a_request() {
         ("header_filter", 200),
         ("body_filter", 200),
         ("finalize", 200),
+        ("leave", 200),
         ("drop_context", 200),
         ("forget_context", 200),
     ] {
