@@ -1,13 +1,14 @@
 //! The networks of functions: one that reaches out, one that doesn't.
 
 use std::collections::HashMap;
+use std::fs;
 use std::time::Duration;
 
 use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
 use bollard::query_parameters::ListNetworksOptions;
 use tokio::sync::OnceCell;
 
-use corefn_core::address::Subnet;
+use corefn_core::address::{Route, Subnet};
 use corefn_core::config::Network;
 use corefn_core::names::{self, label};
 
@@ -44,31 +45,49 @@ impl Docker {
 
     /// Several may find the network missing at once, and Docker of before 1.44 doesn't refuse a
     /// second one of the same name. But no two get the same subnet: since all try the subnets in
-    /// the same order, whoever is refused one that nobody shows yet waits for it to be shown.
+    /// the same order, whoever is refused one that nobody shows yet waits for it to be shown. So
+    /// does who finds a route to one.
     async fn ensure(&self, name: &str, internal: bool) -> Result<Subnet, DockerError> {
-        for candidate in Subnet::candidates() {
+        let candidates = Subnet::candidates(&host_routes());
+        let networks = self.networks().await?;
+        if let Some(subnet) = self.only(name, &networks).await? {
+            return Ok(subnet);
+        }
+        let unexplained = |subnet| !is_taken(subnet, &networks);
+        if candidates.routed.into_iter().any(unexplained)
+            && let Some(subnet) = self.shown(name).await?
+        {
+            return Ok(subnet);
+        }
+        for candidate in candidates.usable {
             let networks = self.networks().await?;
             if let Some(subnet) = self.only(name, &networks).await? {
                 return Ok(subnet);
             }
-            let taken = networks.iter().flat_map(|network| &network.subnets);
-            if taken.clone().any(|subnet| *subnet == candidate) {
+            if is_taken(candidate, &networks)
+                || self.create_network(name, candidate, internal).await?
+            {
                 continue;
             }
-            if self.create_network(name, &candidate, internal).await? {
-                continue;
-            }
-            for _ in 0..SHOWN_LOOKS {
-                let networks = self.networks().await?;
-                if let Some(subnet) = self.only(name, &networks).await? {
-                    return Ok(subnet);
-                }
-                tokio::time::sleep(SHOWN_PAUSE).await;
+            if let Some(subnet) = self.shown(name).await? {
+                return Ok(subnet);
             }
         }
         let networks = self.networks().await?;
         let found = self.only(name, &networks).await?;
         found.ok_or_else(|| DockerError::NoSubnet(name.to_owned()))
+    }
+
+    /// Waits a moment for a network that somebody else may be creating.
+    async fn shown(&self, name: &str) -> Result<Option<Subnet>, DockerError> {
+        for _ in 0..SHOWN_LOOKS {
+            let networks = self.networks().await?;
+            if let Some(subnet) = self.only(name, &networks).await? {
+                return Ok(Some(subnet));
+            }
+            tokio::time::sleep(SHOWN_PAUSE).await;
+        }
+        Ok(None)
     }
 
     /// The subnet of the network of that name. Of several, which can't be told apart, all but the
@@ -114,7 +133,7 @@ impl Docker {
     async fn create_network(
         &self,
         name: &str,
-        subnet: &str,
+        subnet: Subnet,
         internal: bool,
     ) -> Result<bool, DockerError> {
         let options = HashMap::from([(
@@ -127,7 +146,7 @@ impl Docker {
             internal: Some(internal),
             ipam: Some(Ipam {
                 config: Some(vec![IpamConfig {
-                    subnet: Some(subnet.to_owned()),
+                    subnet: Some(subnet.to_string()),
                     ..IpamConfig::default()
                 }]),
                 ..Ipam::default()
@@ -151,6 +170,20 @@ impl Docker {
             }
         }
     }
+}
+
+/// Whether one of these networks has the subnet.
+fn is_taken(subnet: Subnet, networks: &[Shown]) -> bool {
+    let text = subnet.to_string();
+    let mut taken = networks.iter().flat_map(|network| &network.subnets);
+    taken.any(|subnet| *subnet == text)
+}
+
+/// The routes of the host that this process runs on.
+fn host_routes() -> Vec<Route> {
+    // Without IPv4, or where it can't be read, Docker alone says what is free.
+    let table = fs::read_to_string("/proc/net/route").unwrap_or_default();
+    Route::parse_all(&table)
 }
 
 /// A network as Docker lists it.

@@ -1,5 +1,6 @@
-//! A Docker engine that is stopped, killed and hangs. Each test has one of its own.
+//! A Docker engine that is stopped, killed and hangs, each in a test with one of its own; and the subnets it gives.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use corefn_core::names::label;
@@ -169,4 +170,44 @@ async fn host_that_is_started_again() {
     home.start_nginx().await;
     home.start_cleaner(Some(1));
     recovers(&home).await;
+}
+
+/// A link that leads to a subnet; dropping it removes it.
+struct Link(String);
+
+impl Link {
+    fn to(name: &str, address: &str) -> Self {
+        let link = Self(name.to_owned());
+        ip(&["link", "add", name, "type", "bridge"]);
+        ip(&["address", "add", address, "dev", name]);
+        ip(&["link", "set", name, "up"]);
+        link
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        ip(&["link", "delete", &self.0]);
+    }
+}
+
+fn ip(arguments: &[&str]) {
+    let status = Command::new("ip").args(arguments).status().unwrap();
+    assert!(status.success(), "ip {}", arguments.join(" "));
+}
+
+#[tokio::test]
+async fn functions_get_no_subnet_that_a_route_leads_to() {
+    let _all = Link::to("cftroute0", "10.192.0.1/16");
+    let _part = Link::to("cftroute1", "10.193.7.1/24");
+    let home = Home::start("routes").await;
+    home.deploy("demo/hello", probe::config()).await;
+    let answer = home.get("/demo/hello/x").await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let instances = home.store.instances().await.unwrap();
+    let address = instances[0].instance.address.to_string();
+    assert!(
+        !address.starts_with("10.192.") && !address.starts_with("10.193."),
+        "{address}"
+    );
 }
