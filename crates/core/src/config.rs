@@ -143,6 +143,15 @@ mod tests {
     }
 
     #[test]
+    fn idle_time() {
+        let (own, fallback) = (Duration::from_secs(5), Duration::from_secs(60));
+        let mut config = FunctionConfig::default();
+        assert_eq!(config.idle(fallback), fallback);
+        config.idle_ms = Some(5000);
+        assert_eq!(config.idle(fallback), own);
+    }
+
+    #[test]
     fn json_round_trip() {
         let config = FunctionConfig {
             idle_ms: Some(5000),

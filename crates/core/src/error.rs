@@ -256,5 +256,20 @@ mod tests {
         assert_eq!(value["code"], "unknown-export");
         assert_eq!(value["function"], "demo/hello");
         assert_eq!(value["type"], "urn:corefn:error:unknown-export");
+        assert_eq!(value["title"], "The function has no such export");
+        assert!(!problem(ErrorCode::Internal, None).contains("function"));
+    }
+
+    #[test]
+    fn page() {
+        let page = html(ErrorCode::QueueFull, Some("demo/hello"));
+        for part in [
+            "<title>503 Too many requests wait for this function</title>",
+            "<p>Function: demo/hello</p>",
+            "<p>Code: queue-full</p>",
+        ] {
+            assert!(page.contains(part), "{page}");
+        }
+        assert!(!html(ErrorCode::Internal, None).contains("Function: "));
     }
 }

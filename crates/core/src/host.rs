@@ -95,6 +95,7 @@ mod tests {
         let host = Host::parse("host.toml", least).unwrap();
         assert_eq!(host.namespace, "corefn");
         assert_eq!(host.base_image, "debian:bookworm-slim");
+        assert_eq!(host.docker, "unix:///var/run/docker.sock");
         let several = least.replace("'unix:///r'", "['redis://a', 'redis://b']");
         let host = Host::parse("host.toml", &several).unwrap();
         assert_eq!(host.redis, "redis://a redis://b");

@@ -99,6 +99,7 @@ mod tests {
     fn identifiers() {
         let id = InstanceId::from_random(0xab);
         assert_eq!(id.to_string(), "00000000000000ab");
+        assert_eq!(format!("{id:?}"), "00000000000000ab");
         assert_eq!(id.to_string().parse(), Ok(id));
         assert_eq!(InstanceId::from_random(0).get(), 1);
         for bad in [

@@ -176,3 +176,47 @@ impl Keys {
         format!("{}:{rest}", self.namespace)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each key that the table above names, once.
+    #[test]
+    fn spelled_as_documented() {
+        let keys = Keys::new("ns");
+        let function: FunctionName = "a/b".parse().unwrap();
+        let revision = RevisionId("r1".into());
+        let instance = InstanceId::from_random(0xab);
+        assert_eq!(keys.namespace(), "ns");
+        assert_eq!(Keys::start(&function, &revision), "a/b:r1");
+        let spelled = [
+            (keys.epoch(), "epoch"),
+            (keys.functions(), "functions"),
+            (keys.routes(), "routes"),
+            (keys.instances(), "instances"),
+            (keys.ready(&function), "ready:a/b"),
+            (keys.lease(instance), "lease:00000000000000ab"),
+            (keys.lease_prefix(), "lease:"),
+            (keys.start_lock(&function, &revision), "start:a/b:r1"),
+            (keys.start_lock_prefix(), "start:"),
+            (keys.starting(), "starting"),
+            (keys.waiting(), "waiting"),
+            (keys.turn_prefix(), "waits:"),
+            (keys.failures(&function), "failures:a/b"),
+            (keys.pause(&function), "pause:a/b"),
+            (keys.young(instance), "young:00000000000000ab"),
+            (keys.claim(instance), "claim:00000000000000ab"),
+            (keys.rebuild_lock(), "rebuild"),
+            (keys.address_cursor(), "address-cursor"),
+            (keys.pulse(), "pulse"),
+            (keys.events(), "events"),
+        ];
+        for (key, rest) in spelled {
+            assert_eq!(key, format!("ns:{rest}"));
+            let name = rest.split(':').next().unwrap();
+            let row = format!("//! | `{name}");
+            assert!(include_str!("keys.rs").contains(&row), "{rest} has no row");
+        }
+    }
+}

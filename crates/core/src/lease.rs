@@ -85,6 +85,19 @@ mod tests {
             ..activity
         };
         assert_eq!(renewal(renewed, 20_000), None, "nothing since");
+        let short = Activity {
+            idle: 1_000,
+            ..activity
+        };
+        assert_eq!(renewal(short, 10_999), Some(1));
+        assert_eq!(renewal(short, 11_000), None, "it has ended");
+    }
+
+    #[test]
+    fn margin_is_a_quarter_within_bounds() {
+        for (ttl, margin) in [(60_000, 5_000), (4_000, 1_000), (1_000, 500), (100, 100)] {
+            assert_eq!(relied_until(7, ttl), 7 + ttl - margin, "{ttl}");
+        }
     }
 
     #[test]

@@ -165,3 +165,28 @@ pub fn network(namespace: &str, outbound: bool) -> String {
 pub fn cache_volume(namespace: &str, account: &str) -> String {
     format!("{namespace}-cache-{account}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::instance::InstanceId;
+
+    #[test]
+    fn as_documented() {
+        let function: crate::function::FunctionName = "alice/hello".parse().unwrap();
+        let revision = crate::function::RevisionId("r1".into());
+        let instance = InstanceId::from_random(0xab);
+        assert_eq!(image("ns", &function), "ns/alice/hello");
+        assert_eq!(
+            container("ns", &function, instance),
+            "ns-alice-hello-00000000000000ab"
+        );
+        assert_eq!(
+            lone_container("ns", &function, &revision),
+            "ns--alice--hello--r1"
+        );
+        assert_eq!(network("ns", true), "ns-outbound");
+        assert_eq!(network("ns", false), "ns-none");
+        assert_eq!(cache_volume("ns", "alice"), "ns-cache-alice");
+    }
+}

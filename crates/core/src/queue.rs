@@ -97,6 +97,9 @@ mod tests {
         assert_eq!(queues.join(&a, 2, |_| true), None);
         let other = queues.join(&b, 3, |_| true).unwrap();
         assert_ne!(first, other);
+        let mut waited_for: Vec<_> = queues.functions().collect();
+        waited_for.sort();
+        assert_eq!(waited_for, [&a, &b]);
         assert_eq!(queues.answered(&a, first), [1, 2]);
         assert_eq!(queues.answered(&a, first), [0; 0], "once");
         assert_eq!(queues.answered(&b, other), [3]);
@@ -114,6 +117,14 @@ mod tests {
         assert_eq!(queues.leave_all(), [3]);
         assert_eq!(queues.answered(&a, third), [0; 0]);
         assert_eq!(queues.functions().count(), 0);
+    }
+
+    #[test]
+    fn nobody_is_looked_for_while_there_is_room() {
+        let mut queue = Vec::with_capacity(2);
+        push(&mut queue, 1, |_| false);
+        push(&mut queue, 2, |_| panic!("there was room"));
+        assert_eq!(queue, [1, 2]);
     }
 
     #[test]

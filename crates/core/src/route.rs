@@ -191,7 +191,7 @@ impl<T> RouteTable<T> {
 
 /// The longest prefix of whole segments that is there.
 fn longest<'a, T>(prefixes: &'a Prefixes<T>, path: &[u8]) -> Option<(&'a T, usize)> {
-    let mut ends = [0; MAX_DEPTH + 1];
+    let mut ends = [0; MAX_DEPTH];
     let mut count = 1;
     for (at, _) in path.iter().enumerate().skip(1).filter(|&(_, &b)| b == b'/') {
         if count == MAX_DEPTH {
@@ -262,9 +262,16 @@ mod tests {
         let mut table = table(&["/a/b", "h", "h/c"]);
         assert_eq!(table.len(), 3);
         for route in ["/a/b", "h", "h/c"] {
+            assert!(!table.is_empty());
             assert!(table.remove(&route.parse().unwrap()).is_some());
         }
         assert!(table.is_empty());
+        assert!(table.hosts.is_empty());
+    }
+
+    #[test]
+    fn room() {
+        assert!(RouteTable::<()>::with_capacity(100).any.capacity() >= 100);
     }
 
     #[test]
@@ -274,8 +281,13 @@ mod tests {
             ("api.example.com/", "api.example.com"),
             ("h/a/b", "h/a/b"),
         ] {
-            assert_eq!(text.parse::<Route>().unwrap().to_string(), shown);
+            let route: Route = text.parse().unwrap();
+            assert_eq!(route.to_string(), shown);
+            assert_eq!(format!("{}{}", route.host(), route.prefix()), shown);
+            assert_eq!(String::from(route), shown);
         }
+        let route: Route = "h/a".parse().unwrap();
+        assert_eq!((route.host(), route.prefix()), ("h", "/a"));
         let deep = "/x".repeat(16);
         for bad in [
             "", "/", "//", "h//a", "h/..", "H/a", "h:80/a", "h/a b", "h/%41", "h/a?b", &deep,
@@ -289,7 +301,13 @@ mod tests {
         let deep = "/x".repeat(15);
         let table = table(&[&deep]);
         assert!(table.find(b"", deep.as_bytes()).is_some());
-        assert!(table.find(b"", format!("{deep}/y/z").as_bytes()).is_some());
+        for deeper in ["/", "/y", "/y/z", "/y/z/x/x/x"] {
+            assert!(
+                table
+                    .find(b"", format!("{deep}{deeper}").as_bytes())
+                    .is_some()
+            );
+        }
     }
 
     proptest! {

@@ -246,6 +246,21 @@ mod tests {
         );
     }
 
+    #[test]
+    fn counts_and_revisions() {
+        let mut table = Table::<u32>::with_capacity(100);
+        assert!(table.functions.capacity() >= 100);
+        assert!(table.is_empty());
+        table.deployed(deployment("a/b", "r1", &["h"]));
+        table.deployed(deployment("a/c", "r1", &[]));
+        table.deployed(deployment("a/b", "r2", &[]));
+        assert_eq!(table.len(), 2);
+        assert!(!table.is_empty());
+        let revision = |name: &str| table.revision(&name.parse().unwrap());
+        assert_eq!(revision("a/b"), Some(&RevisionId("r2".into())));
+        assert_eq!(revision("a/d"), None);
+    }
+
     fn pick(table: &Table<u32>, path: &str) -> Option<u64> {
         let (function, _) = table.find(b"", path.as_bytes())?;
         Some(function.pick(|_| true, |load| *load)?.instance.id.get())

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::Network;
+use crate::config::{Export, Network};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -9,6 +9,8 @@ fn check(text: &str, wanted: &[&str]) {
     let error = Manifest::parse(text).expect_err(text);
     let shown = error.to_string();
     assert_eq!(error.problems().len(), wanted.len(), "{text}\n{shown}");
+    let lines: Vec<_> = error.problems().iter().map(ToString::to_string).collect();
+    assert_eq!(shown, lines.join("\n"));
     for (line, want) in shown.lines().zip(wanted) {
         let (at, what) = want.split_once(' ').unwrap();
         assert!(
@@ -39,10 +41,16 @@ fn everything() {
         manifest.stack().map(|(stack, at)| (stack, at.line)),
         Some(("rust", 4))
     );
+    let export = Export {
+        name: "SayHello".into(),
+        argument: None,
+        answer: None,
+    };
     let config = manifest.config(Found {
         user: Some("7:7".into()),
-        exports: None,
+        exports: Some(vec![export.clone()]),
     });
+    assert_eq!(config.exports, Some(vec![export]));
     assert_eq!(config.health.as_deref(), Some("/healthz?deep=1"));
     assert_eq!(config.env["GREETING"], "hi");
     assert_eq!(config.limits.memory, 128 << 20);
@@ -227,7 +235,7 @@ fn ranges() {
     for (key, good, bad) in [
         (
             "limits.memory",
-            ["\"6M\"", "\"8388607G\""],
+            ["\"6M\"", "\"9223372036854775807\""],
             ["\"6143K\"", "\"8589934592G\"", "\"1T\""],
         ),
         ("limits.cpus", ["0.01", "8192"], ["0.009", "nan", "-1"]),
