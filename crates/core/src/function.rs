@@ -1,6 +1,7 @@
 //! Functions and their revisions.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -121,6 +122,63 @@ impl fmt::Debug for FunctionName {
     }
 }
 
+/// A repository's name: `account/name`, or an account, whose manifest names the function.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RepositoryName(String);
+
+impl RepositoryName {
+    /// The repository of one segment that has the account of another repository as its name.
+    pub fn of_account(other: &Self) -> Self {
+        Self(other.account().to_owned())
+    }
+
+    /// The account: the first segment.
+    pub fn account(&self) -> &str {
+        self.0
+            .split_once('/')
+            .map_or(&self.0, |(account, _)| account)
+    }
+
+    /// The second segment, if there is one.
+    pub fn name(&self) -> Option<&str> {
+        Some(self.0.split_once('/')?.1)
+    }
+
+    /// `account/name`, or `account`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The path of its directory from the folder of repositories.
+    pub fn path(&self) -> PathBuf {
+        PathBuf::from(format!("{}.git", self.0))
+    }
+}
+
+impl FromStr for RepositoryName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        match text.split_once('/') {
+            Some(_) => text.parse::<FunctionName>().map(|_| ())?,
+            None => check_segment(text)?,
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl From<FunctionName> for RepositoryName {
+    fn from(function: FunctionName) -> Self {
+        Self(function.text)
+    }
+}
+
+impl fmt::Display for RepositoryName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// A revision's identifier: `YYYYMMDDTHHMMSS-<first 7 of the commit>`, which sorts by time and is
 /// a valid image tag. The builder makes it; everyone else only compares it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -180,8 +238,36 @@ mod tests {
     }
 
     #[test]
+    fn other_than_two_segments() {
+        for bad in ["a", "a/b/c", "a/b/"] {
+            let wrong = NameError::Segments(bad.to_owned());
+            assert_eq!(bad.parse::<FunctionName>(), Err(wrong));
+        }
+        let wrong = NameError::Segment("B".to_owned());
+        assert_eq!("a/B".parse::<FunctionName>(), Err(wrong));
+    }
+
+    #[test]
+    fn repositories() {
+        let name: RepositoryName = "demo/hello".parse().unwrap();
+        assert_eq!((name.account(), name.name()), ("demo", Some("hello")));
+        assert_eq!(name.path(), PathBuf::from("demo/hello.git"));
+        let account: RepositoryName = "demo".parse().unwrap();
+        assert_eq!((account.account(), account.name()), ("demo", None));
+        assert_eq!(account.path(), PathBuf::from("demo.git"));
+        assert_eq!(RepositoryName::of_account(&name), account);
+        assert_eq!(account.to_string(), account.as_str());
+        for bad in ["", "a/b/c", "../x", "A", "a/", "/a"] {
+            assert!(bad.parse::<RepositoryName>().is_err(), "{bad:?} was taken");
+        }
+    }
+
+    #[test]
     fn parts() {
         let name: FunctionName = "alice/hello".parse().unwrap();
         assert_eq!((name.account(), name.name()), ("alice", "hello"));
+        assert_eq!(format!("{name:?}"), "alice/hello");
+        let revision = RevisionId("20231114T221320-0123456".into());
+        assert_eq!(revision.to_string(), revision.0);
     }
 }
