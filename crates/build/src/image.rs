@@ -8,6 +8,7 @@ mod executable;
 
 use std::collections::HashMap;
 use std::io::Read;
+use std::time::{Duration, Instant};
 
 use bollard::body_try_stream;
 use bollard::errors::Error as Cause;
@@ -96,13 +97,17 @@ pub async fn remove(docker: &Docker, tag: &str) -> Result<(), DockerError> {
 /// Removes layers that a build made and no image was made of, given as they came.
 ///
 /// Whatever has a tag, is below another image or is in use stays, so that it does no harm if a
-/// build has printed what looks like another's layer.
+/// build has printed what looks like another's layer. But a container may be the build's own, which
+/// Docker takes its time to remove when the build was broken off: that is waited for.
 ///
 /// # Errors
 /// [`DockerError`] when Docker can't do it.
 pub async fn remove_layers(docker: &Docker, layers: &[String]) -> Result<(), DockerError> {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    const PAUSE: Duration = Duration::from_millis(200);
     const IN_USE: u16 = 409;
     let client = docker.client().await?;
+    let begin = Instant::now();
     for layer in layers.iter().rev() {
         let found = client.inspect_image(layer).await;
         match found.map_err(|cause| docker.failed(format!("look at the layer {layer}"), cause)) {
@@ -119,9 +124,16 @@ pub async fn remove_layers(docker: &Docker, layers: &[String]) -> Result<(), Doc
             Err(error) if error.is_absent() => continue,
             Err(error) => return Err(error),
         }
-        match remove(docker, layer).await {
-            Err(error) if error.status() != Some(IN_USE) => return Err(error),
-            _ => {}
+        loop {
+            match remove(docker, layer).await {
+                Err(error) if error.status() != Some(IN_USE) => return Err(error),
+                Err(error)
+                    if error.to_string().contains("container") && begin.elapsed() < PATIENCE =>
+                {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                _ => break,
+            }
         }
     }
     Ok(())

@@ -3,7 +3,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use bollard::query_parameters::{ListContainersOptionsBuilder, ListImagesOptionsBuilder};
+use bollard::models::{ContainerConfig, ContainerCreateBody};
+use bollard::query_parameters::{
+    CommitContainerOptionsBuilder, CreateContainerOptions, ListContainersOptionsBuilder,
+    ListImagesOptionsBuilder,
+};
+use corefn_build::image;
+use corefn_core::names::label;
 use corefn_tests::push::Repository;
 use corefn_tests::{Home, wait_until};
 
@@ -65,6 +71,43 @@ async fn layers(home: &Home, mark: &str) -> usize {
         .build();
     let client = home.docker.client().await.unwrap();
     client.list_images(Some(options)).await.unwrap().len()
+}
+
+/// As when Docker is slow to end a build that was broken off.
+#[tokio::test]
+async fn layers_go_with_the_container_that_uses_them() {
+    let home = Home::builder("layers").without_nginx().start().await;
+    let mark = format!("test.mark={}", home.namespace());
+    let docker = &home.docker;
+    let client = docker.client().await.unwrap();
+    let create = async |image: &str| {
+        let config = ContainerCreateBody {
+            image: Some(image.to_owned()),
+            labels: Some(HashMap::from([(
+                label::NAMESPACE.to_owned(),
+                home.namespace().to_owned(),
+            )])),
+            ..ContainerCreateBody::default()
+        };
+        let created = client.create_container(None::<CreateContainerOptions>, config);
+        created.await.unwrap().id
+    };
+    let base = create("debian:bookworm-slim").await;
+    let options = CommitContainerOptionsBuilder::default()
+        .container(&base)
+        .changes(&format!("LABEL {mark}"))
+        .build();
+    let made = client.commit_container(options, ContainerConfig::default());
+    let layer = made.await.unwrap().id;
+    let uses_it = create(&layer).await;
+    let ends = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        docker.remove(&uses_it).await.unwrap();
+    };
+    let layer = [layer];
+    let (removed, ()) = tokio::join!(image::remove_layers(docker, &layer), ends);
+    removed.unwrap();
+    assert_eq!(layers(&home, &mark).await, 0);
 }
 
 #[tokio::test]
