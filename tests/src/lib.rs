@@ -25,6 +25,7 @@ pub mod docker;
 pub mod engine;
 pub mod events;
 pub mod folder;
+pub mod git_host;
 pub mod home;
 pub mod load;
 pub mod nginx;

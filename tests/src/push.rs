@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use crate::cli::corefn;
 use crate::docker;
 use crate::folder::PREFIX;
+use crate::git_host::{GitHost, Person};
 use crate::home::Home;
 use crate::programs::workspace;
 
@@ -64,11 +65,29 @@ impl Repository {
         let created = corefn(home, &["repo", "create", name]).await;
         let bare = PathBuf::from(created.succeeded().trim_end());
         let work = home.folder.file("work").join(name);
+        let url = bare.display().to_string();
+        Self::working_copy(work, bare, &url).await
+    }
+
+    /// An empty working copy of somebody's, who pushes to a git host. Nothing is created there.
+    ///
+    /// # Panics
+    /// As of [`Repository::create`].
+    pub async fn of(home: &Home, git_host: &GitHost, person: &Person, name: &str) -> Self {
+        let work = home.folder.file("work").join(person.name()).join(name);
+        let repository = Self::working_copy(work, git_host.bare(name), &person.url(name)).await;
+        let command = person.ssh_command().replace('\'', "'\\''");
+        repository
+            .git(&format!("config core.sshCommand '{command}'"))
+            .await;
+        repository
+    }
+
+    async fn working_copy(work: PathBuf, bare: PathBuf, url: &str) -> Self {
         fs::create_dir_all(&work).expect("the folder can be written to");
         let repository = Self { work, bare };
         repository.git("init -q -b main .").await;
-        let remote = format!("remote add origin '{}'", repository.bare.display());
-        repository.git(&remote).await;
+        repository.git(&format!("remote add origin '{url}'")).await;
         repository
     }
 
@@ -132,8 +151,9 @@ impl Repository {
     /// Where a branch of the bare repository is, if it is there.
     pub async fn head(&self, branch: &str) -> Option<String> {
         let mut command = Command::new("git");
+        // (It may be another account's.)
         command
-            .arg("--git-dir")
+            .args(["-c", "safe.directory=*", "--git-dir"])
             .arg(&self.bare)
             .args(["rev-parse", "-q", "--verify"])
             .arg(format!("refs/heads/{branch}"));
@@ -318,7 +338,7 @@ pub async fn keep_stack(home: &Home, name: &str) {
 }
 
 /// Has builds trust the certificates that this machine was told to trust.
-fn trust_as_this_machine(home: &Home) {
+pub(crate) fn trust_as_this_machine(home: &Home) {
     let host = home.folder.read(HOST_FILE);
     let bundle = CA_VARIABLES.iter().filter_map(std::env::var_os).next();
     if let Some(bundle) = bundle.filter(|_| !host.contains("ca_bundle")) {

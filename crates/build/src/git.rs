@@ -35,6 +35,29 @@ impl Git {
         self.line(&["symbolic-ref", "HEAD"]).await
     }
 
+    /// Makes another branch the one that deploys, by its full name.
+    ///
+    /// # Errors
+    /// [`BuildError`] when git refuses it.
+    pub async fn set_default_branch(&self, reference: &str) -> Result<(), BuildError> {
+        // Within a hook git keeps references as they are, because those that are pushed may yet be
+        // refused. This one is only a name, and may stay.
+        let arguments = ["symbolic-ref", "HEAD", reference];
+        let set = self.run(&arguments, &["GIT_QUARANTINE_PATH"]).await;
+        set.map(|_| ())
+    }
+
+    /// Whether there is a branch yet.
+    ///
+    /// # Errors
+    /// [`BuildError`] when git can't say.
+    pub async fn has_branches(&self) -> Result<bool, BuildError> {
+        let found = self
+            .line(&["for-each-ref", "--count=1", "refs/heads/"])
+            .await?;
+        Ok(!found.is_empty())
+    }
+
     /// What a reference points to, if it is there.
     ///
     /// # Errors
@@ -61,11 +84,20 @@ impl Git {
     /// [`BuildError::Rejected`] with git's own message when it fails; [`BuildError::Io`] when it
     /// can't be run.
     pub async fn output(&self, arguments: &[&str]) -> Result<Vec<u8>, BuildError> {
-        let output = Command::new("git")
+        self.run(arguments, &[]).await
+    }
+
+    async fn run(&self, arguments: &[&str], without: &[&str]) -> Result<Vec<u8>, BuildError> {
+        let mut command = Command::new("git");
+        command
             .args(arguments)
             .env("GIT_DIR", &self.dir)
             .stdin(Stdio::null())
-            .kill_on_drop(true)
+            .kill_on_drop(true);
+        for name in without {
+            command.env_remove(name);
+        }
+        let output = command
             .output()
             .await
             .map_err(BuildError::io("git can't be run"))?;

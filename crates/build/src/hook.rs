@@ -1,59 +1,50 @@
 //! The `pre-receive` hook from its start to its end.
 
-mod build;
-mod report;
-
 use std::env;
 use std::io::Read as _;
-use std::path::PathBuf;
-use std::pin::{Pin, pin};
-use std::time::{Duration, SystemTime};
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::time::SystemTime;
 
 use corefn_core::function::RevisionId;
+use corefn_core::host::{GitHost, Host};
+use corefn_core::names::env as variables;
+use corefn_engine::home;
 
 use crate::error::BuildError;
+use crate::git::Git;
 use crate::interrupt::interrupted;
 use crate::output::Output;
 use crate::push::{Update, updates};
 use crate::repository::Repository;
-use corefn_engine::home;
-
-use build::Build;
+use crate::service::{self, Job};
+use crate::tree::Tree;
+use crate::work::{Branch, Stop, unless, work};
 
 /// Runs the hook with git's environment and standard input. Returns the exit status: zero if git
 /// shall accept the push.
 pub async fn run() -> u8 {
     let mut output = Output::default();
     match push(&mut output).await {
-        Ok(()) => 0,
+        Ok(status) => status,
         Err(error) => {
-            let text = error.to_string();
-            let lines = text.lines().chain(error.remedy());
-            for (count, line) in lines.enumerate() {
-                let mark = if count == 0 { "error:" } else { "      " };
-                output.line(&format!("{mark} {line}")).await;
-            }
+            output.error(&error).await;
             1
         }
     }
 }
 
-/// How long each of the last lines may take until the pusher has them.
-const LAST_WORDS: Duration = Duration::from_secs(5);
-
-/// What ends the work before it is done.
-type Stop<'a> = Pin<&'a mut (dyn Future<Output = &'static str> + 'a)>;
-
-async fn push(output: &mut Output) -> Result<(), BuildError> {
+async fn push(output: &mut Output) -> Result<u8, BuildError> {
     let home = home::find(None)?;
-    let host = home::read(&home)?;
+    let git_host = home::read_git_host(&home)?;
     let git_dir = env::var_os("GIT_DIR").map(PathBuf::from).ok_or_else(|| {
         BuildError::rejected("GIT_DIR is not set: this program is run by git push")
     })?;
-    let repository = Repository::open(&git_dir, &home.join(&host.projects))?;
-    let branch = repository.git.default_branch().await?;
+    let repository = Repository::open(&git_dir, &home.join(&git_host.projects))?;
+    let updates = updates(&read_input().await?)?;
+    let branch = deploying_branch(&repository.git, &updates).await?;
     let mut deploys = None;
-    for update in updates(&read_input().await?)? {
+    for update in updates {
         if update.reference != branch {
             if !update.deletes() {
                 let (short, deployed) = (update.short(), branch.trim_start_matches("refs/heads/"));
@@ -75,89 +66,91 @@ async fn push(output: &mut Output) -> Result<(), BuildError> {
         }
     }
     match deploys {
-        Some(update) => {
-            let host = corefn_core::host::Host {
-                stacks: home.join(&host.stacks).display().to_string(),
-                ..host
-            };
-            deploy(&host, &repository, &update, output).await
-        }
-        None => Ok(()),
+        Some(update) => deploy(&home, &git_host, &repository, &update, output).await,
+        None => Ok(0),
     }
 }
 
-/// Builds and deploys what the default branch shall point to.
+/// The branch that deploys: the one that `HEAD` names. Of a repository without branches, whose
+/// `HEAD` is only what git has made up, it is the first that is pushed, unless `HEAD`'s is pushed.
+async fn deploying_branch(git: &Git, updates: &[Update]) -> Result<String, BuildError> {
+    let head = git.default_branch().await?;
+    let pushed = |name: &str| updates.iter().any(|update| update.reference == name);
+    let mut branches = updates
+        .iter()
+        .filter(|update| update.is_branch() && !update.deletes());
+    match branches.next() {
+        Some(first) if !pushed(&head) && !git.has_branches().await? => {
+            git.set_default_branch(&first.reference).await?;
+            Ok(first.reference.clone())
+        }
+        _ => Ok(head),
+    }
+}
+
+/// Builds and deploys what the default branch shall point to, or has it done.
 async fn deploy(
-    host: &corefn_core::host::Host,
+    home: &Path,
+    git_host: &GitHost,
     repository: &Repository,
     update: &Update,
     output: &mut Output,
-) -> Result<(), BuildError> {
+) -> Result<u8, BuildError> {
     let mut interrupted = pin!(interrupted());
     let mut stop: Stop<'_> = interrupted.as_mut();
-    let revision = revision(&update.new, SystemTime::now());
-    output.keep_in(&repository.log(&revision))?;
-    let lock = unless(&mut stop, repository.lock(output)).await?;
-    still_as_pushed(repository, update).await?;
-    let result = build_and_switch(host, repository, update, revision, &mut stop, output).await;
-    drop(lock);
-    result
-}
-
-async fn build_and_switch(
-    host: &corefn_core::host::Host,
-    repository: &Repository,
-    update: &Update,
-    revision: RevisionId,
-    stop: &mut Stop<'_>,
-    output: &mut Output,
-) -> Result<(), BuildError> {
-    let begin = Build::begin(host, repository, &update.new, revision);
-    let mut build = unless(stop, begin).await?;
-    let built = async {
-        let built = unless(stop, build.run(output)).await?;
-        still_as_pushed(repository, update).await?;
-        // From here on nothing stops it any more.
-        output.wait_no_longer_than(LAST_WORDS);
-        build.switch(&built).await?;
-        Ok(built)
+    let job = Job {
+        repository: repository.path(),
+        branch: update.short().to_owned(),
+        commit: update.new.clone(),
+        revision: revision(&update.new, SystemTime::now()),
     };
-    match built.await {
-        Ok(built) => {
-            report::print(&host.url, &built, output).await;
-            Ok(())
-        }
-        Err(error) => {
-            output.wait_no_longer_than(LAST_WORDS);
-            build.undo(&error, output).await;
-            Err(error)
-        }
+    output.keep_in(&repository.log(&job.revision))?;
+    if let Ok(account) = env::var(variables::ACCOUNT) {
+        output.line(&format!("==> pushed by {account}")).await;
+    }
+    let _lock = unless(&mut stop, repository.lock(output)).await?;
+    let mut branch = Pushed {
+        git: &repository.git,
+        update,
+    };
+    let tree = unless(&mut stop, Tree::read(&repository.git, &job.commit)).await?;
+    let Some(builder) = &git_host.builder else {
+        let host = host(home)?;
+        work(&host, &job, tree, &mut branch, &mut stop, output).await?;
+        return Ok(0);
+    };
+    let is_as_pushed = async || branch.is_there_still().await;
+    let socket = home.join(builder);
+    let built = service::build(&socket, &job, &tree, output, is_as_pushed);
+    unless(&mut stop, built).await
+}
+
+/// The installation's settings, for whoever builds.
+pub(crate) fn host(home: &Path) -> Result<Host, BuildError> {
+    let host = home::read(home)?;
+    Ok(Host {
+        stacks: home.join(&host.stacks).display().to_string(),
+        ..host
+    })
+}
+
+/// What was pushed to a repository of this machine.
+struct Pushed<'a> {
+    git: &'a Git,
+    update: &'a Update,
+}
+
+impl Pushed<'_> {
+    async fn is_there_still(&self) -> Result<bool, BuildError> {
+        let now = self.git.target(&self.update.reference).await?;
+        Ok(now.as_deref() == self.update.before())
     }
 }
 
-/// Does the work unless something ends it.
-async fn unless<T>(
-    stop: &mut Stop<'_>,
-    work: impl Future<Output = Result<T, BuildError>>,
-) -> Result<T, BuildError> {
-    tokio::select! {
-        biased;
-        why = stop.as_mut() => Err(BuildError::Interrupted(why)),
-        result = work => result,
+impl Branch for Pushed<'_> {
+    async fn is_as_pushed(&mut self) -> Result<bool, BuildError> {
+        self.is_there_still().await
     }
-}
-
-/// Checks that the branch is still where it was when the push began. git would refuse the push
-/// later if it isn't, and what was deployed must be what the branch points to.
-async fn still_as_pushed(repository: &Repository, update: &Update) -> Result<(), BuildError> {
-    let now = repository.git.target(&update.reference).await?;
-    if now.as_deref() == update.before() {
-        return Ok(());
-    }
-    Err(BuildError::rejected(format!(
-        "{} has been pushed to meanwhile: fetch, and push again",
-        update.short()
-    )))
 }
 
 /// The identifier of a revision: UTC and the commit.
@@ -182,6 +175,7 @@ async fn read_input() -> Result<String, BuildError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn revisions() {

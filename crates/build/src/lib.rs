@@ -1,7 +1,7 @@
 //! The builder: makes a function of a push.
 //!
-//! [`hook`] is the repository's `pre-receive` hook as a whole. What a push goes through is one
-//! module each: [`tree`] (what was pushed, checked), [`stack`] (which language), [`compile`] (the
+//! [`hook`] is the repository's `pre-receive` hook as a whole, and [`service`] builds for hooks that
+//! may not do so themselves. What a push goes through is one module each: [`tree`] (what was pushed, checked), [`stack`] (which language), [`compile`] (the
 //! executable), [`image`] (what is deployed), [`deploy`] (first instance and switch).
 //!
 //! A push either lands whole or changes nothing: until the very last step all that is made is
@@ -20,7 +20,9 @@ pub mod interrupt;
 pub mod output;
 pub mod push;
 pub mod repository;
+pub mod service;
 pub mod stack;
 pub mod tree;
+mod work;
 
 pub use error::BuildError;

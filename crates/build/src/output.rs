@@ -8,30 +8,48 @@ use std::time::Duration;
 use tokio::io::{AsyncWriteExt as _, Stderr};
 
 use crate::error::BuildError;
+use crate::service::Far;
 
 /// Writes to the pusher (git prefixes each line with `remote:`) and to the log.
 ///
 /// A pusher who is gone is no error here: [`crate::interrupt`] notices.
 pub struct Output {
     /// None once the pusher took nothing for as long as is waited.
-    pusher: Option<Stderr>,
+    pusher: Option<Screen>,
     patience: Option<Duration>,
     log: Option<File>,
     at_line_start: bool,
 }
 
+/// What the pusher reads.
+enum Screen {
+    /// Standard error, which git passes on.
+    Here(Stderr),
+    /// That of a hook elsewhere.
+    There(Far),
+}
+
 impl Default for Output {
     fn default() -> Self {
+        Self::of(Screen::Here(tokio::io::stderr()))
+    }
+}
+
+impl Output {
+    /// For a pusher whose hook is elsewhere.
+    pub(crate) fn to(far: Far) -> Self {
+        Self::of(Screen::There(far))
+    }
+
+    fn of(screen: Screen) -> Self {
         Self {
-            pusher: Some(tokio::io::stderr()),
+            pusher: Some(screen),
             patience: None,
             log: None,
             at_line_start: true,
         }
     }
-}
 
-impl Output {
     /// Keeps everything from here on in a file as well.
     ///
     /// # Errors
@@ -69,8 +87,13 @@ impl Output {
             return;
         };
         let write = async {
-            let _ = pusher.write_all(bytes).await;
-            let _ = pusher.flush().await;
+            let _ = match pusher {
+                Screen::Here(stderr) => match stderr.write_all(bytes).await {
+                    Ok(()) => stderr.flush().await,
+                    error => error,
+                },
+                Screen::There(far) => far.write(bytes).await,
+            };
         };
         match self.patience {
             None => write.await,
@@ -79,6 +102,16 @@ impl Output {
                     self.pusher = None;
                 }
             }
+        }
+    }
+
+    /// Writes an error, and what helps.
+    pub async fn error(&mut self, error: &BuildError) {
+        let text = error.to_string();
+        let lines = text.lines().chain(error.remedy());
+        for (count, line) in lines.enumerate() {
+            let mark = if count == 0 { "error:" } else { "      " };
+            self.line(&format!("{mark} {line}")).await;
         }
     }
 

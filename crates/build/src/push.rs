@@ -40,6 +40,11 @@ impl Update {
         is_zero(&self.new)
     }
 
+    /// Whether the reference is a branch.
+    pub fn is_branch(&self) -> bool {
+        self.reference.starts_with("refs/heads/")
+    }
+
     /// What the reference points to before the push.
     pub fn before(&self) -> Option<&str> {
         Some(self.old.as_str()).filter(|old| !is_zero(old))

@@ -1,19 +1,30 @@
 //! The pushed tree: checked, and packed for a container.
 //!
-//! It is read from git's objects and never written to the host's file system, so no name and no
-//! link in it can do anything there.
+//! It is a tar archive in a file without a name, and never unpacked on the host's file system, so no
+//! name and no link in it can do anything there. What has packed it is not trusted: it may have been
+//! sent by another account.
 
-mod archive;
 mod blobs;
+mod commit;
 mod links;
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Seek as _};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tar::{Archive, Builder, EntryType, Header};
 
 use crate::error::BuildError;
 use crate::git::Git;
+
+/// More than any manifest has, in bytes.
+const MAX_TEXT: u64 = 1 << 20;
 
 /// What an entry of a tree is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,18 +35,52 @@ enum Kind {
     Link,
 }
 
+impl Kind {
+    /// What a header of an archive says, if it is of an entry that trees have.
+    fn of(header: &Header) -> Option<Self> {
+        match header.entry_type() {
+            EntryType::Directory => Some(Self::Folder),
+            EntryType::Symlink => Some(Self::Link),
+            EntryType::Regular if header.mode().ok()? & 0o100 != 0 => Some(Self::Executable),
+            EntryType::Regular => Some(Self::File),
+            _ => None,
+        }
+    }
+
+    /// A header for an entry of this kind, without path and size.
+    fn header(self) -> Header {
+        let mut header = Header::new_gnu();
+        header.set_size(0);
+        header.set_mode(match self {
+            Self::Folder | Self::Executable => 0o755,
+            Self::File => 0o644,
+            Self::Link => 0o777,
+        });
+        header.set_entry_type(match self {
+            Self::Folder => EntryType::Directory,
+            Self::File | Self::Executable => EntryType::Regular,
+            Self::Link => EntryType::Symlink,
+        });
+        header
+    }
+}
+
 /// An entry of a tree.
 #[derive(Debug, Clone)]
 struct Entry {
     kind: Kind,
-    object: String,
     path: PathBuf,
+    /// Where a link leads; empty for others.
+    target: PathBuf,
+    /// Where the contents begin in the archive, and how many bytes they have.
+    at: u64,
+    size: u64,
 }
 
-/// A commit's tree, fit to be built.
+/// A tree that is fit to be built.
 #[derive(Debug)]
 pub struct Tree {
-    git: Git,
+    archive: Arc<File>,
     entries: Vec<Entry>,
 }
 
@@ -46,34 +91,44 @@ impl Tree {
     /// [`BuildError::Rejected`] that names the path when the tree is empty, holds a submodule, a
     /// link out of the tree, or a name that is none.
     pub async fn read(git: &Git, commit: &str) -> Result<Self, BuildError> {
-        let list = git
-            .output(&["ls-tree", "-r", "-t", "-z", "--full-tree", commit])
-            .await?;
-        let entries = parse(&list)?;
+        Self::open(commit::pack(git, commit).await?).await
+    }
+
+    /// Checks the tree that an archive holds.
+    ///
+    /// # Errors
+    /// As of [`Tree::read`]; also when it is no archive, or holds what no tree does.
+    pub async fn open(archive: File) -> Result<Self, BuildError> {
+        let listed = tokio::task::spawn_blocking(move || {
+            list(&archive).map(|entries| (Arc::new(archive), entries))
+        });
+        let (archive, entries) = listed
+            .await
+            .map_err(io::Error::other)
+            .map_err(BuildError::io("the pushed files can't be read"))??;
         if entries.is_empty() {
             return Err(BuildError::rejected(
                 "the pushed commit has no files: commit at least the function's sources",
             ));
         }
-        let links: Vec<_> = entries
-            .iter()
-            .filter(|entry| entry.kind == Kind::Link)
-            .collect();
-        let targets =
-            blobs::read(git, links.iter().map(|link| link.object.clone()).collect()).await?;
-        links::check(
-            links
-                .iter()
-                .zip(targets)
-                .map(|(link, target)| {
-                    (link.path.clone(), PathBuf::from(OsStr::from_bytes(&target)))
-                })
-                .collect(),
-        )?;
-        Ok(Self {
-            git: git.clone(),
-            entries,
-        })
+        let mut links = BTreeMap::new();
+        for entry in entries.iter().filter(|entry| entry.kind == Kind::Link) {
+            links.insert(entry.path.clone(), entry.target.clone());
+        }
+        links::check(links)?;
+        Ok(Self { archive, entries })
+    }
+
+    /// The archive, at its start, to be sent elsewhere.
+    ///
+    /// # Errors
+    /// [`BuildError::Io`] when the file can't be used.
+    pub fn file(&self) -> Result<File, BuildError> {
+        let file = self.archive.try_clone().and_then(|mut file| {
+            file.rewind()?;
+            Ok(file)
+        });
+        file.map_err(BuildError::io("the pushed files can't be read"))
     }
 
     /// Whether there is a file, or a link, of this name at the root.
@@ -85,8 +140,8 @@ impl Tree {
     /// The text of a file at the root, if it is there.
     ///
     /// # Errors
-    /// [`BuildError::Rejected`] when it is no file, or no UTF-8.
-    pub async fn text(&self, name: &str) -> Result<Option<String>, BuildError> {
+    /// [`BuildError::Rejected`] when it is no file, has more than 1 MB, or is no UTF-8.
+    pub fn text(&self, name: &str) -> Result<Option<String>, BuildError> {
         let Some(entry) = self.entry(name) else {
             return Ok(None);
         };
@@ -95,24 +150,34 @@ impl Tree {
                 "{name} is no file: make it one"
             )));
         }
-        let mut blobs = blobs::read(&self.git, vec![entry.object.clone()]).await?;
-        let text = String::from_utf8(blobs.pop().unwrap_or_default());
+        if entry.size > MAX_TEXT {
+            return Err(BuildError::rejected(format!(
+                "{name} has {} bytes, {MAX_TEXT} at most: make it shorter",
+                entry.size
+            )));
+        }
+        let mut bytes = vec![0; entry.size as usize];
+        self.archive
+            .read_exact_at(&mut bytes, entry.at)
+            .map_err(BuildError::io(format!("{name} can't be read")))?;
+        let text = String::from_utf8(bytes);
         text.map(Some)
             .map_err(|_| BuildError::rejected(format!("{name} is no UTF-8 text: save it as UTF-8")))
     }
 
-    /// Packs the tree as a tar archive whose files belong to `owner`, and leaves out what `keep`
-    /// says no to.
+    /// Packs the tree for a container: its files belong to `owner`, and what `keep` says no to is
+    /// left out.
     ///
     /// # Errors
-    /// [`BuildError`] when git or the temporary file fails.
+    /// [`BuildError::Io`] when a temporary file fails.
     pub async fn archive(
         &self,
         owner: u64,
         keep: impl Fn(&Path) -> bool,
     ) -> Result<File, BuildError> {
         let kept = self.entries.iter().filter(|entry| keep(&entry.path));
-        archive::write(&self.git, kept.cloned().collect(), owner).await
+        let (archive, kept) = (self.archive.clone(), kept.cloned().collect::<Vec<_>>());
+        finish(tokio::task::spawn_blocking(move || repack(&archive, &kept, owner)).await)
     }
 
     fn entry(&self, name: &str) -> Option<&Entry> {
@@ -122,96 +187,195 @@ impl Tree {
     }
 }
 
-/// Reads `git ls-tree -r -t -z`: records of `mode SP type SP object TAB path`.
-fn parse(list: &[u8]) -> Result<Vec<Entry>, BuildError> {
-    let records = list.split(|&b| b == 0).filter(|record| !record.is_empty());
-    records.map(parse_record).collect()
+/// Lists and checks what an archive holds.
+fn list(archive: &File) -> Result<Vec<Entry>, BuildError> {
+    let broken = || BuildError::io("the pushed files can't be read");
+    let mut archive = archive;
+    archive.rewind().map_err(broken())?;
+    let mut archive = Archive::new(BufReader::new(archive));
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut known = std::collections::HashSet::new();
+    for entry in archive.entries_with_seek().map_err(broken())? {
+        let entry = entry.map_err(broken())?;
+        let path = entry.path_bytes();
+        // (A folder's may end with a slash.)
+        let path = path.strip_suffix(b"/").unwrap_or(&path);
+        let path = checked(Path::new(OsStr::from_bytes(path)))?;
+        let kind = Kind::of(entry.header()).ok_or_else(|| {
+            BuildError::rejected(format!("{} is of no kind that git knows", path.display()))
+        })?;
+        if !known.insert(path.clone()) {
+            return Err(BuildError::rejected(format!(
+                "{} is there twice: remove one of them",
+                path.display()
+            )));
+        }
+        let target = entry.link_name_bytes().unwrap_or_default();
+        entries.push(Entry {
+            kind,
+            path,
+            target: PathBuf::from(OsStr::from_bytes(&target)),
+            at: entry.raw_file_position(),
+            size: entry.size(),
+        });
+    }
+    Ok(entries)
 }
 
-fn parse_record(record: &[u8]) -> Result<Entry, BuildError> {
-    let unknown = || {
-        let record = String::from_utf8_lossy(record);
-        BuildError::rejected(format!(
-            "the pushed tree has an entry that is none: {record}"
-        ))
-    };
-    let tab = record
-        .iter()
-        .position(|&b| b == b'\t')
-        .ok_or_else(unknown)?;
-    let (head, path) = (
-        &record[..tab],
-        Path::new(OsStr::from_bytes(&record[tab + 1..])),
-    );
-    let mut words = std::str::from_utf8(head).map_err(|_| unknown())?.split(' ');
-    let (mode, object) = (words.next(), words.nth(1).ok_or_else(unknown)?);
-    // A tree that git itself made has no such names, but whoever pushes may make one by hand.
+/// A path that can be built. A tree that git itself made has no others, but whoever pushes may make
+/// one by hand.
+fn checked(path: &Path) -> Result<PathBuf, BuildError> {
     let plain = |part: Component<'_>| match part {
         Component::Normal(name) => !name.eq_ignore_ascii_case(".git"),
         _ => false,
     };
-    if path.components().count() == 0 || !path.components().all(plain) {
-        return Err(BuildError::rejected(format!(
-            "{path:?} is no path that can be built: rename it"
-        )));
+    if path.components().count() > 0 && path.components().all(plain) {
+        return Ok(path.to_owned());
     }
-    let kind = match mode {
-        Some("040000") => Kind::Folder,
-        Some("100644" | "100664") => Kind::File,
-        Some("100755") => Kind::Executable,
-        Some("120000") => Kind::Link,
-        Some("160000") => {
-            return Err(BuildError::rejected(format!(
-                "{} is a submodule, whose files a push does not bring along: remove it \
-                 (git rm {0}) and commit its files, or fetch it in the build as a dependency",
-                path.display()
-            )));
+    Err(BuildError::rejected(format!(
+        "{path:?} is no path that can be built: rename it"
+    )))
+}
+
+/// Writes entries of an archive into another, in a temporary file that has no name.
+fn repack(from: &File, entries: &[Entry], owner: u64) -> io::Result<File> {
+    // Compilers compare these times with those of what they kept from earlier builds, so what was
+    // pushed must be newer.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.map_or(0, |since| since.as_secs());
+    let mut archive = Builder::new(BufWriter::new(tempfile::tempfile()?));
+    for entry in entries {
+        let mut header = entry.kind.header();
+        header.set_uid(owner);
+        header.set_gid(owner);
+        header.set_mtime(now);
+        if entry.kind == Kind::Link {
+            archive.append_link(&mut header, &entry.path, &entry.target)?;
+        } else {
+            header.set_size(entry.size);
+            let contents = Contents {
+                file: from,
+                at: entry.at,
+                end: entry.at + entry.size,
+            };
+            archive.append_data(&mut header, &entry.path, contents)?;
         }
-        _ => return Err(unknown()),
-    };
-    Ok(Entry {
-        kind,
-        object: object.to_owned(),
-        path: path.to_owned(),
-    })
+    }
+    let mut file = archive.into_inner()?.into_inner()?;
+    file.rewind()?;
+    Ok(file)
+}
+
+/// A part of a file. Where the file's own position is does not matter.
+struct Contents<'a> {
+    file: &'a File,
+    at: u64,
+    end: u64,
+}
+
+impl io::Read for Contents<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let most = into.len().min((self.end - self.at) as usize);
+        let count = self.file.read_at(&mut into[..most], self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+/// The outcome of what was done in another thread.
+fn finish<T>(outcome: Result<io::Result<T>, tokio::task::JoinError>) -> Result<T, BuildError> {
+    outcome
+        .map_err(io::Error::other)
+        .and_then(|read| read)
+        .map_err(BuildError::io("the pushed files can't be read"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read as _, Write as _};
 
-    fn record(mode: &str, path: &str) -> Vec<u8> {
-        format!("{mode} blob {}\t{path}\0", "a".repeat(40)).into_bytes()
+    /// An archive of files (`path`, `contents`) and links (`path`, `-> target`), with any path.
+    fn archive(entries: &[(&str, &str)]) -> File {
+        let mut archive = Builder::new(tempfile::tempfile().unwrap());
+        for (path, contents) in entries {
+            let target = contents.strip_prefix("-> ");
+            let mut header = match target {
+                Some(_) => Kind::Link.header(),
+                None => Kind::File.header(),
+            };
+            header.as_gnu_mut().unwrap().name[..path.len()].copy_from_slice(path.as_bytes());
+            let contents = match target {
+                Some(target) => {
+                    header.set_link_name_literal(target).unwrap();
+                    ""
+                }
+                None => contents,
+            };
+            header.set_size(contents.len() as u64);
+            header.set_cksum();
+            archive.append(&header, contents.as_bytes()).unwrap();
+        }
+        archive.into_inner().unwrap()
     }
 
-    #[test]
-    fn entries() {
-        let list = [
-            record("100644", "a b\tc"),
-            record("040000", "src"),
-            record("120000", "src/é"),
-        ]
-        .concat();
-        let entries = parse(&list).unwrap();
-        let kinds: Vec<_> = entries.iter().map(|entry| entry.kind).collect();
-        assert_eq!(kinds, [Kind::File, Kind::Folder, Kind::Link]);
-        assert_eq!(entries[0].path, Path::new("a b\tc"));
-        assert_eq!(entries[0].object, "a".repeat(40));
+    #[tokio::test]
+    async fn archives_that_are_trees() {
+        let sent = archive(&[("corefn.toml", "x"), ("src/a", "abc"), ("l", "-> src/a")]);
+        let tree = Tree::open(sent).await.unwrap();
+        assert!(tree.has("l") && tree.has("corefn.toml") && !tree.has("a"));
+        assert_eq!(tree.text("corefn.toml").unwrap().as_deref(), Some("x"));
+        assert_eq!(tree.text("none").unwrap(), None);
+        let error = tree.text("l").unwrap_err().to_string();
+        assert!(error.contains("l is no file"), "{error}");
+        let packed = tree
+            .archive(7, |path| path != Path::new("l"))
+            .await
+            .unwrap();
+        let mut archive = Archive::new(packed);
+        let mut found = Vec::new();
+        for entry in archive.entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let mut text = String::new();
+            entry.read_to_string(&mut text).unwrap();
+            assert_eq!(entry.header().uid().unwrap(), 7);
+            found.push((entry.path().unwrap().into_owned(), text));
+        }
+        let want = [("corefn.toml", "x"), ("src/a", "abc")];
+        let want = want.map(|(path, text)| (PathBuf::from(path), text.to_owned()));
+        assert_eq!(found, want);
     }
 
-    #[test]
-    fn refused() {
-        for (mode, path, says) in [
-            ("160000", "vendor/lib", "vendor/lib is a submodule"),
-            ("100644", "../x", "\"../x\" is no path"),
-            ("100644", "/x", "is no path"),
-            ("100644", "a/.GIT/hooks", "is no path"),
-            ("100644", "", "is no path"),
-            ("140000", "x", "an entry that is none"),
+    #[tokio::test]
+    async fn archives_that_are_none() {
+        for (entries, says) in [
+            (&[][..], "has no files"),
+            (&[("../x", "")], "no path that can be built"),
+            (&[("/etc/passwd", "")], "no path that can be built"),
+            (&[("a/.git/config", "")], "no path that can be built"),
+            (&[("a", "1"), ("a", "2")], "there twice"),
+            (&[("a", "-> /etc")], "out of the repository"),
         ] {
-            let error = parse(&record(mode, path)).unwrap_err().to_string();
+            let error = Tree::open(archive(entries)).await.unwrap_err().to_string();
             assert!(error.contains(says), "{error}");
         }
-        assert!(parse(b"100644 blob\0").is_err());
+        let mut device = Builder::new(tempfile::tempfile().unwrap());
+        let mut header = Header::new_gnu();
+        header.set_entry_type(EntryType::Block);
+        header.set_size(0);
+        device.append_data(&mut header, "d", io::empty()).unwrap();
+        let error = Tree::open(device.into_inner().unwrap()).await.unwrap_err();
+        assert!(error.to_string().contains("d is of no kind"), "{error}");
+        let mut noise = tempfile::tempfile().unwrap();
+        noise.write_all(&[7; 2048]).unwrap();
+        assert!(Tree::open(noise).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn texts_have_an_end() {
+        let long = "x".repeat(MAX_TEXT as usize + 1);
+        let tree = Tree::open(archive(&[("t", &long)])).await.unwrap();
+        let error = tree.text("t").unwrap_err().to_string();
+        assert!(error.contains("1048577 bytes"), "{error}");
     }
 }

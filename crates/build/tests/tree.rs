@@ -76,8 +76,8 @@ async fn packed() {
     work.write("left/out", "no");
     let tree = work.all().await.unwrap();
     assert!(tree.has("a.txt") && !tree.has("left") && !tree.has("b"));
-    assert_eq!(tree.text("a.txt").await.unwrap().as_deref(), Some("one"));
-    assert_eq!(tree.text("b").await.unwrap(), None);
+    assert_eq!(tree.text("a.txt").unwrap().as_deref(), Some("one"));
+    assert_eq!(tree.text("b").unwrap(), None);
 
     let kept = |path: &Path| !path.starts_with("left");
     let archive = tree.archive(1000, kept).await.unwrap();
@@ -150,7 +150,7 @@ async fn manifests_that_are_none() {
         ("folder", "folder is no file"),
         ("latin", "latin is no UTF-8"),
     ] {
-        let error = tree.text(name).await.unwrap_err().to_string();
+        let error = tree.text(name).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
     }
 }

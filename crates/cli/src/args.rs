@@ -1,11 +1,11 @@
 //! The command line's arguments.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::{Parser, Subcommand};
 
-use corefn_core::function::{FunctionName, NameError, check_segment};
+use corefn_core::access::Role;
+use corefn_core::function::{FunctionName, RepositoryName};
 
 /// Functions that are deployed with git push and run on demand.
 #[derive(Debug, Parser)]
@@ -56,8 +56,17 @@ pub enum Command {
         #[arg(long)]
         repository: bool,
     },
+    /// Accounts' keys, for git push over ssh
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// What accounts may do with others' repositories
+    #[command(subcommand)]
+    Access(AccessCommand),
     /// Print the version
     Version,
+    /// What sshd and the builder run
+    #[command(subcommand, hide = true)]
+    GitHost(GitHostCommand),
 }
 
 /// What to do with repositories.
@@ -70,27 +79,85 @@ pub enum RepositoryCommand {
     },
 }
 
-/// A repository's name: `account/name`, or an account.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RepositoryName(String);
-
-impl RepositoryName {
-    /// The path of its directory from the folder of repositories.
-    pub fn path(&self) -> PathBuf {
-        PathBuf::from(format!("{}.git", self.0))
-    }
+/// What to do with accounts' keys.
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Give an account a public key, by which ssh knows it
+    Add {
+        /// The account
+        account: String,
+        /// The file with the key, such as id_ed25519.pub; standard input if there is none
+        file: Option<PathBuf>,
+        /// What the key is called [default: its comment]
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// List keys
+    #[command(visible_alias = "ls")]
+    List {
+        /// Only this account's
+        account: Option<String>,
+    },
+    /// Take a key from an account. It is dead at once
+    #[command(visible_alias = "remove")]
+    Rm {
+        /// The account
+        account: String,
+        /// What the key is called, or its fingerprint
+        key: String,
+    },
 }
 
-impl FromStr for RepositoryName {
-    type Err = NameError;
+/// What to do with what accounts may do with others' repositories.
+#[derive(Debug, Subcommand)]
+pub enum AccessCommand {
+    /// Let an account in
+    Grant {
+        /// A repository; or an account, for all of its repositories
+        on: RepositoryName,
+        /// Who is let in
+        account: String,
+        /// reader (fetch, ls, ps, logs), writer (push as well) or owner (rm and access as well)
+        role: Role,
+    },
+    /// Take back what was granted
+    Revoke {
+        /// As it was granted
+        on: RepositoryName,
+        /// Who was let in
+        account: String,
+    },
+    /// List what was granted
+    #[command(visible_alias = "ls")]
+    List {
+        /// Only on this repository or account
+        on: Option<RepositoryName>,
+    },
+}
 
-    fn from_str(text: &str) -> Result<Self, NameError> {
-        match text.split_once('/') {
-            Some(_) => text.parse::<FunctionName>().map(|_| ())?,
-            None => check_segment(text)?,
-        }
-        Ok(Self(text.to_owned()))
-    }
+/// What sshd and the builder run.
+#[derive(Debug, Subcommand)]
+pub enum GitHostCommand {
+    /// Print the line for sshd's AuthorizedKeysCommand, if the key is an account's
+    Keys {
+        /// The key's type (%t)
+        kind: String,
+        /// The key in base64 (%k)
+        key: String,
+    },
+    /// Do what $SSH_ORIGINAL_COMMAND says, for an account
+    Serve {
+        /// The account
+        account: String,
+    },
+    /// Run a command for an account, as far as it may
+    Run {
+        /// The account
+        account: String,
+        /// The command
+        #[arg(last = true)]
+        words: Vec<String>,
+    },
 }
 
 #[cfg(test)]
@@ -117,6 +184,16 @@ mod tests {
             "version",
             "repo create demo",
             "repo create demo/hello",
+            "key add alice",
+            "key add alice id.pub --name laptop",
+            "key list",
+            "key rm alice laptop",
+            "access grant alice/hello bob writer",
+            "access grant alice bob reader",
+            "access revoke alice bob",
+            "access list alice/hello",
+            "git-host serve alice",
+            "git-host run alice -- logs a/b -f",
         ] {
             let words = std::iter::once("corefn").chain(good.split(' '));
             assert!(
@@ -137,18 +214,17 @@ mod tests {
             "repo create ../x",
             "repo create A",
             "colour",
+            "key",
+            "key add",
+            "access grant alice bob",
+            "access grant alice bob god",
+            "access grant a/b/c bob reader",
+            "git-host run alice ls",
         ] {
             let words =
                 std::iter::once("corefn").chain(bad.split(' ').filter(|word| !word.is_empty()));
             let error = Arguments::try_parse_from(words).expect_err(bad);
             assert_eq!(error.exit_code(), 2, "{bad}");
         }
-    }
-
-    #[test]
-    fn repositories() {
-        let path = |name: &str| name.parse::<RepositoryName>().unwrap().path();
-        assert_eq!(path("demo/hello"), PathBuf::from("demo/hello.git"));
-        assert_eq!(path("demo"), PathBuf::from("demo.git"));
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 
 use corefn_build::BuildError;
+use corefn_engine::access::AccessFileError;
 use corefn_engine::docker::DockerError;
 use corefn_engine::home::HomeError;
 use corefn_engine::store::StoreError;
@@ -19,6 +20,9 @@ pub enum Error {
     /// Docker failed.
     #[error(transparent)]
     Docker(#[from] DockerError),
+    /// Keys and grants can't be read or changed.
+    #[error(transparent)]
+    Access(#[from] AccessFileError),
     /// What the builder lends failed: the repository's lock, images.
     #[error(transparent)]
     Build(#[from] BuildError),

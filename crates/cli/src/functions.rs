@@ -27,6 +27,7 @@ struct Row {
 /// Lists all functions by name.
 pub async fn list(here: &Installation, printer: &Printer) -> Result<(), Error> {
     let mut deployments = here.store.deployments().await?;
+    deployments.retain(|deployment| here.shows(&deployment.function));
     deployments.sort_by(|a, b| a.function.cmp(&b.function));
     let instances = here.store.instances().await?;
     let images = here.docker.images().await?;

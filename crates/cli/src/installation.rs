@@ -1,7 +1,8 @@
 //! The installation that is talked to.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use corefn_core::access::Access;
 use corefn_core::function::FunctionName;
 use corefn_core::host::Host;
 use corefn_engine::docker::Docker;
@@ -20,19 +21,43 @@ pub struct Installation {
     pub store: Store,
     /// Its Docker; nothing is connected before the first use.
     pub docker: Docker,
+    /// For whom a command is run that came over ssh; none for the operator, who sees all.
+    viewer: Option<Viewer>,
+}
+
+/// An account that sees only what it may.
+pub struct Viewer {
+    /// The account.
+    pub account: String,
+    /// What it, and others, may.
+    pub access: Access,
+}
+
+impl Viewer {
+    /// Whether it sees a function.
+    pub fn sees(&self, function: &FunctionName) -> bool {
+        self.access.role_on(&self.account, function).is_some()
+    }
 }
 
 impl Installation {
-    /// Finds the installation's home and reads its settings.
-    pub fn open(named: Option<PathBuf>) -> Result<Self, Error> {
-        let home = home::find(named)?;
-        let host: Host = home::read(&home)?;
+    /// Reads the settings of an installation's home.
+    pub fn open(home: &Path, viewer: Option<Viewer>) -> Result<Self, Error> {
+        let host: Host = home::read(home)?;
         Ok(Self {
+            viewer,
             projects: home.join(&host.projects),
             store: Store::new(&host.redis, &host.namespace)?,
             docker: Docker::new(&host.docker, &host.namespace),
-            home,
+            home: home.to_owned(),
         })
+    }
+
+    /// Whether a function is to be shown.
+    pub fn shows(&self, function: &FunctionName) -> bool {
+        self.viewer
+            .as_ref()
+            .is_none_or(|viewer| viewer.sees(function))
     }
 
     /// The repository that a function is pushed to, if there is one: `account/name.git`, else

@@ -38,6 +38,7 @@ struct Row {
 /// Lists all instances by function.
 pub async fn list(here: &Installation, printer: &Printer) -> Result<(), Error> {
     let mut instances = here.store.instances().await?;
+    instances.retain(|leased| here.shows(&leased.instance.function));
     instances.sort_by(|a, b| {
         let key = |leased: &Leased| (leased.instance.function.clone(), leased.instance.id);
         key(a).cmp(&key(b))

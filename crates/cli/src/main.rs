@@ -2,11 +2,14 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod access;
 mod args;
 mod error;
 mod functions;
+mod git_host;
 mod installation;
 mod instances;
+mod keys;
 mod logs;
 mod print;
 mod remove;
@@ -18,6 +21,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use args::{Arguments, Command, RepositoryCommand};
+use corefn_engine::home;
 use error::Error;
 use installation::Installation;
 use print::Printer;
@@ -32,7 +36,7 @@ fn main() -> ExitCode {
         .map_err(|cause| Error::Io("no event loop".into(), cause))
         .and_then(|runtime| runtime.block_on(run(arguments)));
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => ExitCode::from(status),
         // Whoever reads has seen enough, as in `corefn ls | head -1`.
         Err(Error::Print(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
@@ -42,27 +46,34 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: Arguments) -> Result<(), Error> {
-    let printer = Printer::new(arguments.json);
+/// Returns the exit status.
+async fn run(arguments: Arguments) -> Result<u8, Error> {
+    let printer = &Printer::new(arguments.json);
     if let Command::Version = arguments.command {
-        return printer.version();
+        // It needs no home.
+        return printer.version().map(|()| 0);
     }
-    let here = Installation::open(arguments.home)?;
+    let home = &home::find(arguments.home)?;
+    let here = || Installation::open(home, None);
     match arguments.command {
         Command::Repo(RepositoryCommand::Create { name }) => {
-            repository::create(&here, &printer, &name).await
+            repository::create(&here()?, printer, &name).await?;
         }
-        Command::Ls => functions::list(&here, &printer).await,
-        Command::Ps => instances::list(&here, &printer).await,
+        Command::Ls => functions::list(&here()?, printer).await?,
+        Command::Ps => instances::list(&here()?, printer).await?,
         Command::Logs {
             function,
             follow,
             tail,
-        } => logs::print(&here, &printer, &function, follow, tail).await,
+        } => logs::print(&here()?, printer, &function, follow, tail).await?,
         Command::Rm {
             function,
             repository,
-        } => remove::remove(&here, &printer, &function, repository).await,
-        Command::Version => Ok(()),
+        } => remove::remove(&here()?, printer, &function, repository).await?,
+        Command::Key(command) => keys::run(home, printer, command)?,
+        Command::Access(command) => access::run(home, printer, command)?,
+        Command::GitHost(command) => return git_host::run(home, command).await,
+        Command::Version => {}
     }
+    Ok(0)
 }

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use tokio::process::Command;
 
+use corefn_core::function::RepositoryName;
 use corefn_core::names::env as variables;
 
-use crate::args::RepositoryName;
 use crate::error::Error;
 use crate::installation::Installation;
 use crate::print::Printer;
@@ -28,8 +28,19 @@ pub async fn create(
     printer: &Printer,
     name: &RepositoryName,
 ) -> Result<(), Error> {
+    let (path, is_new) = ensure(&here.home, &here.projects, name).await?;
+    let shown = path.display().to_string();
+    printer.one(&json!({ "path": shown, "created": is_new }), &shown)
+}
+
+/// The same, without a word. Returns the path, and whether the repository is new.
+pub async fn ensure(
+    home: &Path,
+    projects: &Path,
+    name: &RepositoryName,
+) -> Result<(PathBuf, bool), Error> {
     let builder = builder()?;
-    let path = here.projects.join(name.path());
+    let path = projects.join(name.path());
     let is_new = !path.join("HEAD").exists();
     if is_new {
         fs::create_dir_all(&path)
@@ -42,14 +53,13 @@ pub async fn create(
     }
     // A path that is set for all of somebody's repositories must not keep this hook from running.
     git(&path, &["config", "core.hooksPath", "hooks"]).await?;
-    write_hook(&path, &here.home, &builder).map_err(|cause| {
+    write_hook(&path, home, &builder).map_err(|cause| {
         Error::Io(
             format!("the hook of {} can't be written", path.display()),
             cause,
         )
     })?;
-    let shown = path.display().to_string();
-    printer.one(&json!({ "path": shown, "created": is_new }), &shown)
+    Ok((path, is_new))
 }
 
 fn builder() -> Result<PathBuf, Error> {

@@ -30,9 +30,49 @@ pub struct Host {
     /// them.
     #[serde(default)]
     pub ca_bundle: Option<String>,
+    /// The socket of the builder, from the home; where there is none, each push builds by itself.
+    #[serde(default)]
+    pub builder: Option<String>,
+    /// How many pushes the builder builds at the same time; others wait.
+    #[serde(default = "default_max_builds")]
+    pub max_builds: u32,
     /// The image that builders start from.
     #[serde(default = "default_base_image")]
     pub base_image: String,
+}
+
+/// What of the settings the account needs that git runs as. Where it may not read the others, which
+/// can hold the password of Redis, these are in a file of their own: `git.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GitHost {
+    /// The folder of repositories.
+    pub projects: String,
+    /// The socket of the builder, from the home.
+    #[serde(default)]
+    pub builder: Option<String>,
+}
+
+impl GitHost {
+    /// Reads the settings from the text of `file`, which is named in errors.
+    ///
+    /// # Errors
+    /// As of [`Host::parse`].
+    pub fn parse(file: &str, text: &str) -> Result<Self, HostError> {
+        toml::from_str(text).map_err(|error| HostError {
+            file: file.to_owned(),
+            why: error.to_string(),
+        })
+    }
+}
+
+impl From<Host> for GitHost {
+    fn from(host: Host) -> Self {
+        Self {
+            projects: host.projects,
+            builder: host.builder,
+        }
+    }
 }
 
 /// {file}: {why}
@@ -56,6 +96,9 @@ impl Host {
         };
         let host: Self = toml::from_str(text).map_err(|e| wrong(e.to_string()))?;
         check_segment(&host.namespace).map_err(|e| wrong(format!("namespace: {e}")))?;
+        if host.max_builds == 0 {
+            return Err(wrong("max_builds is 0: write 1 or more".to_owned()));
+        }
         Ok(host)
     }
 }
@@ -81,6 +124,10 @@ fn default_docker() -> String {
     "unix:///var/run/docker.sock".to_owned()
 }
 
+fn default_max_builds() -> u32 {
+    2
+}
+
 fn default_base_image() -> String {
     "debian:bookworm-slim".to_owned()
 }
@@ -96,6 +143,17 @@ mod tests {
         assert_eq!(host.namespace, "corefn");
         assert_eq!(host.base_image, "debian:bookworm-slim");
         assert_eq!(host.docker, "unix:///var/run/docker.sock");
+        assert_eq!((host.max_builds, host.builder.as_deref()), (2, None));
+        let git = GitHost::from(host);
+        assert_eq!(git, GitHost::parse("git.toml", "projects = '/p'").unwrap());
+        let both = "projects = '/p'\nbuilder = 'run/b'";
+        let with_builder = Host::parse("host.toml", &format!("{least}builder = 'run/b'")).unwrap();
+        assert_eq!(
+            GitHost::from(with_builder),
+            GitHost::parse("git.toml", both).unwrap()
+        );
+        let error = GitHost::parse("git.toml", least).unwrap_err().to_string();
+        assert!(error.starts_with("git.toml: "), "{error}");
         let several = least.replace("'unix:///r'", "['redis://a', 'redis://b']");
         let host = Host::parse("host.toml", &several).unwrap();
         assert_eq!(host.redis, "redis://a redis://b");
@@ -104,6 +162,7 @@ mod tests {
             (&format!("{least}colour = 1"), "colour"),
             (&format!("{least}namespace = 'No good'"), "namespace"),
             (&format!("{least}docker = 5"), "string"),
+            (&format!("{least}max_builds = 0"), "1 or more"),
             (&least.replace("'unix:///r'", "5"), "a string or an array"),
         ] {
             let error = Host::parse("host.toml", bad).unwrap_err().to_string();

@@ -46,6 +46,8 @@ pub mod env {
     pub const INSTANCE: &str = "COREFN_INSTANCE";
     /// The state directory of an installation; the programs find `host.toml` in it.
     pub const HOME: &str = "COREFN_HOME";
+    /// The account for which the git host runs git, and with it a push's hook.
+    pub const ACCOUNT: &str = "COREFN_ACCOUNT";
     /// What is to go wrong in a build of the module that injects faults.
     pub const FAULT: &str = "COREFN_FAULT";
     /// Names a function can't set for itself.
@@ -121,6 +123,12 @@ pub const MANIFEST: &str = "corefn.toml";
 
 /// The file in a home that configures the installation.
 pub const HOST_FILE: &str = "host.toml";
+
+/// The file in a home with what the account needs that git runs as.
+pub const GIT_FILE: &str = "git.toml";
+
+/// The file in a home with the accounts' keys and what they have been granted.
+pub const ACCESS_FILE: &str = "access.toml";
 
 /// An image's repository name: `<namespace>/<account>/<name>`.
 pub fn image(namespace: &str, function: &crate::function::FunctionName) -> String {

@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use corefn_core::host::{Host, HostError};
+use corefn_core::host::{GitHost, Host, HostError};
 use corefn_core::names::{self, env as variables};
 
 /// Where a home is looked for when nobody says: the demo's, beside where one is.
@@ -64,11 +64,28 @@ pub fn find(named: Option<PathBuf>) -> Result<PathBuf, HomeError> {
 /// # Errors
 /// [`HomeError::Unreadable`] and [`HomeError::Wrong`].
 pub fn read(home: &Path) -> Result<Host, HomeError> {
-    let path = home.join(names::HOST_FILE);
-    let name = path.display().to_string();
-    let text = fs::read_to_string(&path).map_err(|cause| HomeError::Unreadable {
-        path: name.clone(),
-        cause,
-    })?;
+    let (name, text) = text(home, names::HOST_FILE)?;
     Ok(Host::parse(&name, &text)?)
+}
+
+/// Reads what the account needs that git runs as: of `git.toml` where that is there, else of the
+/// settings.
+///
+/// # Errors
+/// [`HomeError::Unreadable`] and [`HomeError::Wrong`].
+pub fn read_git_host(home: &Path) -> Result<GitHost, HomeError> {
+    if !home.join(names::GIT_FILE).exists() {
+        return Ok(read(home)?.into());
+    }
+    let (name, text) = text(home, names::GIT_FILE)?;
+    Ok(GitHost::parse(&name, &text)?)
+}
+
+fn text(home: &Path, file: &str) -> Result<(String, String), HomeError> {
+    let path = home.join(file);
+    let name = path.display().to_string();
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok((name, text)),
+        Err(cause) => Err(HomeError::Unreadable { path: name, cause }),
+    }
 }

@@ -248,7 +248,10 @@ async fn only_the_default_branch_deploys() {
     let home = Home::builder("branches").without_nginx().start().await;
     let hello = Repository::create(&home, "demo/hello").await;
     hello.example("dockerfile").await;
+    hello.push().await.accepted();
+    let good = State::of(&home, &hello).await;
 
+    hello.git("commit -q --allow-empty -m Feature").await;
     let feature = hello.begin_push("main:feature").end().await;
     feature
         .accepted()
@@ -257,10 +260,9 @@ async fn only_the_default_branch_deploys() {
         hello.head("feature").await,
         Some(hello.git("rev-parse HEAD").await)
     );
-    assert!(home.docker.images().await.unwrap().is_empty());
+    hello.git("reset -q --hard HEAD^").await;
+    assert_eq!(State::of(&home, &hello).await, good);
 
-    hello.push().await.accepted();
-    let good = State::of(&home, &hello).await;
     let deletion = hello.begin_push(":main").end().await;
     deletion.rejected(&[
         "main is what is deployed, so it can't be deleted: to remove the function run corefn rm \
@@ -281,6 +283,30 @@ async fn only_the_default_branch_deploys() {
         hello.head("main").await,
         Some(hello.git("rev-parse HEAD").await)
     );
+}
+
+/// Whatever it is called, and though git has its own idea of what a new repository begins with.
+#[tokio::test]
+async fn first_branch_of_a_new_repository_deploys() {
+    let home = Home::builder("trunk").without_nginx().start().await;
+    let hello = Repository::create(&home, "demo/hello").await;
+    hello.write("Dockerfile", "FROM scratch\n");
+    hello.commit("No function").await;
+    // Rejected, it is not yet the first.
+    let broken = hello.begin_push("main:broken").end().await;
+    broken.rejected(&["==> building the Dockerfile"]);
+    hello.example("dockerfile").await;
+    hello.git("tag v1").await;
+    let both = hello.begin_push("main:trunk").end().await;
+    both.accepted().says(&["==> deployed demo/hello"]);
+    let head = fs::read_to_string(hello.bare().join("HEAD")).unwrap();
+    assert_eq!(head.trim_end(), "ref: refs/heads/trunk");
+    let main = hello.begin_push("main").end().await;
+    main.accepted()
+        .says(&["main is kept but not deployed: trunk is what deploys"]);
+    let tag = hello.begin_push("v1").end().await;
+    tag.accepted()
+        .says(&["v1 is kept but not deployed: trunk is what deploys"]);
 }
 
 #[tokio::test]

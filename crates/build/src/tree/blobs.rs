@@ -3,7 +3,6 @@
 use std::io::{self, BufRead as _, BufReader, Read, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use crate::error::BuildError;
 use crate::git::Git;
 
 /// A running `git cat-file --batch`. It ends when this is dropped.
@@ -59,41 +58,4 @@ impl Drop for Blobs {
         let _ = self.git.kill();
         let _ = self.git.wait();
     }
-}
-
-/// Reads objects into memory: links' targets and the manifest.
-pub(super) async fn read(git: &Git, objects: Vec<String>) -> Result<Vec<Vec<u8>>, BuildError> {
-    /// More than any path or manifest has; what is longer is neither.
-    const LIMIT: u64 = 1 << 20;
-    if objects.is_empty() {
-        return Ok(Vec::new());
-    }
-    let git = git.clone();
-    let read = move || {
-        let mut blobs = Blobs::open(&git)?;
-        let one = |object: &String| {
-            blobs.each(object, |size, contents| {
-                if size > LIMIT {
-                    return Err(io::Error::other(
-                        "a link or the manifest has more than 1 MB",
-                    ));
-                }
-                let mut bytes = Vec::new();
-                contents.read_to_end(&mut bytes)?;
-                Ok(bytes)
-            })
-        };
-        objects.iter().map(one).collect()
-    };
-    finish(tokio::task::spawn_blocking(read).await)
-}
-
-/// The outcome of reading in another thread.
-pub(super) fn finish<T>(
-    outcome: Result<io::Result<T>, tokio::task::JoinError>,
-) -> Result<T, BuildError> {
-    outcome
-        .map_err(io::Error::other)
-        .and_then(|read| read)
-        .map_err(BuildError::io("the pushed files can't be read"))
 }

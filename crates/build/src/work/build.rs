@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use corefn_core::config::FunctionConfig;
-use corefn_core::function::{Deployment, RevisionId};
+use corefn_core::function::{Deployment, RepositoryName};
 use corefn_core::host::Host;
 use corefn_core::lease::DEFAULT_IDLE;
 use corefn_core::manifest::{Found, Manifest};
@@ -21,7 +21,7 @@ use crate::deploy::{self, First};
 use crate::error::BuildError;
 use crate::image::{self, Revision, from_dockerfile, from_executable};
 use crate::output::{Output, seconds};
-use crate::repository::Repository;
+use crate::service::Job;
 use crate::stack::{self, Choice, Stack};
 use crate::tree::Tree;
 
@@ -60,17 +60,16 @@ impl<'a> Build<'a> {
     /// Checks all that can be checked before anything is made.
     pub async fn begin(
         host: &'a Host,
-        repository: &Repository,
-        commit: &str,
-        id: RevisionId,
+        repository: &RepositoryName,
+        job: &Job,
+        tree: Tree,
     ) -> Result<Self, BuildError> {
         let begin = Instant::now();
-        let tree = Tree::read(&repository.git, commit).await?;
-        let manifest = match tree.text(names::MANIFEST).await? {
+        let manifest = match tree.text(names::MANIFEST)? {
             Some(text) => Manifest::parse(&text)?,
             None => Manifest::default(),
         };
-        let function = manifest.function(&repository.account, repository.name.as_deref())?;
+        let function = manifest.function(repository.account(), repository.name())?;
         let stack = stack::choose(
             &stack::all(Path::new(&host.stacks))?,
             manifest.stack(),
@@ -88,8 +87,8 @@ impl<'a> Build<'a> {
         sweep(&docker, &function).await?;
         let revision = Revision {
             function,
-            id,
-            commit: commit.to_owned(),
+            id: job.revision.clone(),
+            commit: job.commit.clone(),
         };
         Ok(Self {
             host,
@@ -193,7 +192,7 @@ impl<'a> Build<'a> {
         output: &mut Output,
     ) -> Result<(String, FunctionConfig), BuildError> {
         let begin = Instant::now();
-        let ignore = Ignore::parse(&self.tree.text(IGNORE_FILE).await?.unwrap_or_default())?;
+        let ignore = Ignore::parse(&self.tree.text(IGNORE_FILE)?.unwrap_or_default())?;
         let context = self.tree.archive(0, |path| ignore.keeps(path)).await?;
         self.steps.push(("prepare", begin.elapsed()));
         output.line("==> building the Dockerfile").await;

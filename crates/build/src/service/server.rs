@@ -1,0 +1,354 @@
+//! The service: takes what hooks send, one conversation a connection.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::env;
+use std::fs::{self, File};
+use std::io::{self, Seek as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::process::Stdio;
+use std::rc::Rc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::process::Command;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Mutex, Semaphore, mpsc, oneshot, watch};
+use tokio::task::{JoinSet, LocalSet};
+
+use corefn_core::function::RepositoryName;
+use corefn_core::names::env as variables;
+use corefn_engine::home;
+
+use super::wire::{self, Kind};
+use super::{Job, Request};
+use crate::error::BuildError;
+use crate::hook;
+use crate::output::Output;
+use crate::tree::Tree;
+use crate::work::{Branch, Stop, unless, work};
+
+/// How long whoever connects may take to say what it wants, and between two pieces of a tree.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The most bytes of a tree.
+const MAX_TREE: u64 = 1 << 30;
+
+/// The program that runs commands. It is installed beside this one.
+const COMMAND_LINE: &str = "corefn";
+
+/// What all conversations share.
+struct Service {
+    home: PathBuf,
+    /// Whoever builds a repository holds its lock; one that nobody has any more is forgotten.
+    locks: RefCell<HashMap<RepositoryName, Weak<Mutex<()>>>>,
+    turns: Semaphore,
+    ending: watch::Receiver<bool>,
+}
+
+/// Serves until the process is told to end; then gives up what is under way.
+///
+/// # Errors
+/// [`BuildError`] when the settings name no socket, or it can't be listened on.
+pub async fn serve() -> Result<(), BuildError> {
+    let home = home::find(None)?;
+    let host = home::read(&home)?;
+    let socket = host.builder.as_ref().ok_or_else(|| {
+        BuildError::rejected(format!(
+            "{}/host.toml names no socket: add a line such as builder = \"run/builder.sock\"",
+            home.display()
+        ))
+    })?;
+    let (listener, _lock) = listen(&home.join(socket))?;
+    let (end, ending) = watch::channel(false);
+    let service = Rc::new(Service {
+        home,
+        locks: RefCell::default(),
+        turns: Semaphore::new(host.max_builds as usize),
+        ending,
+    });
+    LocalSet::new()
+        .run_until(async move {
+            let mut conversations = JoinSet::new();
+            let mut told = pin!(told());
+            loop {
+                tokio::select! {
+                    () = &mut told => break,
+                    Some(_) = conversations.join_next() => {}
+                    connected = listener.accept() => match connected {
+                        Ok((stream, _)) => {
+                            conversations.spawn_local(converse(service.clone(), stream));
+                        }
+                        // Such as too many open files: those that end make room.
+                        Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+                    },
+                }
+            }
+            let _ = end.send(true);
+            while conversations.join_next().await.is_some() {}
+        })
+        .await;
+    Ok(())
+}
+
+/// Returns when the process is told to end.
+async fn told() {
+    let signals = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    );
+    match signals {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        _ => std::future::pending().await,
+    }
+}
+
+/// Listens on a socket, which the group of its folder may use. A file beside it is locked for as long
+/// as the service runs: a socket that a dead one left is replaced, that of another that lives is not.
+fn listen(path: &Path) -> Result<(UnixListener, File), BuildError> {
+    let wrong = || BuildError::io(format!("{} can't be listened on", path.display()));
+    let folder = path.parent().unwrap_or(path);
+    fs::create_dir_all(folder).map_err(wrong())?;
+    let lock = File::create(path.with_extension("lock")).map_err(wrong())?;
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return Err(BuildError::rejected(format!(
+            "another builder listens on {}: stop it first",
+            path.display()
+        )));
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(wrong()(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(wrong())?;
+    let group = fs::metadata(folder).map_err(wrong())?.gid();
+    chown(path, None, Some(group)).map_err(wrong())?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(wrong())?;
+    Ok((listener, lock))
+}
+
+async fn converse(service: Rc<Service>, stream: UnixStream) {
+    let (mut from, to) = stream.into_split();
+    let far = Far(Rc::new(Mutex::new(to)));
+    let status = match first(&mut from).await {
+        Ok(Some(Request::Build(job))) => {
+            let mut output = Output::to(far.clone());
+            match build(&service, &job, from, &far, &mut output).await {
+                Ok(()) => 0,
+                Err(error) => {
+                    output.error(&error).await;
+                    1
+                }
+            }
+        }
+        Ok(Some(Request::Run { account, words })) => {
+            run(&service, &account, &words, from, &far).await
+        }
+        // Nobody is there any more, or somebody who does not speak as we do.
+        Ok(None) | Err(_) => return,
+    };
+    let _ = far.frame(Kind::Exit, &[status]).await;
+}
+
+async fn first(from: &mut OwnedReadHalf) -> io::Result<Option<Request>> {
+    match tokio::time::timeout(PATIENCE, wire::read(from)).await {
+        Ok(Ok(Some((Kind::Request, bytes)))) => Ok(Some(serde_json::from_slice(&bytes)?)),
+        Ok(Ok(_)) | Err(_) => Ok(None),
+        Ok(Err(error)) => Err(error),
+    }
+}
+
+async fn build(
+    service: &Service,
+    job: &Job,
+    mut from: OwnedReadHalf,
+    far: &Far,
+    output: &mut Output,
+) -> Result<(), BuildError> {
+    let repository = job.check()?;
+    let tree = Tree::open(receive(&mut from).await?).await?;
+    let (answer, answers) = mpsc::channel(1);
+    let (gone, is_gone) = oneshot::channel::<()>();
+    let mut listening = JoinSet::new();
+    listening.spawn_local(async move {
+        while let Ok(Some((Kind::Answer, bytes))) = wire::read(&mut from).await {
+            let _ = answer.send(bytes == [1]).await;
+        }
+        drop(gone);
+    });
+    let mut ending = service.ending.clone();
+    let mut ends = pin!(async move {
+        tokio::select! {
+            _ = is_gone => "the pusher is gone",
+            _ = ending.wait_for(|ending| *ending) => "the builder was told to (SIGTERM)",
+        }
+    });
+    let mut stop: Stop<'_> = ends.as_mut();
+    let lock = service.lock(&repository);
+    let _locked = unless(&mut stop, async { Ok(lock.lock_owned().await) }).await?;
+    let _turn = match service.turns.try_acquire() {
+        Ok(turn) => turn,
+        Err(_) => {
+            output
+                .line("as many other pushes are being built as may be: waiting for a turn")
+                .await;
+            let turn = async { Ok(service.turns.acquire().await) };
+            unless(&mut stop, turn)
+                .await?
+                .map_err(|_| BuildError::Interrupted("the builder ends"))?
+        }
+    };
+    let mut branch = Asked {
+        far: far.clone(),
+        answers,
+    };
+    let host = hook::host(&service.home)?;
+    work(&host, job, tree, &mut branch, &mut stop, output).await
+}
+
+/// Receives a tree's archive into a temporary file that has no name.
+async fn receive(from: &mut OwnedReadHalf) -> Result<File, BuildError> {
+    let broken = || BuildError::io("the pushed files did not arrive");
+    let mut file = tempfile::tempfile().map_err(broken())?;
+    let mut size = 0;
+    loop {
+        let frame = tokio::time::timeout(PATIENCE, wire::read(from)).await;
+        let late = |_| io::Error::from(io::ErrorKind::TimedOut);
+        match frame
+            .map_err(late)
+            .and_then(|frame| frame)
+            .map_err(broken())?
+        {
+            Some((Kind::Data, bytes)) => {
+                size += bytes.len() as u64;
+                if size > MAX_TREE {
+                    return Err(BuildError::rejected(format!(
+                        "the pushed files have more than {} MB: keep what the function does not \
+                         need out of the repository, or have the build fetch it",
+                        MAX_TREE >> 20
+                    )));
+                }
+                file.write_all(&bytes).map_err(broken())?;
+            }
+            Some((Kind::End, _)) => break,
+            _ => return Err(BuildError::Interrupted("the pusher is gone")),
+        }
+    }
+    file.rewind().map_err(broken())?;
+    Ok(file)
+}
+
+/// Runs a command for an account, by the command line's program. Returns the exit status.
+async fn run(
+    service: &Service,
+    account: &str,
+    words: &[String],
+    mut from: OwnedReadHalf,
+    far: &Far,
+) -> u8 {
+    let child = env::current_exe().and_then(|this| {
+        Command::new(this.with_file_name(COMMAND_LINE))
+            .env(variables::HOME, &service.home)
+            .args(["git-host", "run", account, "--"])
+            .args(words)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+    });
+    let mut child = match child {
+        Ok(child) => child,
+        Err(error) => {
+            let text = format!("error: {COMMAND_LINE} can't be run: {error}\n");
+            let _ = far.frame(Kind::Error, text.as_bytes()).await;
+            return 1;
+        }
+    };
+    let passed = async {
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        tokio::try_join!(
+            pass(stdout, far, Kind::Output),
+            pass(stderr, far, Kind::Error)
+        )
+    };
+    let mut ending = service.ending.clone();
+    tokio::select! {
+        passed = passed => if passed.is_err() { return 1 },
+        // Dropping the child ends it.
+        _ = wire::read(&mut from) => return 1,
+        _ = ending.wait_for(|ending| *ending) => return 1,
+    }
+    let status = child.wait().await.ok().and_then(|status| status.code());
+    status
+        .and_then(|status| u8::try_from(status).ok())
+        .unwrap_or(1)
+}
+
+async fn pass(from: Option<impl AsyncRead + Unpin>, far: &Far, kind: Kind) -> io::Result<()> {
+    let Some(mut from) = from else {
+        return Ok(());
+    };
+    let mut bytes = vec![0; 16 << 10];
+    loop {
+        match from.read(&mut bytes).await? {
+            0 => return Ok(()),
+            length => far.frame(kind, &bytes[..length]).await?,
+        }
+    }
+}
+
+impl Service {
+    fn lock(&self, repository: &RepositoryName) -> Arc<Mutex<()>> {
+        let mut locks = self.locks.borrow_mut();
+        locks.retain(|_, lock| lock.strong_count() > 0);
+        let known = locks.get(repository).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let lock = Arc::default();
+            locks.insert(repository.clone(), Arc::downgrade(&lock));
+            lock
+        })
+    }
+}
+
+/// The other side's screen, and its ear.
+#[derive(Clone)]
+pub(crate) struct Far(Rc<Mutex<OwnedWriteHalf>>);
+
+impl Far {
+    /// Writes to the pusher's screen.
+    pub async fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        self.frame(Kind::Error, bytes).await
+    }
+
+    async fn frame(&self, kind: Kind, bytes: &[u8]) -> io::Result<()> {
+        wire::write(&mut *self.0.lock().await, kind, bytes).await
+    }
+}
+
+/// The branch of a repository that only the hook may look into.
+struct Asked {
+    far: Far,
+    answers: mpsc::Receiver<bool>,
+}
+
+impl Branch for Asked {
+    async fn is_as_pushed(&mut self) -> Result<bool, BuildError> {
+        let gone = BuildError::Interrupted("the pusher is gone");
+        if self.far.frame(Kind::Ask, &[]).await.is_err() {
+            return Err(gone);
+        }
+        self.answers.recv().await.ok_or(gone)
+    }
+}

@@ -1,0 +1,86 @@
+//! One push, from its tree to the switch, whoever asks for it: the hook itself, or the service for a
+//! hook elsewhere.
+
+mod build;
+mod report;
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use corefn_core::host::Host;
+
+use crate::error::BuildError;
+use crate::output::Output;
+use crate::service::Job;
+use crate::tree::Tree;
+
+use build::Build;
+
+/// How long each of the last lines may take until the pusher has them.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// What ends the work before it is done, and why.
+pub(crate) type Stop<'a> = Pin<&'a mut (dyn Future<Output = &'static str> + 'a)>;
+
+/// The repository that was pushed to, as far as a build must ask.
+pub(crate) trait Branch {
+    /// Whether the branch is still where it was when the push began. git would refuse the push
+    /// later if it isn't, and what is deployed must be what the branch points to.
+    async fn is_as_pushed(&mut self) -> Result<bool, BuildError>;
+}
+
+/// Builds and deploys what was pushed.
+pub(crate) async fn work(
+    host: &Host,
+    job: &Job,
+    tree: Tree,
+    branch: &mut impl Branch,
+    stop: &mut Stop<'_>,
+    output: &mut Output,
+) -> Result<(), BuildError> {
+    let repository = job.check()?;
+    still_as_pushed(branch, job).await?;
+    let begin = Build::begin(host, &repository, job, tree);
+    let mut build = unless(stop, begin).await?;
+    let built = async {
+        let built = unless(stop, build.run(output)).await?;
+        still_as_pushed(branch, job).await?;
+        // From here on nothing stops it any more.
+        output.wait_no_longer_than(LAST_WORDS);
+        build.switch(&built).await?;
+        Ok(built)
+    };
+    match built.await {
+        Ok(built) => {
+            report::print(&host.url, &built, output).await;
+            Ok(())
+        }
+        Err(error) => {
+            output.wait_no_longer_than(LAST_WORDS);
+            build.undo(&error, output).await;
+            Err(error)
+        }
+    }
+}
+
+/// Does the work unless something ends it.
+pub(crate) async fn unless<T>(
+    stop: &mut Stop<'_>,
+    work: impl Future<Output = Result<T, BuildError>>,
+) -> Result<T, BuildError> {
+    tokio::select! {
+        biased;
+        why = stop.as_mut() => Err(BuildError::Interrupted(why)),
+        result = work => result,
+    }
+}
+
+async fn still_as_pushed(branch: &mut impl Branch, job: &Job) -> Result<(), BuildError> {
+    if branch.is_as_pushed().await? {
+        return Ok(());
+    }
+    Err(BuildError::rejected(format!(
+        "{} has been pushed to meanwhile: fetch, and push again",
+        job.branch
+    )))
+}

@@ -1,0 +1,290 @@
+//! `corefn git-host`: what sshd runs for those who push, and the builder for those who ask.
+//!
+//! `keys` and `serve` run as the account that git runs as, which has neither Redis nor Docker, and
+//! know only the folder of repositories, the keys and the grants. `run` is run by the builder.
+
+mod request;
+
+use std::env;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command as Process;
+
+use clap::Parser as _;
+
+use corefn_build::service;
+use corefn_core::access::{Access, Role};
+use corefn_core::function::{FunctionName, RepositoryName};
+use corefn_core::host::GitHost;
+use corefn_core::names::env as variables;
+use corefn_engine::{access, home};
+
+use crate::args::{AccessCommand, Arguments, Command, GitHostCommand, KeyCommand};
+use crate::error::Error;
+use crate::installation::{Installation, Viewer};
+use crate::print::{Printer, line};
+use crate::{functions, instances, keys, logs, repository};
+
+use request::{Direction, Request};
+
+/// The variable in which sshd puts what the client asked for (sshd(8)).
+const ORIGINAL_COMMAND: &str = "SSH_ORIGINAL_COMMAND";
+
+/// How git is run: what is pushed is checked before it is taken, and no push is larger.
+const GIT_SETTINGS: [&str; 4] = [
+    "-c",
+    "transfer.fsckObjects=true",
+    "-c",
+    "receive.maxInputSize=1g",
+];
+
+/// The variables that git gets; all others stay behind.
+const GIT_VARIABLES: [&str; 5] = ["PATH", "HOME", "LANG", "TMPDIR", "GIT_PROTOCOL"];
+
+/// Does what sshd or the builder wants. Returns the exit status.
+pub async fn run(home: &Path, command: GitHostCommand) -> Result<u8, Error> {
+    match command {
+        GitHostCommand::Keys { kind, key } => authorize(home, &format!("{kind} {key}")),
+        GitHostCommand::Serve { account } => serve(home, &account).await,
+        GitHostCommand::Run { account, words } => run_for(home, account, words).await,
+    }
+}
+
+/// Prints the line of `authorized_keys` for a key, if it is an account's.
+fn authorize(home: &Path, key: &str) -> Result<u8, Error> {
+    let access = access::read(home)?;
+    if let Some(account) = access.account_of(key) {
+        let this = env::current_exe()
+            .map_err(|cause| Error::Io("this program can't be found".into(), cause))?;
+        line(&authorized(home, &this, account, key)?)?;
+    }
+    Ok(0)
+}
+
+fn authorized(home: &Path, program: &Path, account: &str, key: &str) -> Result<String, Error> {
+    let quoted = |path: &Path| {
+        let text = path.to_str().filter(|text| !text.contains('\n'));
+        let quoted = text.and_then(|text| shlex::try_quote(text).ok());
+        quoted.map(|text| text.into_owned()).ok_or_else(|| {
+            Error::Refused(format!("{} is no path for sshd: rename it", path.display()))
+        })
+    };
+    let command = format!(
+        "{} --home {} git-host serve {account}",
+        quoted(program)?,
+        quoted(home)?
+    );
+    // (authorized_keys knows one escape, of the quote.)
+    Ok(format!(
+        "restrict,command=\"{}\" {key}",
+        command.replace('"', "\\\"")
+    ))
+}
+
+/// Does what a client asks for over ssh.
+async fn serve(home: &Path, account: &str) -> Result<u8, Error> {
+    let asked = env::var(ORIGINAL_COMMAND).unwrap_or_default();
+    let host = home::read_git_host(home)?;
+    let access = access::read(home)?;
+    match request::parse(&asked).map_err(Error::Refused)? {
+        Request::Nothing => Err(Error::Refused(format!(
+            "you are {account}, and there is no shell here: push to \
+             ssh://git@HOST:PORT/{account}/NAME, or ask for help, as in ssh git@HOST -p PORT help"
+        ))),
+        Request::Git(direction, name) => {
+            exchange(home, &host, &access, account, direction, &name).await
+        }
+        Request::Command(words) => match &host.builder {
+            Some(builder) => Ok(service::run(&home.join(builder), account, words).await?),
+            None => run_for(home, account.to_owned(), words).await,
+        },
+    }
+}
+
+/// Becomes git, which takes a push or gives what is fetched.
+async fn exchange(
+    home: &Path,
+    host: &GitHost,
+    access: &Access,
+    account: &str,
+    direction: Direction,
+    name: &RepositoryName,
+) -> Result<u8, Error> {
+    let projects = home.join(&host.projects);
+    let path = projects.join(name.path());
+    let is_there = path.join("HEAD").exists();
+    let role = access.role(account, name);
+    let unknown = || {
+        Error::Refused(format!(
+            "there is no repository {name}, or none that {account} may see"
+        ))
+    };
+    if role.is_none() && !access.may_create(account, name) {
+        return Err(unknown());
+    }
+    if direction == Direction::Push {
+        if is_there && role < Some(Role::Writer) {
+            return Err(Error::Refused(format!(
+                "{account} may fetch from {name} and not push to it: ask who owns it for the role \
+                 writer"
+            )));
+        }
+        if !is_there && !access.may_create(account, name) {
+            return Err(unknown());
+        }
+        // Where it is there, its hook is refreshed.
+        repository::ensure(home, &projects, name).await?;
+    } else if !is_there {
+        return Err(unknown());
+    }
+    let mut git = Process::new("git");
+    git.args(GIT_SETTINGS)
+        .arg(direction.program())
+        .arg(&path)
+        .env_clear()
+        .envs(
+            GIT_VARIABLES
+                .iter()
+                .filter_map(|name| Some((name, env::var_os(name)?))),
+        )
+        .env(variables::HOME, home)
+        .env(variables::ACCOUNT, account);
+    Err(Error::Io("git can't be run".into(), git.exec()))
+}
+
+/// Runs a command of the command line, as far as the account may.
+async fn run_for(home: &Path, account: String, words: Vec<String>) -> Result<u8, Error> {
+    let words = std::iter::once("corefn".to_owned()).chain(words);
+    let arguments = match Arguments::try_parse_from(words) {
+        Ok(arguments) => arguments,
+        Err(usage) => {
+            let text = usage.render().to_string();
+            return match usage.exit_code() {
+                0 => line(text.trim_end()).map(|()| 0),
+                status => {
+                    crate::print::remark(text.trim_end());
+                    Ok(u8::try_from(status).unwrap_or(2))
+                }
+            };
+        }
+    };
+    let printer = Printer::new(arguments.json);
+    if arguments.home.is_some() {
+        return Err(Error::Refused(
+            "--home is not for those who come over ssh".into(),
+        ));
+    }
+    let access = access::read(home)?;
+    let viewer = Viewer { account, access };
+    match arguments.command {
+        Command::Version => printer.version()?,
+        Command::Ls => functions::list(&here(home, viewer)?, &printer).await?,
+        Command::Ps => instances::list(&here(home, viewer)?, &printer).await?,
+        Command::Logs {
+            function,
+            follow,
+            tail,
+        } => {
+            viewer.must_see(&function)?;
+            logs::print(&here(home, viewer)?, &printer, &function, follow, tail).await?;
+        }
+        Command::Key(KeyCommand::List { account }) => {
+            if account.is_some_and(|account| account != viewer.account) {
+                return Err(Error::Refused(format!(
+                    "{} may only see its own keys",
+                    viewer.account
+                )));
+            }
+            keys::list(home, &printer, Some(&viewer.account))?;
+        }
+        Command::Access(command) => access_for(home, &printer, &viewer, command)?,
+        Command::Repo(_) => {
+            return Err(Error::Refused(
+                "a repository is made by the first push to it".into(),
+            ));
+        }
+        Command::Key(_) | Command::Rm { .. } | Command::GitHost(_) => {
+            return Err(Error::Refused(
+                "that is done on the host itself: ask its operator".into(),
+            ));
+        }
+    }
+    Ok(0)
+}
+
+fn here(home: &Path, viewer: Viewer) -> Result<Installation, Error> {
+    Installation::open(home, Some(viewer))
+}
+
+/// Who owns something says who else gets in; anybody sees what concerns them.
+fn access_for(
+    home: &Path,
+    printer: &Printer,
+    viewer: &Viewer,
+    command: AccessCommand,
+) -> Result<(), Error> {
+    let owns = |on: &RepositoryName| {
+        let role = viewer.access.role(&viewer.account, on);
+        match role {
+            Some(Role::Owner) => Ok(()),
+            _ => Err(Error::Refused(format!(
+                "{} does not own {on}, so it can't let anybody in there",
+                viewer.account
+            ))),
+        }
+    };
+    match &command {
+        AccessCommand::Grant { on, .. } | AccessCommand::Revoke { on, .. } => {
+            owns(on)?;
+            crate::access::run(home, printer, command)
+        }
+        AccessCommand::List { on } => crate::access::list(home, printer, |grant| {
+            let owned = grant.on.parse().is_ok_and(|on| owns(&on).is_ok());
+            (owned || grant.account == viewer.account)
+                && on.as_ref().is_none_or(|on| grant.on == on.as_str())
+        }),
+    }
+}
+
+impl Viewer {
+    /// Checks that a function is to be seen.
+    fn must_see(&self, function: &FunctionName) -> Result<(), Error> {
+        if self.sees(function) {
+            return Ok(());
+        }
+        Err(Error::Refused(format!(
+            "there is no function {function}, or none that {} may see: ls lists those there are",
+            self.account
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_for_sshd() {
+        let line = |home: &str| {
+            authorized(
+                Path::new(home),
+                Path::new("/opt/c f/corefn"),
+                "alice",
+                "t k",
+            )
+        };
+        assert_eq!(
+            line("/var/func").unwrap(),
+            "restrict,command=\"'/opt/c f/corefn' --home /var/func git-host serve alice\" t k"
+        );
+        let odd = line("/var/\"x\" $y").unwrap();
+        let command = odd.split_once("command=\"").unwrap().1;
+        let command = command
+            .strip_suffix("\" t k")
+            .unwrap()
+            .replace("\\\"", "\"");
+        let words = shlex::split(&command).unwrap();
+        assert_eq!(words[2], "/var/\"x\" $y");
+        assert!(line("/var/x\ny").is_err());
+    }
+}

@@ -1,0 +1,253 @@
+//! Pushes and commands over ssh: who may what, and that nothing else is to be had there.
+
+use std::time::Duration;
+
+use corefn_tests::cli::corefn;
+use corefn_tests::git_host::GitHost;
+use corefn_tests::push::Repository;
+use corefn_tests::{Home, wait_until};
+
+const LONG: Duration = Duration::from_secs(30);
+
+/// What git says of a refused key.
+const REFUSED: &str = "Permission denied (publickey)";
+
+#[tokio::test]
+async fn push_over_ssh_deploys() {
+    let home = Home::start("ssh").await;
+    let git_host = GitHost::start(&home).await;
+    let alice = git_host.person(&home, "alice").await;
+    // The repository is made by the push.
+    let hello = Repository::of(&home, &git_host, &alice, "alice/hello").await;
+    hello.example("dockerfile").await;
+    hello.replace(
+        "server.pl",
+        "while (1) {",
+        "warn \"it listens\\n\";\nwhile (1) {",
+    );
+    hello.commit("Tells").await;
+    let pushed = hello.push().await.accepted();
+    let pushed = pushed.says(&[
+        "==> pushed by alice",
+        "==> deployed alice/hello",
+        "stack    dockerfile",
+    ]);
+    home.knows("alice/hello", &pushed.revision()).await;
+    let answer = home.get("/alice/hello/x").await;
+    assert_eq!(answer.text(), "GET /x, 0 bytes, from Perl\n");
+    assert_eq!(
+        hello.head("main").await,
+        Some(hello.git("rev-parse HEAD").await)
+    );
+
+    // What fails changes nothing, and says why.
+    hello.write("corefn.toml", "[function]\ncolour = 1\n");
+    hello.commit("Wrong").await;
+    hello.push().await.rejected(&["corefn.toml:2:1", "colour"]);
+
+    // The command line's words, with the same output.
+    let here = corefn(&home, &["ls", "--json"]).await;
+    let there = alice.ssh("ls --json").await;
+    assert_eq!(there.succeeded(), here.succeeded());
+    assert!(alice.ssh("ps").await.succeeded().contains("alice/hello"));
+    let here = corefn(&home, &["logs", "alice/hello"]).await;
+    let there = alice.ssh("logs alice/hello").await;
+    assert_eq!(there.succeeded(), here.succeeded());
+    assert!(there.output.contains("it listens"), "{there:?}");
+    alice.ssh("version").await.succeeded();
+    alice.ssh("colour").await.failed(2, &["colour"]);
+    alice.ssh("ls --colour").await.failed(2, &["--colour"]);
+}
+
+#[tokio::test]
+async fn accounts_are_let_in_and_out() {
+    let home = Home::builder("grants").without_nginx().start().await;
+    let git_host = GitHost::start(&home).await;
+    let alice = git_host.person(&home, "alice").await;
+    let bob = git_host.person(&home, "bob").await;
+    let hello = Repository::of(&home, &git_host, &alice, "alice/hello").await;
+    hello.example("dockerfile").await;
+    hello.push().await.accepted();
+
+    // To others it is as if nothing were there.
+    let unknown = "there is no repository alice/hello, or none that bob may see";
+    let his = Repository::of(&home, &git_host, &bob, "alice/hello").await;
+    his.example("dockerfile").await;
+    his.push().await.rejected(&[unknown]);
+    bob.ssh("git-upload-pack '/alice/hello'")
+        .await
+        .failed(1, &[unknown]);
+    assert_eq!(bob.ssh("ls --json").await.succeeded().trim(), "[]");
+    bob.ssh("logs alice/hello")
+        .await
+        .failed(1, &["none that bob may see"]);
+    bob.ssh("access grant alice/hello bob owner")
+        .await
+        .failed(1, &["bob does not own alice/hello"]);
+    let other = Repository::of(&home, &git_host, &bob, "alice/other").await;
+    other.example("dockerfile").await;
+    other.push().await.rejected(&["alice/other"]);
+    assert!(!git_host.bare("alice/other").exists());
+
+    // A reader fetches and sees.
+    alice
+        .ssh("access grant alice/hello bob reader")
+        .await
+        .succeeded();
+    his.git("fetch -q origin").await;
+    assert_eq!(
+        his.git("rev-parse origin/main").await,
+        hello.git("rev-parse HEAD").await
+    );
+    assert!(bob.ssh("ls").await.succeeded().contains("alice/hello"));
+    assert!(
+        bob.ssh("access list")
+            .await
+            .succeeded()
+            .contains("alice/hello")
+    );
+    let pushed = his.push().await;
+    pushed.rejected(&["bob may fetch from alice/hello and not push to it"]);
+
+    // A writer pushes.
+    corefn(&home, &["access", "grant", "alice/hello", "bob", "writer"])
+        .await
+        .succeeded();
+    his.git("reset -q --hard origin/main").await;
+    his.replace("server.pl", "from Perl", "from Bob");
+    his.commit("Better").await;
+    his.push().await.accepted();
+    bob.ssh("access grant alice/hello carol reader")
+        .await
+        .failed(1, &["bob does not own alice/hello"]);
+
+    // What is taken back is gone with the next connection, and so is a key.
+    alice.ssh("access revoke alice/hello bob").await.succeeded();
+    bob.ssh("git-upload-pack '/alice/hello'")
+        .await
+        .failed(1, &[unknown]);
+    corefn(&home, &["key", "rm", "bob", "test"])
+        .await
+        .succeeded();
+    bob.ssh("ls").await.failed(255, &[REFUSED]);
+    let stranger = git_host.stranger("mallory");
+    stranger.ssh("ls").await.failed(255, &[REFUSED]);
+    his.push().await.rejected(&[REFUSED]);
+}
+
+#[tokio::test]
+async fn nothing_else_is_to_be_had() {
+    let home = Home::builder("locked").without_nginx().start().await;
+    let git_host = GitHost::start(&home).await;
+    let alice = git_host.person(&home, "alice").await;
+    alice
+        .ssh("")
+        .await
+        .failed(1, &["you are alice, and there is no shell here"]);
+    for (command, code, says) in [
+        ("sh -c id", 2, "unrecognized subcommand 'sh'"),
+        // Nothing of it reaches a shell.
+        (
+            "id; git-upload-pack '/alice/hello'",
+            2,
+            "unrecognized subcommand 'id;'",
+        ),
+        ("git-shell", 1, "not for this host"),
+        ("git config --list", 1, "not for this host"),
+        ("git-upload-pack '/../../etc'", 1, "is no repository"),
+        (
+            "git-receive-pack /alice/hello --help",
+            1,
+            "not for this host",
+        ),
+        ("ls --home /tmp", 1, "--home is not for those"),
+        ("git-host serve bob", 1, "not for this host"),
+        ("key add alice", 1, "on the host itself"),
+        ("key list bob", 1, "alice may only see its own keys"),
+        ("rm alice/hello", 1, "on the host itself"),
+        ("scp -t /tmp", 2, "unrecognized subcommand 'scp'"),
+    ] {
+        alice.ssh(command).await.failed(code, &[says]);
+    }
+    // No terminal, no subsystem, no forwarding in either direction, no environment.
+    let tty = alice.ssh_with("-tt", "version").await;
+    assert!(
+        tty.errors.contains("PTY allocation request failed"),
+        "{tty:?}"
+    );
+    let sftp = alice.ssh_with("-s", "sftp").await;
+    assert!(sftp.errors.contains("subsystem request failed"), "{sftp:?}");
+    let stdio = alice.ssh_with("-W 127.0.0.1:22", "").await;
+    assert!(
+        stdio.errors.contains("stdio forwarding failed"),
+        "{stdio:?}"
+    );
+    let remote = alice
+        .ssh_with("-o ExitOnForwardFailure=yes -R 0:127.0.0.1:22", "version")
+        .await;
+    assert!(remote.errors.contains("forwarding failed"), "{remote:?}");
+    let environment = alice
+        .ssh_with(
+            "-o SetEnv=SSH_ORIGINAL_COMMAND=ls -o SetEnv=COREFN_HOME=/tmp",
+            "version",
+        )
+        .await;
+    assert!(environment.succeeded().starts_with("corefn "));
+
+    // Whoever breaks out of git has neither the settings nor Redis nor Docker.
+    for script in [
+        "cat host.toml",
+        "redis-cli -s run/redis.sock ping | grep PONG",
+        "docker -H unix:///var/run/docker.sock version",
+        "touch access.toml",
+        "cat git/host_key",
+    ] {
+        let ran = git_host.as_account(script).await;
+        assert_ne!(ran.code, 0, "{script}: {ran:?}");
+    }
+    assert_eq!(git_host.as_account("cat git.toml").await.code, 0);
+}
+
+#[tokio::test]
+async fn pusher_over_ssh_goes_away() {
+    let home = Home::builder("sshgone").without_nginx().start().await;
+    let mut git_host = GitHost::start(&home).await;
+    let alice = git_host.person(&home, "alice").await;
+    let hello = Repository::of(&home, &git_host, &alice, "alice/hello").await;
+    let mark = home.namespace();
+    hello.write(
+        "Dockerfile",
+        &format!("FROM debian:bookworm-slim\nRUN echo be\"\"gun {mark}; sleep 600\n"),
+    );
+    hello.commit("Sleeps").await;
+    let mut push = hello.begin_push("main");
+    push.until("begun").await;
+    // Another has to wait for its turn: one push is built at a time here.
+    let other = Repository::of(&home, &git_host, &alice, "alice/other").await;
+    other.example("dockerfile").await;
+    let mut waits = other.begin_push("main");
+    waits
+        .until("as many other pushes are being built as may be")
+        .await;
+    push.kill().await;
+    waits.end().await.accepted();
+    assert_eq!(hello.head("main").await, None);
+
+    // The builder ends what it builds, and says so.
+    let mut push = hello.begin_push("main");
+    push.until("begun").await;
+    git_host.stop_builder().await;
+    push.end()
+        .await
+        .rejected(&["the builder was told to", "nothing was deployed"]);
+    hello
+        .push()
+        .await
+        .rejected(&["the builder at", "have the operator start it"]);
+    alice.ssh("ls").await.failed(1, &["the builder at"]);
+    git_host.start_builder().await;
+    wait_until("it works again", LONG, async || {
+        alice.ssh("ls").await.code == 0
+    })
+    .await;
+}
