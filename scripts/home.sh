@@ -1,9 +1,21 @@
 # shellcheck shell=bash
 # Where a running CoreFn keeps its state: COREFN_HOME, and the names and paths that follow from it.
 # Sourced after lib.sh by demo and down.
-# shellcheck disable=SC2034
+# shellcheck disable=SC2034,SC2154
 
-home=${COREFN_HOME:-$root/var}
+# passable FOLDER: whether any account may pass through it, and all above it.
+passable() {
+    local folder=$1
+    while [ "$folder" != / ]; do
+        ((8#$(stat -c %a "$folder") & 1)) || return 1
+        folder=$(dirname "$folder")
+    done
+}
+
+# The account that git runs as must get there: in a clone below /root, say, it can't.
+default_home=$root/var
+passable "$root" || default_home=/var/lib/corefn
+home=${COREFN_HOME:-$default_home}
 [[ $home == /* ]] || home=$PWD/$home
 home=$(realpath -m -- "$home")
 
@@ -23,6 +35,11 @@ if [[ ! $port =~ ^[1-9][0-9]{0,4}$ ]] || ((port > 65535)); then
     die "COREFN_PORT is '$port', which is not a port (1 to 65535)"
 fi
 url=http://127.0.0.1:$port
+ssh_port=${COREFN_SSH_PORT:-7022}
+if [[ ! $ssh_port =~ ^[1-9][0-9]{0,4}$ ]] || ((ssh_port > 65535)); then
+    die "COREFN_SSH_PORT is '$ssh_port', which is not a port (1 to 65535)"
+fi
+ssh_address=${COREFN_SSH_ADDRESS:-127.0.0.1}
 
 docker_socket=${DOCKER_HOST:-unix:///var/run/docker.sock}
 [[ $docker_socket == unix:///* ]] || die \

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, lchown};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -59,7 +59,41 @@ pub async fn ensure(
             cause,
         )
     })?;
+    // Where the account that git runs as has the folder, it gets what another makes there.
+    let owner = |path: &Path| fs::metadata(path).map(|found| (found.uid(), found.gid()));
+    let given = owner(projects).and_then(|(user, group)| {
+        if owner(&path)?.0 == user {
+            return Ok(());
+        }
+        // (A repository of two segments is in the account's folder.)
+        let folder = path.parent().filter(|folder| *folder != projects);
+        if let Some(folder) = folder {
+            chown(folder, Some(user), Some(group))?;
+        }
+        give(&path, user, group)
+    });
+    given.map_err(|cause| {
+        Error::Io(
+            format!(
+                "{} can't be given to who has {}",
+                path.display(),
+                projects.display()
+            ),
+            cause,
+        )
+    })?;
     Ok((path, is_new))
+}
+
+/// Gives a folder with all that is in it to an account. Links are not followed.
+fn give(path: &Path, user: u32, group: u32) -> io::Result<()> {
+    lchown(path, Some(user), Some(group))?;
+    if fs::symlink_metadata(path)?.is_dir() {
+        for entry in fs::read_dir(path)? {
+            give(&entry?.path(), user, group)?;
+        }
+    }
+    Ok(())
 }
 
 fn builder() -> Result<PathBuf, Error> {
@@ -80,6 +114,8 @@ fn builder() -> Result<PathBuf, Error> {
 async fn git(directory: &Path, arguments: &[&str]) -> Result<(), Error> {
     let run = Command::new("git")
         .current_dir(directory)
+        // It may be another account's: that of the git host.
+        .args(["-c", "safe.directory=*"])
         .args(arguments)
         .output()
         .await;

@@ -194,6 +194,18 @@ async fn nothing_else_is_to_be_had() {
         .await;
     assert!(environment.succeeded().starts_with("corefn "));
 
+    // What the operator makes is the account's as well, and whoever may push to it does.
+    for _ in 0..2 {
+        corefn(&home, &["repo", "create", "alice/made"])
+            .await
+            .succeeded();
+    }
+    let made = Repository::of(&home, &git_host, &alice, "alice/made").await;
+    made.git("commit -q --allow-empty -m Empty").await;
+    made.push()
+        .await
+        .rejected(&["the pushed commit has no files"]);
+
     // Whoever breaks out of git has neither the settings nor Redis nor Docker.
     for script in [
         "cat host.toml",

@@ -22,7 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinSet, LocalSet};
 
-use corefn_core::function::RepositoryName;
+use corefn_core::function::{RepositoryName, check_segment};
 use corefn_core::names::env as variables;
 use corefn_engine::home;
 
@@ -257,6 +257,11 @@ async fn run(
     mut from: OwnedReadHalf,
     far: &Far,
 ) -> u8 {
+    if let Err(error) = check_segment(account) {
+        let text = format!("error: {error}\n");
+        let _ = far.frame(Kind::Error, text.as_bytes()).await;
+        return 1;
+    }
     let child = env::current_exe().and_then(|this| {
         Command::new(this.with_file_name(COMMAND_LINE))
             .env(variables::HOME, &service.home)
