@@ -37,12 +37,16 @@ async fn two_hundred_first_requests_start_one_container() {
 
 #[tokio::test]
 async fn slow_start_is_waited_for_by_all() {
-    let home = Home::start("slow").await;
+    let home = Home::builder("slow").docker_proxy().start().await;
     home.deploy("demo/hello", probe::misbehaving("slow-start:3000"))
         .await;
     let events = home.events().await;
+    home.proxy().delay("/start");
+    let requests = home.begin("/demo/hello/env", 50);
+    home.until_under_way(50).await;
     let begin = std::time::Instant::now();
-    let answers = home.at_once("/demo/hello/env", 50).await;
+    home.proxy().release();
+    let answers = requests.join_all().await;
     assert!(begin.elapsed() >= Duration::from_secs(3));
     assert!(answers.iter().all(|answer| answer.status == 200));
     assert_eq!(events.created("demo/hello").await, 1);
