@@ -23,8 +23,9 @@ use corefn_engine::start::random_id;
 use crate::context::archive;
 use crate::error::BuildError;
 use crate::output::Output;
+use crate::stack::Kind;
 
-use files::{put, take};
+use files::{put, take, take_folder};
 
 /// How long a build may take.
 pub const TIME_LIMIT: Duration = Duration::from_secs(15 * 60);
@@ -46,11 +47,14 @@ pub const OWNER: u64 = 1000;
 
 /// The largest executable that is taken, in bytes.
 const MAX_EXECUTABLE: usize = 512 << 20;
+/// The largest folder of files, in bytes.
+const MAX_FILES: usize = 1 << 30;
 /// The largest list of exports.
 const MAX_EXPORTS: usize = 1 << 20;
 
 const SOURCES: &str = "/work/src";
 const EXECUTABLE: &str = "/work/out/function";
+const FILES: &str = "/work/out/files";
 const EXPORTS: &str = "/work/out/exports.json";
 const CACHE: &str = "/cache";
 const CA_BUNDLE: &str = "/etc/corefn/ca.pem";
@@ -68,14 +72,24 @@ const CA_VARIABLES: [&str; 6] = [
 
 /// What a stack made of a tree.
 #[derive(Debug)]
-pub struct Compiled {
+pub enum Product {
     /// A statically linked executable.
-    pub executable: Vec<u8>,
+    Executable(Vec<u8>),
+    /// Files for the stack's runtime: a tar archive of a folder with them.
+    Files(File),
+}
+
+/// The outcome of a build.
+#[derive(Debug)]
+pub struct Compiled {
+    /// What it made.
+    pub product: Product,
     /// The named entry points, if the stack finds them.
     pub exports: Option<Vec<Export>>,
 }
 
-/// Compiles `sources`, a tar archive whose files belong to [`OWNER`], with the stack's `image`.
+/// Compiles `sources`, a tar archive whose files belong to [`OWNER`], with the stack's `image`, which
+/// makes what its `kind` says.
 ///
 /// The container is left; [`sweep`] removes it.
 ///
@@ -86,6 +100,7 @@ pub async fn compile(
     host: &Host,
     function: &FunctionName,
     image: &str,
+    kind: Kind,
     sources: File,
     output: &mut Output,
 ) -> Result<Compiled, BuildError> {
@@ -100,22 +115,24 @@ pub async fn compile(
     tokio::time::timeout(TIME_LIMIT, run(docker, &container, output))
         .await
         .map_err(|_| BuildError::rejected(too_slow()))??;
-    let executable = take(docker, &container, EXECUTABLE, MAX_EXECUTABLE)
-        .await?
-        .filter(|executable| !executable.is_empty())
-        .ok_or_else(|| {
-            BuildError::rejected(format!(
-                "the build ended well but left no file {EXECUTABLE}"
-            ))
-        })?;
+    let missing =
+        |what: &str| BuildError::rejected(format!("the build ended well but left no {what}"));
+    let product = match kind {
+        Kind::Executable => {
+            let executable = take(docker, &container, EXECUTABLE, MAX_EXECUTABLE).await?;
+            let executable = executable.filter(|executable| !executable.is_empty());
+            Product::Executable(executable.ok_or_else(|| missing(&format!("file {EXECUTABLE}")))?)
+        }
+        Kind::Runtime => {
+            let files = take_folder(docker, &container, FILES, MAX_FILES).await?;
+            Product::Files(files.ok_or_else(|| missing(&format!("folder {FILES}")))?)
+        }
+    };
     let exports = match take(docker, &container, EXPORTS, MAX_EXPORTS).await? {
         Some(text) => Some(read_exports(&text)?),
         None => None,
     };
-    Ok(Compiled {
-        executable,
-        exports,
-    })
+    Ok(Compiled { product, exports })
 }
 
 /// Says that a build took too long.

@@ -5,6 +5,7 @@
 
 mod dockerfile;
 mod executable;
+mod files;
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -25,6 +26,7 @@ use crate::error::BuildError;
 
 pub use dockerfile::{DockerfileImage, from_dockerfile};
 pub use executable::from_executable;
+pub use files::from_files;
 
 /// What an image is of.
 #[derive(Debug, Clone)]

@@ -16,7 +16,7 @@ use crate::context::DOCKERFILE;
 use crate::error::BuildError;
 use crate::tree::Tree;
 
-pub use image::ensure;
+pub use image::{Images, ensure};
 
 /// The name of the stack that is no folder: the repository's own `Dockerfile`.
 pub const DOCKERFILE_STACK: &str = "dockerfile";
@@ -41,6 +41,26 @@ struct Description {
     detect: Vec<String>,
     #[serde(default)]
     priority: i64,
+    #[serde(default)]
+    kind: Kind,
+}
+
+/// What a stack makes of sources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// One static executable, which is all of its image.
+    #[default]
+    Executable,
+    /// Files that are put on an image of the stack's, which can run them.
+    Runtime,
+}
+
+impl Stack {
+    /// What it makes.
+    pub fn kind(&self) -> Kind {
+        self.description.kind
+    }
 }
 
 /// How a repository is built.
@@ -212,6 +232,17 @@ mod tests {
     }
 
     #[test]
+    fn kinds() {
+        let stacks = stacks(&[
+            ("a", "description = 'A'\ndetect = []\nkind = 'runtime'"),
+            ("b", "description = 'B'\ndetect = []"),
+        ])
+        .unwrap();
+        assert_eq!(stacks["a"].kind(), Kind::Runtime);
+        assert_eq!(stacks["b"].kind(), Kind::Executable);
+    }
+
+    #[test]
     fn not_there() {
         let at = Position { line: 2, column: 9 };
         for (wanted, says) in [
@@ -237,6 +268,7 @@ mod tests {
             "description = 'x'",
             "description = 'x'\ndetect = 'y'",
             "description = 'x'\ndetect = []\ncolour = 1",
+            "description = 'x'\ndetect = []\nkind = 'virtual'",
         ] {
             let error = stacks(&[("s", text)]).unwrap_err().to_string();
             assert!(error.contains("s/stack.toml: "), "{error}");

@@ -50,6 +50,9 @@ impl Kind {
     /// A header for an entry of this kind, without path and size.
     fn header(self) -> Header {
         let mut header = Header::new_gnu();
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
         header.set_size(0);
         header.set_mode(match self {
             Self::Folder | Self::Executable => 0o755,
@@ -253,17 +256,19 @@ fn repack(from: &File, entries: &[Entry], owner: u64) -> io::Result<File> {
             archive.append_link(&mut header, &entry.path, &entry.target)?;
         } else {
             header.set_size(entry.size);
-            let contents = Contents {
-                file: from,
-                at: entry.at,
-                end: entry.at + entry.size,
-            };
+            let contents = part(from, entry.at, entry.size);
             archive.append_data(&mut header, &entry.path, contents)?;
         }
     }
     let mut file = archive.into_inner()?.into_inner()?;
     file.rewind()?;
     Ok(file)
+}
+
+/// The bytes of a file from one on.
+pub(crate) fn part(file: &File, at: u64, size: u64) -> impl io::Read + '_ {
+    let end = at + size;
+    Contents { file, at, end }
 }
 
 /// A part of a file. Where the file's own position is does not matter.

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use corefn_core::names::env as variables;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -86,7 +87,7 @@ fn serve(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_corefn-build"));
     command
         .arg("serve")
-        .env("COREFN_HOME", home)
+        .env(variables::HOME, home)
         .stdin(Stdio::null())
         .stderr(Stdio::piped());
     command

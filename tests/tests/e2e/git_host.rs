@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use corefn_core::names::env;
 use corefn_tests::cli::corefn;
 use corefn_tests::git_host::GitHost;
 use corefn_tests::push::Repository;
@@ -188,7 +189,10 @@ async fn nothing_else_is_to_be_had() {
     assert!(remote.errors.contains("forwarding failed"), "{remote:?}");
     let environment = alice
         .ssh_with(
-            "-o SetEnv=SSH_ORIGINAL_COMMAND=ls -o SetEnv=COREFN_HOME=/tmp",
+            &format!(
+                "-o SetEnv=SSH_ORIGINAL_COMMAND=ls -o SetEnv={}=/tmp",
+                env::HOME
+            ),
             "version",
         )
         .await;

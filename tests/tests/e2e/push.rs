@@ -5,7 +5,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use corefn_core::names::{image, label};
-use corefn_tests::push::{Repository, builds, keep_stack};
+use corefn_tests::push::{Pushed, Repository, builds, keep_stack};
 use corefn_tests::{Home, wait_until};
 use futures_util::TryStreamExt;
 
@@ -193,6 +193,72 @@ async fn tags(home: &Home) -> Vec<String> {
     let mut tags: Vec<_> = images.into_iter().flat_map(|image| image.tags).collect();
     tags.sort();
     tags
+}
+
+/// What a runtime's stack makes: the function's files alone, on an image that all functions share.
+#[tokio::test]
+async fn python_files_become_functions() {
+    let home = Home::start("python").await;
+    keep_stack(&home, "python").await;
+    let hello = Repository::create(&home, "demo/hello").await;
+    hello.example("python").await;
+    let first = hello.push().await.accepted().says(&[
+        "stack python",
+        "Exports: Add, HelloWorld, Multiply, Now, SayHello",
+        "curl -d World http://localhost/demo/hello/SayHello",
+    ]);
+    home.knows("demo/hello", &first.revision()).await;
+    the_exports_answer(&home).await;
+    let add = async |body: &str| {
+        let answer = home.client().post("/demo/hello/Add", body.to_owned()).await;
+        (answer.status, answer.text())
+    };
+    let (status, text) = add(r#"{"A":1}"#).await;
+    assert_eq!(status, 400, "{text}");
+    assert!(text.contains("B is missing; there is A, B"), "{text}");
+    unknown_exports_start_nothing(&home).await;
+
+    // The same files are the same layer, and all below it is the runtime's.
+    hello.git("commit -q --allow-empty -m Again").await;
+    let second = hello.push().await.accepted();
+    let of = async |pushed: &Pushed| image_layers(&home, &pushed.revision()).await;
+    let (one, other) = (of(&first).await, of(&second).await);
+    assert_eq!(one, other);
+    hello.replace("main.py", "Hello, {name}!", "Good day, {name}.");
+    hello.commit("Politer").await;
+    let third = hello.push().await.accepted();
+    let changed = of(&third).await;
+    assert_eq!(changed[..changed.len() - 1], one[..one.len() - 1]);
+    assert_ne!(changed.last(), one.last());
+    says(&home, "Good day, Brendan.").await;
+
+    // What can't be served is rejected, and says why.
+    for (text, reasons) in [
+        ("def hello(:\n", &["main.py", "a file is no Python"][..]),
+        (
+            "import nowhere\n",
+            &["No module named 'nowhere'", "can't be imported"],
+        ),
+        ("x = 1\n", &["there is nothing to serve in main"]),
+        (
+            "from corefn import function\n@function\ndef f(a, b): pass\n",
+            &["f takes 2 arguments"],
+        ),
+    ] {
+        hello.write("main.py", text);
+        hello.commit("Wrong").await;
+        hello.push().await.rejected(reasons);
+    }
+    says(&home, "Good day, Brendan.").await;
+}
+
+/// The layers of a revision's image, the lowest first.
+async fn image_layers(home: &Home, revision: &str) -> Vec<String> {
+    let function = "demo/hello".parse().unwrap();
+    let tag = format!("{}:{revision}", image(home.namespace(), &function));
+    let client = home.docker.client().await.unwrap();
+    let details = client.inspect_image(&tag).await.unwrap();
+    details.root_fs.unwrap().layers.unwrap()
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Files into and out of a container.
 
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, Read, Seek as _, Write as _};
 
 use bollard::body_try_stream;
 use bollard::query_parameters::{
@@ -32,6 +33,23 @@ pub(super) async fn put(
         .map_err(|cause| docker.failed(format!("put files into {folder} of the build"), cause))
 }
 
+/// A folder of the container, if it is there: an archive in a temporary file that has no name.
+pub(super) async fn take_folder(
+    docker: &Docker,
+    container: &str,
+    path: &str,
+    limit: usize,
+) -> Result<Option<File>, BuildError> {
+    let broken = || BuildError::io(format!("{path} of the build can't be kept"));
+    let mut file = tempfile::tempfile().map_err(broken())?;
+    let write = |bytes: &[u8]| file.write_all(bytes).map_err(broken());
+    if !download(docker, container, path, limit, write).await? {
+        return Ok(None);
+    }
+    file.rewind().map_err(broken())?;
+    Ok(Some(file))
+}
+
 /// A regular file of the container, if it is there.
 pub(super) async fn take(
     docker: &Docker,
@@ -39,26 +57,48 @@ pub(super) async fn take(
     path: &str,
     limit: usize,
 ) -> Result<Option<Vec<u8>>, BuildError> {
+    let mut archive = Vec::new();
+    let write = |bytes: &[u8]| {
+        archive.extend_from_slice(bytes);
+        Ok(())
+    };
+    if !download(docker, container, path, limit, write).await? {
+        return Ok(None);
+    }
+    only_file(&archive).map_err(BuildError::io(format!("{path} of the build can't be read")))
+}
+
+/// Downloads a file or a folder as an archive of at most `limit` bytes; false if it isn't there.
+async fn download(
+    docker: &Docker,
+    container: &str,
+    path: &str,
+    limit: usize,
+    mut write: impl FnMut(&[u8]) -> Result<(), BuildError>,
+) -> Result<bool, BuildError> {
     let options = DownloadFromContainerOptionsBuilder::default()
         .path(path)
         .build();
     let client = docker.client().await?;
     let mut download = std::pin::pin!(client.download_from_container(container, Some(options)));
-    let mut archive = Vec::new();
+    let mut size = 0;
     while let Some(chunk) = download.next().await {
         match chunk.map_err(|cause| docker.failed(format!("read {path} of the build"), cause)) {
-            Ok(chunk) => archive.extend_from_slice(&chunk),
-            Err(error) if error.is_absent() => return Ok(None),
+            Ok(chunk) => {
+                size += chunk.len();
+                if size > limit {
+                    return Err(BuildError::rejected(format!(
+                        "{path} of the build is larger than {} MB",
+                        limit >> 20
+                    )));
+                }
+                write(&chunk)?;
+            }
+            Err(error) if error.is_absent() => return Ok(false),
             Err(error) => return Err(error.into()),
         }
-        if archive.len() > limit {
-            return Err(BuildError::rejected(format!(
-                "{path} of the build is larger than {} MB",
-                limit >> 20
-            )));
-        }
     }
-    only_file(&archive).map_err(BuildError::io(format!("{path} of the build can't be read")))
+    Ok(true)
 }
 
 /// The contents of the one regular file in an archive.

@@ -15,11 +15,11 @@ use corefn_engine::rebuild::rebuild;
 use corefn_engine::start::random_id;
 use corefn_engine::store::Store;
 
-use crate::compile::{self, OWNER, TIME_LIMIT, compile, sweep};
+use crate::compile::{self, OWNER, Product, TIME_LIMIT, compile, sweep};
 use crate::context::{IGNORE_FILE, Ignore};
 use crate::deploy::{self, First};
 use crate::error::BuildError;
-use crate::image::{self, Revision, from_dockerfile, from_executable};
+use crate::image::{self, Revision, from_dockerfile, from_executable, from_files};
 use crate::output::{Output, seconds};
 use crate::service::Job;
 use crate::stack::{self, Choice, Stack};
@@ -167,22 +167,38 @@ impl<'a> Build<'a> {
         output: &mut Output,
     ) -> Result<(String, FunctionConfig), BuildError> {
         let begin = Instant::now();
-        let builder = stack::ensure(&self.docker, self.host, stack, output).await?;
+        let images = stack::ensure(&self.docker, self.host, stack, output).await?;
         let sources = self.tree.archive(OWNER, |_| true).await?;
         self.steps.push(("prepare", begin.elapsed()));
         output.line("==> compiling").await;
         let begin = Instant::now();
         let function = &self.revision.function;
-        let compiled =
-            compile(&self.docker, self.host, function, &builder, sources, output).await?;
+        let compiled = compile(
+            &self.docker,
+            self.host,
+            function,
+            &images.builder,
+            stack.kind(),
+            sources,
+            output,
+        )
+        .await?;
         self.done("compile", begin, output).await;
         let begin = Instant::now();
         let config = self.manifest.config(Found {
             exports: compiled.exports,
             user: None,
         });
-        let tag =
-            from_executable(&self.docker, &self.revision, &config, &compiled.executable).await?;
+        let (docker, revision) = (&self.docker, &self.revision);
+        let tag = match (compiled.product, images.runtime) {
+            (Product::Executable(executable), _) => {
+                from_executable(docker, revision, &config, &executable).await?
+            }
+            (Product::Files(files), runtime) => {
+                let runtime = runtime.unwrap_or(images.builder);
+                from_files(docker, revision, &config, &runtime, files).await?
+            }
+        };
         self.steps.push(("image", begin.elapsed()));
         Ok((tag, config))
     }

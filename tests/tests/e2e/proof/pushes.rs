@@ -48,3 +48,68 @@ async fn program_becomes_a_function() {
         assert_eq!((answer.status, &*answer.text()), (200, want), "{path}");
     }
 }
+
+/// Applications with packages that are installed, of both of Python's kinds.
+#[tokio::test]
+async fn python_applications_become_functions() {
+    let home = Home::start("pyapps").await;
+    keep_stack(&home, "python").await;
+    let wsgi = Repository::create(&home, "demo/wsgi").await;
+    wsgi.write("requirements.txt", "flask==3.0.3\n");
+    wsgi.write(
+        "app.py",
+        "from flask import Flask, redirect, request\n\
+         app = Flask(__name__)\n\
+         @app.post('/echo/<path:rest>')\n\
+         def echo(rest):\n    return f'{rest}: {len(request.data)} bytes'\n\
+         @app.get('/')\n\
+         def home():\n    return redirect('/login')\n",
+    );
+    wsgi.commit("Flask").await;
+    let pushed = wsgi
+        .push()
+        .await
+        .accepted()
+        .says(&["Installing what requirements.txt asks for"]);
+    home.knows("demo/wsgi", &pushed.revision()).await;
+    let answer = home.client().post("/demo/wsgi/echo/a/b", "12345").await;
+    assert_eq!((answer.status, &*answer.text()), (200, "a/b: 5 bytes"));
+    let answer = home.get("/demo/wsgi/").await;
+    assert_eq!(answer.header("location"), Some("/demo/wsgi/login"));
+    // What is installed once is kept.
+    wsgi.git("commit -q --allow-empty -m Again").await;
+    let again = wsgi.push().await.accepted();
+    assert!(!again.output.contains("Installing"), "{}", again.output);
+
+    let asgi = Repository::create(&home, "demo/asgi").await;
+    asgi.write(
+        "pyproject.toml",
+        "[project]\nname = 'x'\nversion = '1'\ndependencies = ['starlette==0.41.3']\n\
+         [tool.corefn]\napp = 'service.main:api'\n",
+    );
+    asgi.write(
+        "service/main.py",
+        "from starlette.applications import Starlette\n\
+         from starlette.responses import StreamingResponse\n\
+         from starlette.routing import Route\n\
+         async def pieces():\n    for n in range(3):\n        yield f'{n};'\n\
+         async def stream(request):\n    return StreamingResponse(pieces())\n\
+         api = Starlette(routes=[Route('/stream', stream)])\n",
+    );
+    asgi.commit("Starlette").await;
+    let pushed = asgi
+        .push()
+        .await
+        .accepted()
+        .says(&["Installing what pyproject.toml asks for"]);
+    home.knows("demo/asgi", &pushed.revision()).await;
+    let answer = home.get("/demo/asgi/stream").await;
+    assert_eq!((answer.status, &*answer.text()), (200, "0;1;2;"));
+
+    wsgi.write("requirements.txt", "there-is-no-such-package==99\n");
+    wsgi.commit("Wrong").await;
+    wsgi.push().await.rejected(&[
+        "there-is-no-such-package",
+        "requirements.txt can't be installed",
+    ]);
+}

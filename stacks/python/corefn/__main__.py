@@ -1,0 +1,18 @@
+"""Serves the function on 0.0.0.0:$PORT until SIGTERM, and then finishes what it has begun."""
+
+import os
+
+import uvicorn
+
+from corefn.find import find
+
+uvicorn.run(
+    find(),
+    host="0.0.0.0",
+    port=int(os.environ.get("PORT", "8080")),
+    log_level="warning",
+    access_log=False,
+    server_header=False,
+    # Longer than nginx keeps a connection (60 s): it must not be closed here when nginx is about to use it.
+    timeout_keep_alive=75,
+)
