@@ -1,12 +1,13 @@
 //! Requests one after the other, from several clients at once, until the test has seen enough.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
 use crate::client::Client;
+use crate::wait::wait_until;
 
 /// A client's pause between two requests: the machine is to have time for what is tested.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -20,6 +21,8 @@ const TOO_LONG: Duration = Duration::from_secs(30);
 pub struct Load {
     stop: Arc<AtomicBool>,
     clients: JoinSet<Report>,
+    /// How many requests of each client have ended.
+    ended: Vec<Arc<AtomicUsize>>,
 }
 
 /// How the requests went.
@@ -61,14 +64,31 @@ impl Load {
     /// Starts `clients` clients, which GET the target, each request on a connection of its own.
     pub fn start(client: Client, target: &str, clients: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
+        let ended: Vec<Arc<AtomicUsize>> = (0..clients).map(|_| Arc::default()).collect();
         let mut tasks = JoinSet::new();
-        for _ in 0..clients {
-            tasks.spawn(send(client, target.to_owned(), stop.clone()));
+        for ended in &ended {
+            tasks.spawn(send(client, target.to_owned(), stop.clone(), ended.clone()));
         }
         Self {
             stop,
             clients: tasks,
+            ended,
         }
+    }
+
+    /// Waits until a request of each client has ended: those that are under way then have begun
+    /// since.
+    ///
+    /// # Panics
+    /// When that takes too long.
+    pub async fn turn_over(&self) {
+        let count = |ended: &Arc<AtomicUsize>| ended.load(Ordering::SeqCst);
+        let before: Vec<_> = self.ended.iter().map(count).collect();
+        wait_until("a request of each client has ended", TOO_LONG, async || {
+            let mut both = self.ended.iter().map(count).zip(&before);
+            both.all(|(now, before)| now > *before)
+        })
+        .await;
     }
 
     /// Lets the clients finish and adds up their reports.
@@ -84,7 +104,12 @@ impl Load {
     }
 }
 
-async fn send(client: Client, target: String, stop: Arc<AtomicBool>) -> Report {
+async fn send(
+    client: Client,
+    target: String,
+    stop: Arc<AtomicBool>,
+    ended: Arc<AtomicUsize>,
+) -> Report {
     let mut report = Report::default();
     while !stop.load(Ordering::Relaxed) {
         let begin = Instant::now();
@@ -98,6 +123,7 @@ async fn send(client: Client, target: String, stop: Arc<AtomicBool>) -> Report {
                 .push(format!("{} {}", answer.status, answer.text())),
             Err(error) => report.failed.push(error.to_string()),
         }
+        ended.fetch_add(1, Ordering::SeqCst);
         tokio::time::sleep(PAUSE).await;
     }
     report
