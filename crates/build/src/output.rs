@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
+use anstream::adapter::StripBytes;
 use tokio::io::{AsyncWriteExt as _, Stderr};
 
 use crate::error::BuildError;
@@ -19,6 +20,8 @@ pub struct Output {
     patience: Option<Duration>,
     log: Option<File>,
     at_line_start: bool,
+    /// Takes codes of terminals out, such as colours: who reads the log, and by what, is not known.
+    plain: StripBytes,
 }
 
 /// What the pusher reads.
@@ -47,6 +50,7 @@ impl Output {
             patience: None,
             log: None,
             at_line_start: true,
+            plain: StripBytes::new(),
         }
     }
 
@@ -75,6 +79,8 @@ impl Output {
 
     /// Passes on what a program wrote.
     pub async fn bytes(&mut self, bytes: &[u8]) {
+        let plain: Vec<&[u8]> = self.plain.strip_next(bytes).collect();
+        let bytes = &plain.concat();
         let Some(last) = bytes.last() else {
             return;
         };
@@ -143,6 +149,28 @@ pub fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn colours_are_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let mut output = Output {
+            pusher: None,
+            ..Output::default()
+        };
+        output.keep_in(&path).unwrap();
+        for piece in [
+            "\x1b[31mred\x1b",
+            "[0m, ",
+            "plain é\ttab\n",
+            "\x1b]0;title\x07",
+        ] {
+            output.bytes(piece.as_bytes()).await;
+        }
+        output.line("end").await;
+        let kept = fs::read_to_string(&path).unwrap();
+        assert_eq!(kept, "red, plain é\ttab\nend\n");
+    }
 
     #[test]
     fn sizes() {

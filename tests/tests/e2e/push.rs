@@ -83,7 +83,7 @@ async fn the_log_streams(home: &Home, hello: &Repository) {
     ]);
 }
 
-async fn the_exports_answer(home: &Home) {
+pub async fn the_exports_answer(home: &Home) {
     for (export, body, want) in [
         ("HelloWorld", "", "Hello world!"),
         ("SayHello", "Brendan", "Hello, Brendan!"),

@@ -139,7 +139,9 @@ const ROWS: &[Row] = &[
     Row {
         what: "an unknown stack",
         change: "printf '[function]\\nstack = \"perl\"\\n' > corefn.toml",
-        says: &["corefn.toml:2:9: there is no stack \"perl\": write one of dockerfile, rust"],
+        says: &[
+            "corefn.toml:2:9: there is no stack \"perl\": write one of dockerfile, node, python, rust",
+        ],
     },
     Row {
         what: "no stack that fits",

@@ -3,6 +3,7 @@
 use corefn_tests::push::{Repository, builds, keep_stack};
 use corefn_tests::{Home, wait_until};
 
+use crate::push::the_exports_answer;
 use crate::push_interrupted::{Leave, SOON};
 
 #[tokio::test]
@@ -112,4 +113,86 @@ async fn python_applications_become_functions() {
         "there-is-no-such-package",
         "requirements.txt can't be installed",
     ]);
+}
+
+/// Of both module systems, with packages that are installed, and a server.
+#[tokio::test]
+async fn node_packages_become_functions() {
+    let home = Home::start("node").await;
+    keep_stack(&home, "node").await;
+    let hello = Repository::create(&home, "demo/hello").await;
+    hello.example("node").await;
+    let pushed = hello.push().await.accepted().says(&[
+        "stack node",
+        "Exports: Add, HelloWorld, Multiply, Now, SayHello",
+    ]);
+    home.knows("demo/hello", &pushed.revision()).await;
+    the_exports_answer(&home).await;
+    let answer = home.client().post("/demo/hello/Add", "[").await;
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert_eq!(
+        home.get("/demo/hello/Other").await.error(),
+        Some("unknown-export")
+    );
+
+    let common = Repository::create(&home, "demo/common").await;
+    common.write(
+        "package.json",
+        r#"{ "main": "lib/main.js", "dependencies": { "is-odd": "3.0.1" }, "scripts": { "build": "echo built > built.txt" } }"#,
+    );
+    common.write(
+        "lib/main.js",
+        "const isOdd = require('is-odd');\n\
+         const { readFileSync } = require('node:fs');\n\
+         module.exports = {\n\
+             odd: async (text) => String(isOdd(Number(text))),\n\
+             built: () => readFileSync('built.txt', 'utf8'),\n\
+             fail: () => { throw new Error('on purpose'); },\n\
+             nothing: () => undefined,\n\
+         };\n",
+    );
+    common.commit("CommonJS").await;
+    let pushed = common.push().await.accepted().says(&[
+        "Installing what package.json asks for",
+        "npm run build",
+        "Exports: Built, Fail, Nothing, Odd",
+    ]);
+    home.knows("demo/common", &pushed.revision()).await;
+    for (export, body, want) in [
+        ("Odd", "3", (200, "true")),
+        ("Built", "", (200, "built\n")),
+        ("Fail", "", (500, "on purpose")),
+        ("Nothing", "", (204, "")),
+    ] {
+        let path = format!("/demo/common/{export}");
+        let answer = home.client().post(&path, body).await;
+        assert_eq!((answer.status, &*answer.text()), want, "{export}");
+    }
+
+    let server = Repository::create(&home, "demo/server").await;
+    server.write(
+        "package.json",
+        r#"{ "scripts": { "start": "node server.js" } }"#,
+    );
+    server.write(
+        "server.js",
+        "require('node:http').createServer((request, response) => response.end(request.url))\n\
+             .listen(process.env.PORT);\n",
+    );
+    server.commit("A server").await;
+    let pushed = server.push().await.accepted();
+    let pushed = pushed.says(&["A server, which is started with: node server.js"]);
+    home.knows("demo/server", &pushed.revision()).await;
+    assert_eq!(home.get("/demo/server/a/b?c").await.text(), "/a/b?c");
+
+    for (text, reasons) in [
+        ("export function f( {\n", &["index.mjs", "SyntaxError"][..]),
+        ("export const x = 1;\n", &["index.mjs exports no functions"]),
+        ("export function f(a, b) {}\n", &["f takes 2 arguments"]),
+        ("import 'nowhere';\n", &["nowhere", "can't be imported"]),
+    ] {
+        hello.write("index.mjs", text);
+        hello.commit("Wrong").await;
+        hello.push().await.rejected(reasons);
+    }
 }
