@@ -16,7 +16,7 @@ use crate::home::Home;
 use crate::port::Port;
 use crate::process::Process;
 use crate::programs::{program, workspace};
-use crate::push::trust_as_this_machine;
+use crate::push::{as_nobody_special, trust_as_this_machine};
 use crate::wait::wait_until;
 
 /// The account of the machine that git runs as; `scripts/setup` makes it.
@@ -158,6 +158,21 @@ impl Person {
     pub fn name(&self) -> String {
         let name = self.key.file_name().unwrap_or_default();
         name.to_string_lossy().into_owned()
+    }
+
+    /// The file with the private key; the public one is beside it.
+    pub fn key(&self) -> &Path {
+        &self.key
+    }
+
+    /// Runs a script of the shell in a folder, with this key for git.
+    pub async fn shell(&self, folder: &Path, script: &str) -> Ran {
+        let mut shell = tokio::process::Command::new("sh");
+        as_nobody_special(&mut shell)
+            .args(["-euc", script])
+            .current_dir(folder)
+            .env("GIT_SSH_COMMAND", self.ssh_command());
+        ran(&mut shell).await
     }
 
     /// The URL of a repository.

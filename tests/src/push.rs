@@ -348,7 +348,7 @@ pub(crate) fn trust_as_this_machine(home: &Home) {
 }
 
 /// Keeps the user's own settings of git out of the tests.
-fn as_nobody_special(command: &mut Command) -> &mut Command {
+pub(crate) fn as_nobody_special(command: &mut Command) -> &mut Command {
     for variable in GIT_VARIABLES {
         command.env_remove(variable);
     }

@@ -56,6 +56,15 @@ pub enum Command {
         #[arg(long)]
         repository: bool,
     },
+    /// List what was pushed, the newest first
+    #[command(args_conflicts_with_subcommands = true)]
+    Builds {
+        /// Only to this repository
+        repository: Option<RepositoryName>,
+        /// What else to do
+        #[command(subcommand)]
+        command: Option<BuildsCommand>,
+    },
     /// Accounts' keys, for git push over ssh
     #[command(subcommand)]
     Key(KeyCommand),
@@ -79,6 +88,16 @@ pub enum RepositoryCommand {
     },
 }
 
+/// What to do with builds.
+#[derive(Debug, Subcommand)]
+pub enum BuildsCommand {
+    /// Print the log of a build
+    Log {
+        /// The revision that it made, or would have made
+        revision: String,
+    },
+}
+
 /// What to do with accounts' keys.
 #[derive(Debug, Subcommand)]
 pub enum KeyCommand {
@@ -88,7 +107,7 @@ pub enum KeyCommand {
         account: String,
         /// The file with the key, such as id_ed25519.pub; standard input if there is none
         file: Option<PathBuf>,
-        /// What the key is called [default: its comment]
+        /// What the key is called [default: its comment, or the file's name]
         #[arg(long)]
         name: Option<String>,
     },
@@ -184,6 +203,9 @@ mod tests {
             "version",
             "repo create demo",
             "repo create demo/hello",
+            "builds",
+            "builds a/b",
+            "builds log 20231114T221320-0123456",
             "key add alice",
             "key add alice id.pub --name laptop",
             "key list",
@@ -215,6 +237,8 @@ mod tests {
             "repo create A",
             "colour",
             "key",
+            "builds log",
+            "builds a/b log x",
             "key add",
             "access grant alice bob",
             "access grant alice bob god",

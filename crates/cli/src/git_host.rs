@@ -188,6 +188,10 @@ async fn run_for(home: &Path, account: String, words: Vec<String>) -> Result<u8,
             viewer.must_see(&function)?;
             logs::print(&here(home, viewer)?, &printer, &function, follow, tail).await?;
         }
+        Command::Builds {
+            repository,
+            command,
+        } => crate::builds(&here(home, viewer)?, &printer, repository.as_ref(), command)?,
         Command::Key(KeyCommand::List { account }) => {
             if account.is_some_and(|account| account != viewer.account) {
                 return Err(Error::Refused(format!(

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use corefn_core::access::Access;
-use corefn_core::function::FunctionName;
+use corefn_core::function::{FunctionName, RepositoryName};
 use corefn_core::host::Host;
 use corefn_engine::docker::Docker;
 use corefn_engine::home;
@@ -50,6 +50,14 @@ impl Installation {
             store: Store::new(&host.redis, &host.namespace)?,
             docker: Docker::new(&host.docker, &host.namespace),
             home: home.to_owned(),
+        })
+    }
+
+    /// Whether a repository is to be shown.
+    pub fn shows_repository(&self, repository: &RepositoryName) -> bool {
+        self.viewer.as_ref().is_none_or(|viewer| {
+            let role = viewer.access.role(&viewer.account, repository);
+            role.is_some()
         })
     }
 

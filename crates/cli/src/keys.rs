@@ -46,9 +46,11 @@ fn add(
     file: Option<PathBuf>,
     name: Option<String>,
 ) -> Result<(), Error> {
+    let stem = file.as_deref().and_then(Path::file_stem);
+    let stem = stem.map(|stem| stem.to_string_lossy().into_owned());
     let (from, text) = read(file)?;
     let (key, comment) = parse(&from, &text)?;
-    let name = name.or(comment).ok_or_else(|| {
+    let name = name.or(comment).or(stem).ok_or_else(|| {
         Error::Refused("the key has no comment to call it by: add --name".to_owned())
     })?;
     if name.is_empty() || name.chars().any(char::is_control) {

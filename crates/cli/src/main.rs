@@ -4,6 +4,7 @@
 
 mod access;
 mod args;
+mod builds;
 mod error;
 mod functions;
 mod git_host;
@@ -20,7 +21,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use args::{Arguments, Command, RepositoryCommand};
+use args::{Arguments, BuildsCommand, Command, RepositoryCommand};
+use corefn_core::function::RepositoryName;
 use corefn_engine::home;
 use error::Error;
 use installation::Installation;
@@ -43,6 +45,19 @@ fn main() -> ExitCode {
             let _ = writeln!(std::io::stderr(), "error: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Lists builds, or prints the log of one.
+fn builds(
+    here: &Installation,
+    printer: &Printer,
+    repository: Option<&RepositoryName>,
+    command: Option<BuildsCommand>,
+) -> Result<(), Error> {
+    match command {
+        Some(BuildsCommand::Log { revision }) => builds::log(here, printer, &revision),
+        None => builds::list(here, printer, repository),
     }
 }
 
@@ -70,6 +85,10 @@ async fn run(arguments: Arguments) -> Result<u8, Error> {
             function,
             repository,
         } => remove::remove(&here()?, printer, &function, repository).await?,
+        Command::Builds {
+            repository,
+            command,
+        } => builds(&here()?, printer, repository.as_ref(), command)?,
         Command::Key(command) => keys::run(home, printer, command)?,
         Command::Access(command) => access::run(home, printer, command)?,
         Command::GitHost(command) => return git_host::run(home, command).await,

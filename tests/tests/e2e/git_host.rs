@@ -55,6 +55,23 @@ async fn push_over_ssh_deploys() {
     let there = alice.ssh("logs alice/hello").await;
     assert_eq!(there.succeeded(), here.succeeded());
     assert!(there.output.contains("it listens"), "{there:?}");
+    let builds = alice.ssh("builds --json").await;
+    let builds: serde_json::Value = serde_json::from_str(builds.succeeded()).unwrap();
+    assert_eq!(builds.as_array().unwrap().len(), 2);
+    assert_eq!(builds[0]["result"], "rejected");
+    assert_eq!(builds[1]["result"], "deployed");
+    for build in builds.as_array().unwrap() {
+        assert_eq!(build["account"], "alice");
+        assert_eq!(build["repository"], "alice/hello");
+    }
+    let log = alice
+        .ssh(&format!("builds log {}", pushed.revision()))
+        .await;
+    assert!(log.succeeded().contains("==> deployed alice/hello"));
+    alice
+        .ssh("builds log ../../../host.toml")
+        .await
+        .failed(1, &["no log of a build"]);
     alice.ssh("version").await.succeeded();
     alice.ssh("colour").await.failed(2, &["colour"]);
     alice.ssh("ls --colour").await.failed(2, &["--colour"]);
@@ -78,7 +95,9 @@ async fn accounts_are_let_in_and_out() {
     bob.ssh("git-upload-pack '/alice/hello'")
         .await
         .failed(1, &[unknown]);
-    assert_eq!(bob.ssh("ls --json").await.succeeded().trim(), "[]");
+    for list in ["ls --json", "ps --json", "builds --json"] {
+        assert_eq!(bob.ssh(list).await.succeeded().trim(), "[]", "{list}");
+    }
     bob.ssh("logs alice/hello")
         .await
         .failed(1, &["none that bob may see"]);

@@ -4,6 +4,7 @@ mod crowd;
 mod disk_full;
 mod engine;
 mod pushes;
+mod readme;
 mod soak;
 mod stall;
 mod times;

@@ -1,0 +1,46 @@
+//! What the README tells a newcomer to type.
+
+use std::fs;
+
+use corefn_tests::Home;
+use corefn_tests::git_host::GitHost;
+use corefn_tests::programs::workspace;
+use corefn_tests::push::keep_stack;
+
+/// The blocks of commands in a section.
+fn commands(text: &str, section: &str) -> Vec<String> {
+    let found = text.split("\n## ").find(|part| part.starts_with(section));
+    let found = found.unwrap_or_else(|| panic!("no section {section}"));
+    let blocks = found.split("```sh\n").skip(1);
+    blocks
+        .map(|block| block.split("```").next().unwrap().to_owned())
+        .collect()
+}
+
+/// Each language's commands, word for word but for where the installation is.
+#[tokio::test]
+async fn function_of_your_own() {
+    let text = fs::read_to_string(workspace().join("README.md")).unwrap();
+    let blocks = commands(&text, "A function of your own");
+    let [rust, python, node, push] = &blocks[..] else {
+        panic!("{} blocks", blocks.len());
+    };
+    for (stack, write) in [("rust", rust), ("python", python), ("node", node)] {
+        let home = Home::start(&format!("readme-{stack}")).await;
+        keep_stack(&home, stack).await;
+        let git_host = GitHost::start(&home).await;
+        let me = git_host.stranger("me");
+        let path = home.folder.path().display().to_string();
+        let nginx = home.client().address().to_string();
+        let script = format!("{write}\n{push}")
+            .replace("/path/to/corefn/var", &path)
+            .replace("~/.ssh/id_ed25519", &me.key().display().to_string())
+            .replace("ssh://git@127.0.0.1:7022/me", me.url("me").as_str())
+            .replace("127.0.0.1:8080", &nginx);
+        let work = home.folder.file("work");
+        fs::create_dir_all(&work).unwrap();
+        let said = me.shell(&work, &script).await;
+        let said = said.succeeded().trim_end();
+        assert!(said.ends_with("HELLO"), "{stack}: {said}");
+    }
+}
