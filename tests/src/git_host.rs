@@ -33,7 +33,7 @@ pub struct GitHost {
     folder: Arc<Folder>,
     port: Port,
     builder: Option<Process>,
-    _sshd: Process,
+    sshd: Process,
 }
 
 /// Somebody with a key.
@@ -58,7 +58,10 @@ impl GitHost {
         let builder = format!("builder = '{SOCKET}'\n");
         let host = folder.write(HOST_FILE, format!("{settings}{builder}max_builds = 1\n"));
         fs::set_permissions(host, fs::Permissions::from_mode(0o600)).expect("it is ours");
-        folder.write(GIT_FILE, format!("projects = 'projects'\n{builder}"));
+        folder.write(
+            GIT_FILE,
+            format!("projects = 'projects'\n{builder}max_push = '4M'\n"),
+        );
         let git = folder.file("git");
         fs::create_dir(&git).expect("the folder can be written to");
         chown(&git, None, Some(group)).expect("the tests run as root");
@@ -79,7 +82,7 @@ impl GitHost {
             folder,
             port,
             builder: None,
-            _sshd: sshd,
+            sshd,
         };
         git_host.start_builder().await;
         git_host
@@ -135,6 +138,19 @@ impl GitHost {
             known_hosts: self.folder.file("git/known_hosts"),
             port: self.port.address().port(),
         }
+    }
+
+    /// Where sshd listens.
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.port.address()
+    }
+
+    /// How many processes sshd has for connections.
+    pub fn sessions(&self) -> usize {
+        let id = self.sshd.id();
+        let children = format!("/proc/{id}/task/{id}/children");
+        let children = fs::read_to_string(children).unwrap_or_default();
+        children.split_ascii_whitespace().count()
     }
 
     /// Where a repository is, once it is there.

@@ -30,13 +30,8 @@ use request::{Direction, Request};
 /// The variable in which sshd puts what the client asked for (sshd(8)).
 const ORIGINAL_COMMAND: &str = "SSH_ORIGINAL_COMMAND";
 
-/// How git is run: what is pushed is checked before it is taken, and no push is larger.
-const GIT_SETTINGS: [&str; 4] = [
-    "-c",
-    "transfer.fsckObjects=true",
-    "-c",
-    "receive.maxInputSize=1g",
-];
+/// How git is run: what is pushed is checked before it is taken.
+const GIT_SETTINGS: [&str; 2] = ["-c", "transfer.fsckObjects=true"];
 
 /// The variables that git gets; all others stay behind.
 const GIT_VARIABLES: [&str; 5] = ["PATH", "HOME", "LANG", "TMPDIR", "GIT_PROTOCOL"];
@@ -139,6 +134,7 @@ async fn exchange(
     }
     let mut git = Process::new("git");
     git.args(GIT_SETTINGS)
+        .args(["-c", &format!("receive.maxInputSize={}", host.max_push)])
         .arg(direction.program())
         .arg(&path)
         .env_clear()

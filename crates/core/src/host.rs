@@ -4,6 +4,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::function::check_segment;
 use crate::names;
+use crate::quantity::parse_size;
 
 /// Settings of an installation, read by the builder, the cleaner and the command line. The router
 /// has directives of the same names.
@@ -33,6 +34,9 @@ pub struct Host {
     /// The socket of the builder, from the home; where there is none, each push builds by itself.
     #[serde(default)]
     pub builder: Option<String>,
+    /// How many bytes a push over ssh may bring, such as `1G`.
+    #[serde(default = "default_max_push", deserialize_with = "bytes")]
+    pub max_push: u64,
     /// How many pushes the builder builds at the same time; others wait.
     #[serde(default = "default_max_builds")]
     pub max_builds: u32,
@@ -51,6 +55,9 @@ pub struct GitHost {
     /// The socket of the builder, from the home.
     #[serde(default)]
     pub builder: Option<String>,
+    /// How many bytes a push over ssh may bring.
+    #[serde(default = "default_max_push", deserialize_with = "bytes")]
+    pub max_push: u64,
 }
 
 impl GitHost {
@@ -71,6 +78,7 @@ impl From<Host> for GitHost {
         Self {
             projects: host.projects,
             builder: host.builder,
+            max_push: host.max_push,
         }
     }
 }
@@ -116,6 +124,15 @@ fn one_or_several<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error
     })
 }
 
+fn bytes<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    let text = String::deserialize(from)?;
+    parse_size(&text).map_err(serde::de::Error::custom)
+}
+
+fn default_max_push() -> u64 {
+    1 << 30
+}
+
 fn default_namespace() -> String {
     names::DEFAULT_NAMESPACE.to_owned()
 }
@@ -144,10 +161,13 @@ mod tests {
         assert_eq!(host.base_image, "debian:bookworm-slim");
         assert_eq!(host.docker, "unix:///var/run/docker.sock");
         assert_eq!((host.max_builds, host.builder.as_deref()), (2, None));
+        assert_eq!(host.max_push, 1 << 30);
         let git = GitHost::from(host);
         assert_eq!(git, GitHost::parse("git.toml", "projects = '/p'").unwrap());
-        let both = "projects = '/p'\nbuilder = 'run/b'";
-        let with_builder = Host::parse("host.toml", &format!("{least}builder = 'run/b'")).unwrap();
+        let rest = "builder = 'run/b'\nmax_push = '5M'";
+        let both = &format!("projects = '/p'\n{rest}");
+        let with_builder = Host::parse("host.toml", &format!("{least}{rest}")).unwrap();
+        assert_eq!(with_builder.max_push, 5 << 20);
         assert_eq!(
             GitHost::from(with_builder),
             GitHost::parse("git.toml", both).unwrap()
@@ -163,6 +183,7 @@ mod tests {
             (&format!("{least}namespace = 'No good'"), "namespace"),
             (&format!("{least}docker = 5"), "string"),
             (&format!("{least}max_builds = 0"), "1 or more"),
+            (&format!("{least}max_push = 'much'"), "much"),
             (&least.replace("'unix:///r'", "5"), "a string or an array"),
         ] {
             let error = Host::parse("host.toml", bad).unwrap_err().to_string();

@@ -286,3 +286,93 @@ async fn pusher_over_ssh_goes_away() {
     })
     .await;
 }
+
+/// What comes over ssh and is none of git's, or too much, or made to do harm.
+#[tokio::test]
+async fn bad_pushes_over_ssh_change_nothing() {
+    let home = Home::builder("sshbad").without_nginx().start().await;
+    let git_host = GitHost::start(&home).await;
+    let alice = git_host.person(&home, "alice").await;
+    let hello = Repository::of(&home, &git_host, &alice, "alice/hello").await;
+    // Names that few would choose.
+    hello.example("dockerfile").await;
+    hello.replace(
+        "Dockerfile",
+        "COPY",
+        "COPY . /all\nRUN ls -b /all | sort > /list && cat /list\nCOPY",
+    );
+    hello
+        .run("printf x > \"$(printf 'caf\\351')\"; printf x > 'two\nlines'; printf x > \"it's \\\"\\$HOME\\\"\"")
+        .await;
+    hello.commit("Names").await;
+    hello.push().await.accepted().says(&[
+        "caf\\351",
+        "two\\nlines",
+        "it's\\ \"$HOME\"",
+        "==> deployed alice/hello",
+    ]);
+    let head = hello.head("main").await;
+
+    // Too much: a file that can't be made smaller.
+    hello.run("head -c 5000000 /dev/urandom > large").await;
+    hello.commit("Large").await;
+    hello
+        .push()
+        .await
+        .rejected(&["pack exceeds maximum allowed size"]);
+    hello.git("reset -q --hard HEAD^").await;
+
+    // A tree that git itself does not make: with a folder .git, and hooks in it.
+    let script = "hook=$(printf '#!/bin/sh\\ntouch /tmp/broken-out\\n' | git hash-object -w --stdin); \
+                  hooks=$(printf \"100755 blob $hook\\tpost-receive\\n\" | git mktree); \
+                  inner=$(printf \"040000 tree $hooks\\thooks\\n\" | git mktree); \
+                  outer=$(printf \"040000 tree $inner\\t.git\\n\" | git mktree); \
+                  git commit-tree $outer -p HEAD -m 'A folder .git'";
+    let commit = hello.run(script).await;
+    let pushed = hello.begin_push(&format!("{commit}:main")).end().await;
+    pushed.rejected(&["hasDotgit"]);
+
+    // References that are none, or the repository's own.
+    let pushed = hello.begin_push("HEAD:refs/heads/../../HEAD").end().await;
+    assert!(!pushed.accepted, "{}", pushed.output);
+    assert_eq!(hello.head("main").await, head);
+
+    // Two at once: one lands, the other is told.
+    let bob = git_host.person(&home, "bob").await;
+    alice
+        .ssh("access grant alice/hello bob writer")
+        .await
+        .succeeded();
+    let his = Repository::of(&home, &git_host, &bob, "alice/hello").await;
+    his.git("fetch -q origin").await;
+    his.git("reset -q --hard origin/main").await;
+    for (repository, message) in [(&hello, "One"), (&his, "Two")] {
+        let command = format!("commit -q --allow-empty -m {message}");
+        repository.git(&command).await;
+    }
+    let pushes = (hello.begin_push("main"), his.begin_push("main"));
+    let (one, two) = tokio::join!(pushes.0.end(), pushes.1.end());
+    let said = format!("{}\n\n{}", one.output, two.output);
+    assert_ne!(one.accepted, two.accepted, "{said}");
+    assert!(said.contains("rejected"), "{said}");
+
+    // An old commit, by force, is deployed as any other.
+    let old = head.unwrap();
+    let back = hello.begin_push(&format!("+{old}:main")).end().await;
+    back.accepted().says(&["==> deployed alice/hello"]);
+    assert_eq!(hello.head("main").await, Some(old));
+
+    // A crowd of strangers takes what sshd gives to strangers, and no more.
+    let address = git_host.address();
+    let mut crowd = Vec::new();
+    for _ in 0..500 {
+        crowd.extend(std::net::TcpStream::connect(address).ok());
+    }
+    assert!(git_host.sessions() <= 70, "{}", git_host.sessions());
+    drop(crowd);
+    wait_until("those who have a key come in again", LONG, async || {
+        alice.ssh("ls").await.code == 0
+    })
+    .await;
+    assert!(!std::path::Path::new("/tmp/broken-out").exists());
+}
