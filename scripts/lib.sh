@@ -93,8 +93,25 @@ remove() {
         containers) docker rm -f -v "${ids[@]}" ;;
         networks) docker network rm "${ids[@]}" ;;
         volumes) docker volume rm -f "${ids[@]}" ;;
-        images) docker rmi -f "${ids[@]}" ;;
+        images) remove_images "${ids[@]}" ;;
         esac >/dev/null
     fi
     echo ${#ids[@]}
+}
+
+# An image that others stand on can't go before them, and goes with the last of them if it has no name.
+remove_images() {
+    local waiting=("$@") next id
+    while [ ${#waiting[@]} -gt 0 ]; do
+        next=()
+        for id in "${waiting[@]}"; do
+            docker rmi -f "$id" >/dev/null 2>&1 || ! docker image inspect "$id" >/dev/null 2>&1 || next+=("$id")
+        done
+        if [ ${#next[@]} = ${#waiting[@]} ]; then
+            # None could go: Docker says why.
+            docker rmi -f "${next[@]}"
+            return
+        fi
+        waiting=("${next[@]}")
+    done
 }

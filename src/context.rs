@@ -453,6 +453,7 @@ unsafe extern "C" fn leave(data: *mut c_void) {
         // SAFETY: the data is the context, whose pool is not destroyed yet.
         let context = unsafe { Context::share(data) };
         context.stop_waiting();
+        context.place.take();
     });
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use bollard::body_try_stream;
 use bollard::errors::Error as Cause;
-use bollard::query_parameters::{BuildImageOptions, RemoveImageOptions};
+use bollard::query_parameters::{BuildImageOptions, InspectContainerOptions, RemoveImageOptions};
 use futures_util::StreamExt as _;
 
 use corefn_core::config::FunctionConfig;
@@ -96,21 +96,40 @@ pub async fn remove(docker: &Docker, tag: &str) -> Result<(), DockerError> {
     }
 }
 
-/// Removes layers that a build made and no image was made of, given as they came.
+/// What a build of a `Dockerfile` has left in Docker, by their identifiers, in the order in which they
+/// came.
+#[derive(Debug, Default)]
+pub struct Traces {
+    /// Layers that it made or used.
+    pub layers: Vec<String>,
+    /// Containers in which its commands ran.
+    pub containers: Vec<String>,
+}
+
+/// Removes what a build has left of which no image was made. Docker removes its containers, and takes
+/// its time for that when the build was broken off: they are waited for, since they use its layers.
 ///
-/// Whatever has a tag, is below another image or is in use stays, so that it does no harm if a
-/// build has printed what looks like another's layer. But a container may be the build's own, which
-/// Docker takes its time to remove when the build was broken off: that is waited for.
+/// Whatever has a tag, is below another image or is in use by another container stays, so that it does
+/// no harm if a build has printed what looks like another's layer.
 ///
 /// # Errors
 /// [`DockerError`] when Docker can't do it.
-pub async fn remove_layers(docker: &Docker, layers: &[String]) -> Result<(), DockerError> {
+pub async fn remove_traces(docker: &Docker, traces: &Traces) -> Result<(), DockerError> {
     const PATIENCE: Duration = Duration::from_secs(20);
     const PAUSE: Duration = Duration::from_millis(200);
     const IN_USE: u16 = 409;
     let client = docker.client().await?;
     let begin = Instant::now();
-    for layer in layers.iter().rev() {
+    for container in &traces.containers {
+        let look = async || {
+            let none = None::<InspectContainerOptions>;
+            client.inspect_container(container, none).await.is_ok()
+        };
+        while look().await && begin.elapsed() < PATIENCE {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+    for layer in traces.layers.iter().rev() {
         let found = client.inspect_image(layer).await;
         match found.map_err(|cause| docker.failed(format!("look at the layer {layer}"), cause)) {
             Ok(image)
@@ -126,16 +145,9 @@ pub async fn remove_layers(docker: &Docker, layers: &[String]) -> Result<(), Doc
             Err(error) if error.is_absent() => continue,
             Err(error) => return Err(error),
         }
-        loop {
-            match remove(docker, layer).await {
-                Err(error) if error.status() != Some(IN_USE) => return Err(error),
-                Err(error)
-                    if error.to_string().contains("container") && begin.elapsed() < PATIENCE =>
-                {
-                    tokio::time::sleep(PAUSE).await;
-                }
-                _ => break,
-            }
+        match remove(docker, layer).await {
+            Err(error) if error.status() != Some(IN_USE) => return Err(error),
+            _ => {}
         }
     }
     Ok(())

@@ -87,7 +87,7 @@ pub enum Network {
 }
 
 /// A named entry point of a function.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Export {
     /// Its name, the first segment of the path behind the function's prefix.
     pub name: String,
@@ -97,6 +97,9 @@ pub struct Export {
     /// What its response's body is: `none`, `text` or `json`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<String>,
+    /// An example of a request's body, to be shown to people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub example: Option<String>,
 }
 
 impl FunctionConfig {
@@ -126,8 +129,7 @@ mod tests {
         assert!(config.exports_path(b"/anything/at/all"));
         config.exports = Some(vec![Export {
             name: "SayHello".into(),
-            argument: None,
-            answer: None,
+            ..Export::default()
         }]);
         assert!(config.exports_path(b"/SayHello"));
         for other in [

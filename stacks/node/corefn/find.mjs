@@ -54,6 +54,12 @@ export function kind(call) {
   return call.length === 0 ? "none" : undefined;
 }
 
+// An example of the argument of a function that takes it apart: a number for each name.
+function example(call) {
+  const names = /^[^(]*\(\s*\{([\w$\s,]*)\}/.exec(String(call))?.[1].split(",").map((name) => name.trim());
+  return names && JSON.stringify(Object.fromEntries(names.filter(Boolean).map((name) => [name, 1])));
+}
+
 // The file that is the package, as Node itself finds it.
 function entry() {
   let main;
@@ -87,7 +93,7 @@ async function main(path) {
   }
   const names = [...functions.keys()].sort();
   // (What is undefined is left out.)
-  const listed = names.map((name) => ({ name, argument: kind(functions.get(name)) }));
+  const listed = names.map((name) => ({ name, argument: kind(functions.get(name)), example: example(functions.get(name)) }));
   writeFileSync(path, JSON.stringify(listed));
   console.log(`Exports: ${names.join(", ")}`);
   // What the package has left running would keep the build from its end.

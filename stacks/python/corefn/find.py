@@ -1,5 +1,6 @@
 """Finds what a repository serves: functions, or an application. Run by the build, it writes down the exports."""
 
+import dataclasses
 import glob
 import importlib
 import inspect
@@ -7,6 +8,7 @@ import json
 import os
 import sys
 import traceback
+import typing
 
 import corefn
 from corefn import project
@@ -95,10 +97,20 @@ def main(path):
     listed = []
     for export in known:
         entry = {"name": export.name, "argument": export.argument, "answer": export.answer}
+        if export.argument == "json":
+            entry["example"] = json.dumps(example(export.type), separators=(",", ":"))
         listed.append({key: value for key, value in entry.items() if value is not None})
     with open(path, "w", encoding="utf-8") as file:
         json.dump(listed, file)
     print("Exports: " + ", ".join(export.name for export in known))
+
+
+def example(wanted):
+    """A value of a type, as JSON has it, to be shown to people."""
+    if dataclasses.is_dataclass(wanted):
+        hints = typing.get_type_hints(wanted)
+        return {field.name: example(hints[field.name]) for field in dataclasses.fields(wanted) if field.init}
+    return {int: 1, float: 1.5, bool: True, str: "text", list: []}.get(typing.get_origin(wanted) or wanted, {})
 
 
 def cut(frames):

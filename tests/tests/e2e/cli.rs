@@ -34,8 +34,7 @@ async fn what_is_deployed_and_what_runs() {
     let exports = FunctionConfig {
         exports: Some(vec![Export {
             name: "Now".to_owned(),
-            argument: None,
-            answer: None,
+            ..Export::default()
         }]),
         ..probe::config()
     };

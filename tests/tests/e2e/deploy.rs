@@ -20,8 +20,7 @@ async fn revision(home: &Home) -> String {
 pub async fn quiet(home: &Home, function: &str) -> Deployment {
     let export = Export {
         name: "Only".to_owned(),
-        argument: None,
-        answer: None,
+        ..Export::default()
     };
     let config = FunctionConfig {
         exports: Some(vec![export]),

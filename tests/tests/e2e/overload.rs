@@ -82,6 +82,7 @@ async fn function_takes_as_many_requests_as_it_says() {
         assert_eq!(answer.header("retry-after"), Some("1"));
     }
     assert!((1..=5).contains(&served.len()), "{}", served.len());
+    home.until_under_way(0).await;
     // Those that are served count.
     let mut streams = Vec::new();
     for _ in 0..5 {

@@ -80,6 +80,8 @@ async fn the_log_streams(home: &Home, hello: &Repository) {
         "==> starting its first instance, to see that it answers",
         "==> deployed demo/hello, revision ",
         "curl -d World http://localhost/demo/hello/SayHello",
+        // What the type reads, found by asking it.
+        r#"-d '{"A":1,"B":1}' http://localhost/demo/hello/Add"#,
     ]);
 }
 
@@ -206,6 +208,7 @@ async fn python_files_become_functions() {
         "stack python",
         "Exports: Add, HelloWorld, Multiply, Now, SayHello",
         "curl -d World http://localhost/demo/hello/SayHello",
+        r#"-d '{"A":1,"B":1}' http://localhost/demo/hello/Add"#,
     ]);
     home.knows("demo/hello", &first.revision()).await;
     the_exports_answer(&home).await;

@@ -8,7 +8,7 @@ use bollard::query_parameters::{
     CommitContainerOptionsBuilder, CreateContainerOptions, ListContainersOptionsBuilder,
     ListImagesOptionsBuilder,
 };
-use corefn_build::image;
+use corefn_build::image::{self, Traces};
 use corefn_core::names::label;
 use corefn_tests::push::Repository;
 use corefn_tests::{Home, wait_until};
@@ -104,8 +104,11 @@ async fn layers_go_with_the_container_that_uses_them() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         docker.remove(&uses_it).await.unwrap();
     };
-    let layer = [layer];
-    let (removed, ()) = tokio::join!(image::remove_layers(docker, &layer), ends);
+    let traces = Traces {
+        layers: vec![layer],
+        containers: vec![uses_it.clone()],
+    };
+    let (removed, ()) = tokio::join!(image::remove_traces(docker, &traces), ends);
     removed.unwrap();
     assert_eq!(layers(&home, &mark).await, 0);
 }

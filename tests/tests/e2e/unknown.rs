@@ -94,8 +94,7 @@ async fn unknown_export_starts_nothing() {
     let home = Home::start("exports").await;
     let named = |name: &str| Export {
         name: name.to_owned(),
-        argument: None,
-        answer: None,
+        ..Export::default()
     };
     let config = FunctionConfig {
         exports: Some(vec![named("SayHello"), named("Now")]),

@@ -8,7 +8,7 @@ use bollard::query_parameters::BuildImageOptionsBuilder;
 use corefn_core::config::FunctionConfig;
 use corefn_engine::docker::Docker;
 
-use super::{Revision, run_build};
+use super::{Revision, Traces, run_build};
 use crate::compile::{CPU_PERIOD, CPU_QUOTA, MEMORY};
 use crate::context::{DOCKERFILE, archive};
 use crate::error::BuildError;
@@ -24,8 +24,8 @@ pub struct DockerfileImage {
 
 /// Builds a repository by its `Dockerfile`; `context` is a tar archive of it.
 ///
-/// `layers` gets those that the build makes or uses, as they come: when nothing is made of them,
-/// [`super::remove_layers`] removes them.
+/// `traces` gets what the build leaves, as it comes: when nothing is made of it,
+/// [`super::remove_traces`] removes it.
 ///
 /// # Errors
 /// [`BuildError`] when the build fails; what Docker printed was passed on.
@@ -33,7 +33,7 @@ pub async fn from_dockerfile(
     docker: &Docker,
     context: File,
     output: &mut Output,
-    layers: &mut Vec<String>,
+    traces: &mut Traces,
 ) -> Result<DockerfileImage, BuildError> {
     let memory = i32::try_from(MEMORY).unwrap_or(i32::MAX);
     let options = BuildImageOptionsBuilder::default()
@@ -46,16 +46,17 @@ pub async fn from_dockerfile(
         .cpuquota(CPU_QUOTA)
         .build();
     let told = async |text: &str| {
-        layers.extend(layer(text).map(ToOwned::to_owned));
+        traces.layers.extend(id(text, "---> "));
+        traces.containers.extend(id(text, "---> Running in "));
         output.bytes(text.as_bytes()).await;
     };
-    let id = run_build(docker, options, context, "build the Dockerfile", told).await?;
-    let image = docker.client().await?.inspect_image(&id).await;
+    let built = run_build(docker, options, context, "build the Dockerfile", told).await?;
+    let image = docker.client().await?.inspect_image(&built).await;
     let image = image.map_err(|cause| docker.failed("look at the image that was built", cause))?;
     let user = image.config.and_then(|config| config.user);
     Ok(DockerfileImage {
         user: user.filter(|user| !is_root(user)),
-        id,
+        id: built,
     })
 }
 
@@ -92,12 +93,12 @@ impl DockerfileImage {
     }
 }
 
-/// The layer that a step of the build has come to: Docker's builder prints ` ---> ` and the first
-/// twelve digits of its identifier.
-fn layer(text: &str) -> Option<&str> {
+/// The layer or container that a step of the build has come to: Docker's builder prints a mark and the
+/// first twelve digits of its identifier.
+fn id(text: &str, mark: &str) -> Option<String> {
     const DIGITS: usize = 12;
-    let id = text.trim().strip_prefix("---> ")?;
-    (id.len() == DIGITS && id.bytes().all(|b| b.is_ascii_hexdigit())).then_some(id)
+    let id = text.trim().strip_prefix(mark)?;
+    (id.len() == DIGITS && id.bytes().all(|b| b.is_ascii_hexdigit())).then(|| id.to_owned())
 }
 
 /// Whether an image's user, `user[:group]` or nothing, is root.
@@ -111,16 +112,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn layers() {
-        assert_eq!(layer(" ---> 0123456789ab\n"), Some("0123456789ab"));
+    fn layers_and_containers() {
+        let of = |text: &str| (id(text, "---> "), id(text, "---> Running in "));
+        let known = Some("0123456789ab".to_owned());
+        assert_eq!(of(" ---> 0123456789ab\n"), (known.clone(), None));
+        assert_eq!(of(" ---> Running in 0123456789ab\n"), (None, known));
         for other in [
             "",
             " ---> Using cache\n",
-            " ---> Running in 0123456789ab\n",
             "0123456789ab",
             "Successfully built 0123456789ab\n",
         ] {
-            assert_eq!(layer(other), None, "{other:?}");
+            assert_eq!(of(other), (None, None), "{other:?}");
         }
     }
 

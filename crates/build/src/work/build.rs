@@ -1,5 +1,6 @@
 //! One build: from a commit to a revision that is deployed.
 
+use std::io::Seek as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ use crate::compile::{self, OWNER, Product, TIME_LIMIT, compile, sweep};
 use crate::context::{IGNORE_FILE, Ignore};
 use crate::deploy::{self, First};
 use crate::error::BuildError;
-use crate::image::{self, Revision, from_dockerfile, from_executable, from_files};
+use crate::image::{self, Revision, Traces, from_dockerfile, from_executable, from_files};
 use crate::output::{Output, seconds};
 use crate::service::Job;
 use crate::stack::{self, Choice, Stack};
@@ -38,7 +39,7 @@ pub(super) struct Build<'a> {
     stack: Choice,
     revision: Revision,
     /// What a `Dockerfile`'s build has come through.
-    layers: Vec<String>,
+    traces: Traces,
     steps: Vec<(&'static str, Duration)>,
 }
 
@@ -98,7 +99,7 @@ impl<'a> Build<'a> {
             manifest,
             stack,
             revision,
-            layers: Vec::new(),
+            traces: Traces::default(),
             steps: vec![("check", begin.elapsed())],
         })
     }
@@ -150,8 +151,8 @@ impl<'a> Build<'a> {
         let Revision { function, id, .. } = &self.revision;
         let withdrawn = deploy::withdraw(&self.docker, function, id).await;
         let removed = image::remove(&self.docker, &tag).await;
-        let layers = image::remove_layers(&self.docker, &self.layers).await;
-        for left in [swept, withdrawn, removed, layers]
+        let traces = image::remove_traces(&self.docker, &self.traces).await;
+        for left in [swept, withdrawn, removed, traces]
             .into_iter()
             .filter_map(Result::err)
         {
@@ -213,10 +214,25 @@ impl<'a> Build<'a> {
         self.steps.push(("prepare", begin.elapsed()));
         output.line("==> building the Dockerfile").await;
         let begin = Instant::now();
-        let building = from_dockerfile(&self.docker, context, output, &mut self.layers);
-        let image = tokio::time::timeout(TIME_LIMIT, building)
-            .await
-            .map_err(|_| BuildError::rejected(compile::too_slow()))??;
+        let mut build = async |context| {
+            let building = from_dockerfile(&self.docker, context, output, &mut self.traces);
+            let built = tokio::time::timeout(TIME_LIMIT, building).await;
+            built.map_err(|_| BuildError::rejected(compile::too_slow()))?
+        };
+        let again = context
+            .try_clone()
+            .map_err(BuildError::io("the pushed files can't be read"))?;
+        let image = match build(context).await {
+            // Another push of the same files was given up meanwhile, and what both had made was removed.
+            Err(error) if error.to_string().contains("unable to find image") => {
+                let mut again = again;
+                again
+                    .rewind()
+                    .map_err(BuildError::io("the pushed files can't be read"))?;
+                build(again).await?
+            }
+            built => built?,
+        };
         let config = self.manifest.config(Found {
             exports: None,
             user: image.user.clone(),

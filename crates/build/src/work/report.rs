@@ -43,15 +43,25 @@ fn calls(url: &str, deployment: &Deployment) -> Vec<String> {
     let base = format!("{}/{}", url.trim_end_matches('/'), deployment.function);
     let call = |export: &Export| {
         let data = match export.argument.as_deref() {
-            Some("text") => "-d World ",
-            Some("json") => "-H 'Content-Type: application/json' -d '{}' ",
-            _ => "",
+            Some("text") => "-d World ".to_owned(),
+            Some("json") => format!("-H 'Content-Type: application/json' -d {} ", body(export)),
+            // The request's type says what it is.
+            None => "-d World ".to_owned(),
+            _ => String::new(),
         };
         format!("curl {data}{base}/{}", export.name)
     };
     match &deployment.config.exports {
         Some(exports) => exports.iter().map(call).collect(),
         None => vec![format!("curl {base}/")],
+    }
+}
+
+/// An example of a body in JSON, as a word of the shell; where there is none, a file to be written.
+fn body(export: &Export) -> String {
+    match &export.example {
+        Some(example) => format!("'{}'", example.replace('\'', "'\\''")),
+        None => "@argument.json".to_owned(),
     }
 }
 
@@ -66,7 +76,7 @@ mod tests {
         let export = |name: &str, argument: Option<&str>| Export {
             name: name.into(),
             argument: argument.map(Into::into),
-            answer: None,
+            ..Export::default()
         };
         let mut deployment = Deployment {
             function: "demo/hello".parse().unwrap(),
@@ -82,13 +92,20 @@ mod tests {
             export("Now", Some("none")),
             export("Say", Some("text")),
             export("Add", Some("json")),
+            Export {
+                example: Some(r#"{"A":"it's"}"#.into()),
+                ..export("Tell", Some("json"))
+            },
+            export("Any", None),
         ]);
         assert_eq!(
             calls("http://h:1", &deployment),
             [
                 "curl http://h:1/demo/hello/Now",
                 "curl -d World http://h:1/demo/hello/Say",
-                "curl -H 'Content-Type: application/json' -d '{}' http://h:1/demo/hello/Add",
+                "curl -H 'Content-Type: application/json' -d @argument.json http://h:1/demo/hello/Add",
+                r#"curl -H 'Content-Type: application/json' -d '{"A":"it'\''s"}' http://h:1/demo/hello/Tell"#,
+                "curl -d World http://h:1/demo/hello/Any",
             ]
         );
     }

@@ -43,8 +43,7 @@ fn everything() {
     );
     let export = Export {
         name: "SayHello".into(),
-        argument: None,
-        answer: None,
+        ..Export::default()
     };
     let config = manifest.config(Found {
         user: Some("7:7".into()),

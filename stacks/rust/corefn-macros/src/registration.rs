@@ -36,6 +36,9 @@ pub fn registration(attribute: TokenStream, item: TokenStream) -> Result<TokenSt
     let read = quote_spanned! {at_argument=>
         ::corefn::__private::Input::<#argument_type>::new().read(body)
     };
+    let example = quote_spanned! {at_argument=>
+        ::corefn::__private::Input::<#argument_type>::new().example()
+    };
     let outcome = quote_spanned!(at_answer=> ::corefn::__private::Output(answer).outcome());
     let reply = quote_spanned!(at_answer=> ::corefn::__private::Output(answer).reply());
     let call = match signature.asyncness {
@@ -69,6 +72,7 @@ pub fn registration(attribute: TokenStream, item: TokenStream) -> Result<TokenSt
                     name: #name,
                     function: ::core::concat!(::core::module_path!(), "::", #path),
                     argument: || ::corefn::__private::Shape::<#argument_type>::new().kind(),
+                    example: || #example,
                     answer: || ::corefn::__private::Shape::<#answer_type>::new().success().kind(),
                     #[allow(unused_variables, clippy::let_unit_value, clippy::unit_arg)]
                     call: #call,

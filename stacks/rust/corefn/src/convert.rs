@@ -30,6 +30,11 @@ impl Input<()> {
     pub fn read(self, _body: Bytes) -> Result<(), Reply> {
         Ok(())
     }
+
+    /// There is none.
+    pub fn example(self) -> Option<String> {
+        None
+    }
 }
 
 impl Input<String> {
@@ -37,12 +42,22 @@ impl Input<String> {
     pub fn read(self, body: Bytes) -> Result<String, Reply> {
         String::from_utf8(body.into()).map_err(|error| Reply::bad_argument(error.utf8_error()))
     }
+
+    /// Any text is one.
+    pub fn example(self) -> Option<String> {
+        None
+    }
 }
 
 /// Any other argument.
 pub trait JsonInput<T> {
     /// The body is JSON.
     fn read(self, body: Bytes) -> Result<T, Reply>
+    where
+        T: DeserializeOwned;
+
+    /// An example of that, if one can be made up.
+    fn example(self) -> Option<String>
     where
         T: DeserializeOwned;
 }
@@ -53,6 +68,13 @@ impl<T> JsonInput<T> for Input<T> {
         T: DeserializeOwned,
     {
         serde_json::from_slice(&body).map_err(Reply::bad_argument)
+    }
+
+    fn example(self) -> Option<String>
+    where
+        T: DeserializeOwned,
+    {
+        crate::example::of::<T>()
     }
 }
 

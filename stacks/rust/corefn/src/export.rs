@@ -17,6 +17,8 @@ pub struct Export {
     pub function: &'static str,
     /// What its argument is.
     pub argument: fn() -> Kind,
+    /// An example of its argument, if that is JSON and one can be made up.
+    pub example: fn() -> Option<String>,
     /// What its answer is, if it doesn't fail.
     pub answer: fn() -> Kind,
     /// The way to call it.
@@ -83,19 +85,22 @@ impl Exports {
         Some(self.0[index])
     }
 
-    /// What `--exports` prints: a JSON list of objects with `name`, `argument` and `answer`, sorted by
-    /// name.
+    /// What `--exports` prints: a JSON list of objects with `name`, `argument`, `answer` and, where there
+    /// is one, an `example` of the argument, sorted by name.
     pub fn to_json(&self) -> String {
         #[derive(Serialize)]
         struct Entry {
             name: &'static str,
             argument: Kind,
             answer: Kind,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            example: Option<String>,
         }
         let entries = self.0.iter().map(|export| Entry {
             name: export.name,
             argument: (export.argument)(),
             answer: (export.answer)(),
+            example: (export.example)(),
         });
         serde_json::to_string(&entries.collect::<Vec<_>>()).expect("plain strings are always JSON")
     }
@@ -125,6 +130,7 @@ mod tests {
             name,
             function,
             argument: || Kind::None,
+            example: || None,
             answer: || Kind::Text,
             call: Call::Blocking(|_| Ok(Reply::empty())),
         }

@@ -21,6 +21,7 @@
 extern crate self as corefn;
 
 mod convert;
+mod example;
 mod export;
 mod reply;
 mod serve;

@@ -125,6 +125,7 @@ async fn node_packages_become_functions() {
     let pushed = hello.push().await.accepted().says(&[
         "stack node",
         "Exports: Add, HelloWorld, Multiply, Now, SayHello",
+        r#"-d '{"A":1,"B":1}' http://localhost/demo/hello/Add"#,
     ]);
     home.knows("demo/hello", &pushed.revision()).await;
     the_exports_answer(&home).await;
