@@ -174,9 +174,16 @@ impl DockerError {
         }
     }
 
-    /// Whether what was asked for isn't there.
+    /// Whether what was asked for isn't there. Of an image that somebody else removes at the same moment,
+    /// Docker says so in an error of its own.
     pub fn is_absent(&self) -> bool {
-        self.status() == Some(404)
+        match self {
+            Self::Refused {
+                cause: Cause::DockerResponseServerError { message, .. },
+                ..
+            } if message.contains("unrecognized image ID") => true,
+            _ => self.status() == Some(404),
+        }
     }
 
     /// Whether there is something of that name already.
