@@ -121,7 +121,7 @@ async fn second_push_waits_for_the_first() {
     hello.replace(
         "Dockerfile",
         "COPY",
-        &format!("RUN echo begun {}; sleep 3\nCOPY", home.namespace()),
+        &format!("RUN echo begun {}; sleep 6\nCOPY", home.namespace()),
     );
     let first = hello.commit("Slow").await;
     let mut slow = hello.begin_push("main");

@@ -32,11 +32,15 @@ async fn container(home: &Home) -> Container {
     container_of(home, FUNCTION).await
 }
 
+/// The one container that runs; Docker may take a while to learn that the one before has ended.
 async fn container_of(home: &Home, function: &str) -> Container {
-    let instances = home.instances(function).await;
-    let running: Vec<_> = instances.iter().filter(|c| c.running).collect();
-    assert_eq!(running.len(), 1);
-    running[0].clone()
+    wait_for("one instance runs", LONG, async || {
+        let mut running = home.instances(function).await;
+        running.retain(|container| container.running);
+        let last = running.pop()?;
+        running.is_empty().then_some(last)
+    })
+    .await
 }
 
 async fn kill(home: &Home) {
