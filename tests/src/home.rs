@@ -223,7 +223,8 @@ impl Home {
         number.unwrap_or_else(|| panic!("no status: {text}")) - 1
     }
 
-    /// Waits until nginx works on so many requests.
+    /// Waits until nginx works on so many requests. Where it has one worker, each of them that has to
+    /// wait for a start has its place in the queue by then; of several, one may be on its way there.
     ///
     /// # Panics
     /// When it doesn't come to that.

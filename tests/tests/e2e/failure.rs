@@ -125,6 +125,7 @@ async fn full_queue_refuses() {
 #[tokio::test]
 async fn client_that_goes_away_while_it_waits_leaves_its_place() {
     let home = Home::builder("leaves")
+        .workers(1)
         .queue(1)
         .docker_proxy()
         .start()
