@@ -91,13 +91,14 @@ async fn old_worker_keeps_what_it_serves_alive() {
 async fn quit_finishes_all_requests() {
     let mut home = Home::start("quit").await;
     home.deploy("demo/warm", probe::idle(5)).await;
-    home.deploy("demo/cold", probe::misbehaving("slow-start:1000"))
+    home.deploy("demo/cold", probe::misbehaving("slow-start:4000"))
         .await;
     assert_eq!(home.get("/demo/warm/x").await.status, 200);
+    // All are to be under way together, on a busy machine as well.
     let mut requests = Vec::new();
     for path in [
-        "/demo/warm/sleep/1500",
-        "/demo/warm/stream/10/200",
+        "/demo/warm/sleep/4000",
+        "/demo/warm/stream/10/400",
         "/demo/cold/x",
     ] {
         for _ in 0..4 {
