@@ -85,6 +85,11 @@ impl GitHost {
             sshd,
         };
         git_host.start_builder().await;
+        let address = git_host.address();
+        wait_until("sshd listens", PATIENCE, async || {
+            std::net::TcpStream::connect(address).is_ok()
+        })
+        .await;
         git_host
     }
 
