@@ -122,6 +122,49 @@ async fn full_queue_refuses() {
     assert!(answers.iter().all(|answer| answer.status == 200));
 }
 
+/// On several workers two that come at the same moment may both be refused the last place, and never
+/// do both get it.
+#[tokio::test]
+async fn full_queue_of_several_workers_takes_no_more() {
+    let home = Home::builder("queues")
+        .queue(3)
+        .docker_proxy()
+        .start()
+        .await;
+    home.deploy("demo/hello", probe::config()).await;
+    home.proxy().delay("/start");
+    let requests = home.begin("/demo/hello/x", 20);
+    home.accesses(17).await;
+    home.proxy().release();
+    let answers = requests.join_all().await;
+    let (served, refused): (Vec<_>, Vec<_>) =
+        answers.iter().partition(|answer| answer.status == 200);
+    assert!((1..=3).contains(&served.len()), "{}", served.len());
+    for answer in &refused {
+        assert_eq!(answer.said(), (503, Some("queue-full")));
+    }
+}
+
+/// A worker that is late may begin a start of its own, and no worker begins two.
+#[tokio::test]
+async fn function_that_exits_fails_all_who_wait_on_several_workers() {
+    let home = Home::builder("exitsall").docker_proxy().start().await;
+    home.deploy("demo/hello", probe::misbehaving("exit")).await;
+    let events = home.events().await;
+    home.proxy().delay("/start");
+    let requests = home.begin("/demo/hello/x", 20);
+    home.until_under_way(20).await;
+    home.proxy().release();
+    for answer in requests.join_all().await {
+        let said = answer.said();
+        assert_eq!(said, (502, Some("function-exited")), "{}", answer.text());
+    }
+    let workers = home.nginx.workers().len();
+    let created = events.created("demo/hello").await;
+    assert!((1..=workers).contains(&created), "{created}");
+    nothing_left(&home, "demo/hello").await;
+}
+
 #[tokio::test]
 async fn client_that_goes_away_while_it_waits_leaves_its_place() {
     let home = Home::builder("leaves")
