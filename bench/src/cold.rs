@@ -114,13 +114,15 @@ async fn corefn(home: &Home) -> Result<f64, BenchError> {
 async fn bare(home: &Home, deployment: &Deployment) -> Result<Parts<f64>, BenchError> {
     expect_containers(home, 0).await?;
     let docker = &home.docker;
-    let subnet = docker.subnet(FunctionConfig::default().network).await?;
+    let network = docker.network(FunctionConfig::default().network).await?;
     let placement = Placement {
         id: random_id().map_err(BenchError::Engine)?,
-        ip: subnet.address(home.store.next_turn().await?),
+        ip: network.subnet.address(home.store.next_turn().await?),
     };
     let begin = Instant::now();
-    let container = docker.create(deployment, placement, Purpose::Serve).await?;
+    let container = docker
+        .create(deployment, placement, &network, Purpose::Serve)
+        .await?;
     let created = begin.elapsed();
     docker.start(&container).await?;
     let started = begin.elapsed();

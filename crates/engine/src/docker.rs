@@ -16,6 +16,7 @@ pub use containers::{Condition, Container};
 pub use create::{Placement, Purpose};
 pub use events::{Loss, Lost};
 pub use images::{Image, deployment};
+pub use network::FunctionNetwork;
 
 /// How long one call to Docker may take before it counts as failed. Starting a container on a
 /// loaded disk takes seconds; a minute without an answer means that Docker hangs.
@@ -30,7 +31,7 @@ pub struct Docker {
     url: String,
     namespace: String,
     client: OnceCell<Client>,
-    subnets: network::Subnets,
+    networks: network::Networks,
 }
 
 /// What Docker could not do.
@@ -74,7 +75,7 @@ impl Docker {
             url: url.to_owned(),
             namespace: namespace.to_owned(),
             client: OnceCell::new(),
-            subnets: network::Subnets::default(),
+            networks: network::Networks::default(),
         }
     }
 
@@ -184,6 +185,11 @@ impl DockerError {
             } if message.contains("unrecognized image ID") => true,
             _ => self.status() == Some(404),
         }
+    }
+
+    /// Whether a container could not be started because its network is gone.
+    pub fn is_network_absent(&self, network: &FunctionNetwork) -> bool {
+        self.is_absent() && self.to_string().contains(&network.id)
     }
 
     /// Whether there is something of that name already.

@@ -10,9 +10,9 @@ use corefn_core::names;
 use crate::docker::{Docker, DockerError, Placement, Purpose};
 use crate::ready::ready;
 
-/// How many addresses are tried. An address in turn is taken only if somebody else uses our
-/// subnet, or the count of turns was lost.
-const ADDRESS_ATTEMPTS: u64 = 5;
+/// How often it is tried. An address in turn is taken only if somebody else uses our subnet, or the
+/// count of turns was lost; a network is gone only if somebody has removed it.
+const ATTEMPTS: u64 = 5;
 
 /// How long it may take to fetch a failed function's output, and to remove its container, before
 /// the failure is told without.
@@ -132,7 +132,8 @@ async fn settle(
     Err(failure)
 }
 
-/// Creates and starts the container; with the next address if one is taken.
+/// Creates and starts the container; with the next address if one is taken, and on a new network if the one
+/// that was known is gone.
 async fn run(
     docker: &Docker,
     deployment: &Deployment,
@@ -140,19 +141,26 @@ async fn run(
     turn: u64,
     purpose: Purpose,
 ) -> Result<(String, Placement), DockerError> {
-    let subnet = docker.subnet(deployment.config.network).await?;
+    let kind = deployment.config.network;
     let mut attempt = 0;
     loop {
-        let ip = subnet.address(turn + attempt);
+        let network = docker.network(kind).await?;
+        let ip = network.subnet.address(turn + attempt);
         let placement = Placement { id, ip };
-        let container = docker.create(deployment, placement, purpose).await?;
+        let created = docker.create(deployment, placement, &network, purpose);
+        let container = created.await?;
         let error = match docker.start(&container).await {
             Ok(()) => return Ok((container, placement)),
             Err(error) => error,
         };
         let _ = docker.remove(&container).await;
         attempt += 1;
-        if !error.is_address_in_use() || attempt == ADDRESS_ATTEMPTS {
+        if error.is_network_absent(&network) {
+            docker.forget_network(kind, &network).await;
+        } else if !error.is_address_in_use() {
+            return Err(error);
+        }
+        if attempt == ATTEMPTS {
             return Err(error);
         }
     }

@@ -43,14 +43,18 @@ async fn container_without_a_maker_is_removed() {
     let mut containers = Vec::new();
     for (number, deployment) in [&orphan, &starting].into_iter().enumerate() {
         let turn = home.store.next_turn().await.unwrap();
-        let subnet = home.docker.subnet(deployment.config.network).await.unwrap();
+        let network = home
+            .docker
+            .network(deployment.config.network)
+            .await
+            .unwrap();
         let placement = Placement {
             id: InstanceId::from_random(number as u64 + 1),
-            ip: subnet.address(turn),
+            ip: network.subnet.address(turn),
         };
         let container = home
             .docker
-            .create(deployment, placement, Purpose::Serve)
+            .create(deployment, placement, &network, Purpose::Serve)
             .await
             .unwrap();
         home.docker.start(&container).await.unwrap();

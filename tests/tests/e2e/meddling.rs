@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use bollard::query_parameters::{KillContainerOptions, StopContainerOptions};
-use corefn_core::names::label;
+use bollard::models::NetworkCreateRequest;
+use bollard::query_parameters::{
+    InspectContainerOptions, KillContainerOptions, StopContainerOptions,
+};
+use corefn_core::names::{self, label};
 use corefn_tests::{Home, probe, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -123,4 +126,64 @@ async fn paused_container_that_holds_nothing_is_removed() {
         instances.len() == 1 && instances[0].id != old
     })
     .await;
+}
+
+/// What `docker network prune` does while nothing runs.
+#[tokio::test]
+async fn network_that_is_removed_comes_back() {
+    let home = Home::start("pruned").await;
+    home.deploy("demo/hello", probe::idle(600)).await;
+    assert_eq!(home.get("/demo/hello/x").await.status, 200);
+    let old = only(&home, "demo/hello").await;
+    home.docker.remove(&old).await.unwrap();
+    withdrawn(&home, &old).await;
+    let client = home.docker.client().await.unwrap();
+    let network = names::network(home.docker.namespace(), true);
+    client.remove_network(&network).await.unwrap();
+    // Each worker knows the one that is gone.
+    for _ in 0..8 {
+        assert_eq!(home.get("/demo/hello/x").await.status, 200);
+    }
+}
+
+/// Docker may let two that ask at the same moment make two networks of one name.
+#[tokio::test]
+async fn second_network_of_the_name_does_no_harm() {
+    // (A worker that doesn't know the first one yet would remove the second.)
+    let home = Home::builder("twice").workers(1).start().await;
+    home.deploy("demo/hello", probe::idle(600)).await;
+    home.deploy("demo/other", probe::idle(600)).await;
+    assert_eq!(home.get("/demo/hello/x").await.status, 200);
+    let client = home.docker.client().await.unwrap();
+    let request = NetworkCreateRequest {
+        name: names::network(home.docker.namespace(), true),
+        labels: Some(
+            [(
+                label::NAMESPACE.to_owned(),
+                home.docker.namespace().to_owned(),
+            )]
+            .into(),
+        ),
+        ..NetworkCreateRequest::default()
+    };
+    // (Since version 1.44 of its API, Docker refuses that.)
+    let Ok(second) = client.create_network(request).await else {
+        return;
+    };
+    assert_eq!(home.get("/demo/other/x").await.status, 200);
+    let container = only(&home, "demo/other").await;
+    let container = client.inspect_container(&container, None::<InspectContainerOptions>);
+    let networks = container
+        .await
+        .unwrap()
+        .network_settings
+        .unwrap()
+        .networks
+        .unwrap();
+    let on: Vec<_> = networks
+        .values()
+        .map(|network| network.network_id.clone())
+        .collect();
+    assert_eq!(on.len(), 1);
+    assert_ne!(on[0].as_ref(), Some(&second.id));
 }

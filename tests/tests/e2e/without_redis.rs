@@ -110,14 +110,18 @@ async fn starter_that_was_killed_between_create_and_start() {
     let mut home = Home::start("lonelock").await;
     let deployment = home.deploy("demo/hello", probe::idle(30)).await;
     // As it leaves it: created, never started, under the name that there is once.
-    let subnet = home.docker.subnet(deployment.config.network).await.unwrap();
+    let network = home
+        .docker
+        .network(deployment.config.network)
+        .await
+        .unwrap();
     let placement = corefn_engine::docker::Placement {
         id: corefn_core::instance::InstanceId::from_random(1),
-        ip: subnet.address(1),
+        ip: network.subnet.address(1),
     };
     let purpose = corefn_engine::docker::Purpose::ServeAlone;
     home.docker
-        .create(&deployment, placement, purpose)
+        .create(&deployment, placement, &network, purpose)
         .await
         .unwrap();
     let name = names::lone_container(home.namespace(), &deployment.function, &deployment.revision);

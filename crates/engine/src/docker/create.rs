@@ -9,12 +9,11 @@ use bollard::models::{
 };
 use bollard::query_parameters::{CreateContainerOptions, StartContainerOptions};
 
-use corefn_core::config::Network;
 use corefn_core::function::Deployment;
 use corefn_core::instance::InstanceId;
 use corefn_core::names::{self, env, label};
 
-use super::{Docker, DockerError};
+use super::{Docker, DockerError, FunctionNetwork};
 
 /// The writable part of a function's file system: `/tmp`, in memory.
 const TMP_OPTIONS: &str = "rw,noexec,nosuid,nodev,size=16m";
@@ -58,9 +57,10 @@ impl Docker {
         &self,
         deployment: &Deployment,
         placement: Placement,
+        network: &FunctionNetwork,
         purpose: Purpose,
     ) -> Result<String, DockerError> {
-        let body = create_body(self.namespace(), deployment, placement);
+        let body = create_body(self.namespace(), deployment, placement, network);
         let (namespace, function) = (self.namespace(), &deployment.function);
         let name = match purpose {
             Purpose::ServeAlone => names::lone_container(namespace, function, &deployment.revision),
@@ -98,6 +98,7 @@ fn create_body(
     namespace: &str,
     deployment: &Deployment,
     placement: Placement,
+    network: &FunctionNetwork,
 ) -> ContainerCreateBody {
     let config = &deployment.config;
     let mut environment: Vec<String> = config
@@ -111,8 +112,9 @@ fn create_body(
         format!("{}={}", env::REVISION, deployment.revision),
         format!("{}={}", env::INSTANCE, placement.id),
     ]);
-    let network = names::network(namespace, config.network == Network::Outbound);
     let endpoint = EndpointSettings {
+        // Docker keeps the name beside it, and would go by that.
+        network_id: Some(network.id.clone()),
         ipam_config: Some(EndpointIpamConfig {
             ipv4_address: Some(placement.ip.to_string()),
             ..EndpointIpamConfig::default()
@@ -135,7 +137,7 @@ fn create_body(
         env: Some(environment),
         labels: Some(labels(namespace, deployment, placement)),
         host_config: Some(HostConfig {
-            network_mode: Some(network.clone()),
+            network_mode: Some(network.id.clone()),
             memory: Some(memory),
             memory_swap: Some(memory),
             nano_cpus: Some(i64::try_from(config.limits.nano_cpus).unwrap_or(i64::MAX)),
@@ -151,7 +153,7 @@ fn create_body(
             ..HostConfig::default()
         }),
         networking_config: Some(NetworkingConfig {
-            endpoints_config: Some(HashMap::from([(network, endpoint)])),
+            endpoints_config: Some(HashMap::from([(network.id.clone(), endpoint)])),
         }),
         ..ContainerCreateBody::default()
     }
@@ -174,6 +176,7 @@ fn labels(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use corefn_core::address::Subnet;
     use corefn_core::config::FunctionConfig;
     use corefn_core::function::RevisionId;
 
@@ -191,7 +194,11 @@ mod tests {
             id: InstanceId::from_random(7),
             ip: Ipv4Addr::new(10, 200, 0, 9),
         };
-        create_body("corefn", &deployment, placement)
+        let network = FunctionNetwork {
+            id: "n1".to_owned(),
+            subnet: Subnet::candidates(&[]).usable[0],
+        };
+        create_body("corefn", &deployment, placement, &network)
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
 use bollard::query_parameters::ListNetworksOptions;
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 
 use corefn_core::address::{Route, Subnet};
 use corefn_core::config::Network;
@@ -18,81 +18,110 @@ use super::{Docker, DockerError};
 const SHOWN_LOOKS: u32 = 20;
 const SHOWN_PAUSE: Duration = Duration::from_millis(50);
 
-/// The subnets of the two networks, once they are known.
+/// A network that functions are on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunctionNetwork {
+    /// Docker's identifier. There may be a second network of the same name, for a moment or for longer.
+    pub id: String,
+    /// Where its containers get their addresses from.
+    pub subnet: Subnet,
+}
+
+/// The two networks, once they are known.
 #[derive(Debug, Default)]
-pub(super) struct Subnets {
-    outbound: OnceCell<Subnet>,
-    none: OnceCell<Subnet>,
+pub(super) struct Networks {
+    outbound: Mutex<Option<FunctionNetwork>>,
+    none: Mutex<Option<FunctionNetwork>>,
+}
+
+impl Networks {
+    fn of(&self, kind: Network) -> &Mutex<Option<FunctionNetwork>> {
+        match kind {
+            Network::Outbound => &self.outbound,
+            Network::None => &self.none,
+        }
+    }
 }
 
 impl Docker {
-    /// The subnet that containers of `kind` get their addresses from. The network is created if it
-    /// isn't there: with a subnet of ours, for Docker takes explicit addresses only then, and
-    /// without traffic between its containers.
+    /// The network of `kind`. It is created if it isn't there: with a subnet of ours, for Docker takes
+    /// explicit addresses only then, and without traffic between its containers.
     ///
     /// # Errors
     /// [`DockerError`] when Docker can't say or no candidate subnet is free.
-    pub async fn subnet(&self, kind: Network) -> Result<Subnet, DockerError> {
-        let (cell, outbound) = match kind {
-            Network::Outbound => (&self.subnets.outbound, true),
-            Network::None => (&self.subnets.none, false),
-        };
-        let name = names::network(self.namespace(), outbound);
-        cell.get_or_try_init(|| self.ensure(&name, !outbound))
-            .await
-            .copied()
+    pub async fn network(&self, kind: Network) -> Result<FunctionNetwork, DockerError> {
+        let mut known = self.networks.of(kind).lock().await;
+        if let Some(network) = &*known {
+            return Ok(network.clone());
+        }
+        let is_outbound = kind == Network::Outbound;
+        let name = names::network(self.namespace(), is_outbound);
+        let network = self.ensure(&name, !is_outbound).await?;
+        *known = Some(network.clone());
+        Ok(network)
+    }
+
+    /// Forgets a network that is gone: somebody has removed it.
+    pub async fn forget_network(&self, kind: Network, network: &FunctionNetwork) {
+        let mut known = self.networks.of(kind).lock().await;
+        if known.as_ref() == Some(network) {
+            *known = None;
+        }
     }
 
     /// Several may find the network missing at once, and Docker of before 1.44 doesn't refuse a
     /// second one of the same name. But no two get the same subnet: since all try the subnets in
     /// the same order, whoever is refused one that nobody shows yet waits for it to be shown. So
     /// does who finds a route to one.
-    async fn ensure(&self, name: &str, internal: bool) -> Result<Subnet, DockerError> {
+    async fn ensure(&self, name: &str, internal: bool) -> Result<FunctionNetwork, DockerError> {
         let candidates = Subnet::candidates(&host_routes());
-        let networks = self.networks().await?;
-        if let Some(subnet) = self.only(name, &networks).await? {
-            return Ok(subnet);
+        let networks = self.list_networks().await?;
+        if let Some(network) = self.only(name, &networks).await? {
+            return Ok(network);
         }
         let unexplained = |subnet| !is_taken(subnet, &networks);
         if candidates.routed.into_iter().any(unexplained)
-            && let Some(subnet) = self.shown(name).await?
+            && let Some(network) = self.shown(name).await?
         {
-            return Ok(subnet);
+            return Ok(network);
         }
         for candidate in candidates.usable {
-            let networks = self.networks().await?;
-            if let Some(subnet) = self.only(name, &networks).await? {
-                return Ok(subnet);
+            let networks = self.list_networks().await?;
+            if let Some(network) = self.only(name, &networks).await? {
+                return Ok(network);
             }
             if is_taken(candidate, &networks)
                 || self.create_network(name, candidate, internal).await?
             {
                 continue;
             }
-            if let Some(subnet) = self.shown(name).await? {
-                return Ok(subnet);
+            if let Some(network) = self.shown(name).await? {
+                return Ok(network);
             }
         }
-        let networks = self.networks().await?;
+        let networks = self.list_networks().await?;
         let found = self.only(name, &networks).await?;
         found.ok_or_else(|| DockerError::NoSubnet(name.to_owned()))
     }
 
     /// Waits a moment for a network that somebody else may be creating.
-    async fn shown(&self, name: &str) -> Result<Option<Subnet>, DockerError> {
+    async fn shown(&self, name: &str) -> Result<Option<FunctionNetwork>, DockerError> {
         for _ in 0..SHOWN_LOOKS {
-            let networks = self.networks().await?;
-            if let Some(subnet) = self.only(name, &networks).await? {
-                return Ok(Some(subnet));
+            let networks = self.list_networks().await?;
+            if let Some(network) = self.only(name, &networks).await? {
+                return Ok(Some(network));
             }
             tokio::time::sleep(SHOWN_PAUSE).await;
         }
         Ok(None)
     }
 
-    /// The subnet of the network of that name. Of several, which can't be told apart, all but the
-    /// one with the first subnet are removed.
-    async fn only(&self, name: &str, networks: &[Shown]) -> Result<Option<Subnet>, DockerError> {
+    /// The network of that name. Of several, all but the one with the first subnet are removed.
+    async fn only(
+        &self,
+        name: &str,
+        networks: &[Shown],
+    ) -> Result<Option<FunctionNetwork>, DockerError> {
         let mut ours: Vec<&Shown> = networks.iter().filter(|shown| shown.name == name).collect();
         ours.sort_by_key(|shown| &shown.subnets);
         let Some((first, others)) = ours.split_first() else {
@@ -100,13 +129,15 @@ impl Docker {
         };
         for other in others {
             let removed = self.client().await?.remove_network(&other.id).await;
-            // One that is in use, or gone, shows when it is used.
+            // One that is in use stays until it isn't, and nobody new is put on it.
             drop(removed);
         }
-        Ok(first.subnets.iter().find_map(|text| Subnet::parse(text)))
+        let subnet = first.subnets.iter().find_map(|text| Subnet::parse(text));
+        let id = first.id.clone();
+        Ok(subnet.map(|subnet| FunctionNetwork { id, subnet }))
     }
 
-    async fn networks(&self) -> Result<Vec<Shown>, DockerError> {
+    async fn list_networks(&self) -> Result<Vec<Shown>, DockerError> {
         let client = self.client().await?;
         let list = client
             .list_networks(None::<ListNetworksOptions>)
