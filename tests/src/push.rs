@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use corefn_build::output::Output;
-use corefn_build::stack;
+use corefn_build::stack::{self, Images};
 use corefn_core::host::Host;
 use corefn_core::names::{HOST_FILE, label};
 use corefn_engine::docker::{Container, Docker};
@@ -324,7 +324,7 @@ pub async fn builds(docker: &Docker) -> Vec<Container> {
 ///
 /// # Panics
 /// When that fails.
-pub async fn keep_stack(home: &Home, name: &str) {
+pub async fn keep_stack(home: &Home, name: &str) -> Images {
     trust_as_this_machine(home);
     let text = home.folder.read(HOST_FILE);
     let host = Host {
@@ -334,7 +334,7 @@ pub async fn keep_stack(home: &Home, name: &str) {
     let stacks = stack::all(Path::new(&host.stacks)).expect("the workspace's stacks");
     let docker = Docker::new(docker::URL, &host.namespace);
     let made = stack::ensure(&docker, &host, &stacks[name], &mut Output::default()).await;
-    made.unwrap_or_else(|error| panic!("the stack {name}: {error}"));
+    made.unwrap_or_else(|error| panic!("the stack {name}: {error}"))
 }
 
 /// Has builds trust the certificates that this machine was told to trust.

@@ -3,7 +3,7 @@
 mod files;
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Cursor;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use corefn_engine::start::random_id;
 
 use crate::context::archive;
 use crate::error::BuildError;
+use crate::network::{self, CA_BUNDLE, ca_variables};
 use crate::output::Output;
 use crate::stack::Kind;
 
@@ -57,19 +58,6 @@ const EXECUTABLE: &str = "/work/out/function";
 const FILES: &str = "/work/out/files";
 const EXPORTS: &str = "/work/out/exports.json";
 const CACHE: &str = "/cache";
-const CA_BUNDLE: &str = "/etc/corefn/ca.pem";
-
-/// The variables by which compilers, package managers and what they run find a bundle of
-/// certificate authorities.
-const CA_VARIABLES: [&str; 6] = [
-    "SSL_CERT_FILE",
-    "CARGO_HTTP_CAINFO",
-    "PIP_CERT",
-    "NODE_EXTRA_CA_CERTS",
-    "CURL_CA_BUNDLE",
-    "GIT_SSL_CAINFO",
-];
-
 /// What a stack made of a tree.
 #[derive(Debug)]
 pub enum Product {
@@ -106,9 +94,7 @@ pub async fn compile(
 ) -> Result<Compiled, BuildError> {
     let container = create(docker, host, function, image).await?;
     put(docker, &container, SOURCES, sources).await?;
-    if let Some(bundle) = &host.ca_bundle {
-        let wrong = BuildError::io(format!("the ca_bundle {bundle} can't be read"));
-        let contents = fs::read(bundle).map_err(wrong)?;
+    if let Some(contents) = network::ca_bundle(host)? {
         let packed = archive(&[(CA_BUNDLE, 0o644, &contents)])?;
         put(docker, &container, "/", Cursor::new(packed)).await?;
     }
@@ -182,8 +168,10 @@ async fn create(
         format!("{}={}", env::NAME, function.name()),
     ];
     if host.ca_bundle.is_some() {
-        environment.extend(CA_VARIABLES.map(|name| format!("{name}={CA_BUNDLE}")));
+        environment.extend(ca_variables());
     }
+    let proxies = network::proxies(host).into_iter();
+    environment.extend(proxies.map(|(name, value)| format!("{name}={value}")));
     let body = ContainerCreateBody {
         image: Some(image.to_owned()),
         env: Some(environment),

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bollard::query_parameters::TagImageOptionsBuilder;
-
 use corefn_core::function::{Deployment, FunctionName, RevisionId};
 use corefn_core::instance::Instance;
 use corefn_core::keys::START_LOCK_RENEWAL;
@@ -132,38 +130,14 @@ pub async fn switch(
 ) -> Result<(), BuildError> {
     let repository = names::image(docker.namespace(), &deployment.function);
     let current = format!("{repository}:{}", names::CURRENT_TAG);
-    let former = identifier(docker, &current).await?;
-    tag(docker, &deployment.image, &repository).await?;
+    let former = image::identifier(docker, &current).await?;
+    image::tag(docker, &deployment.image, &current).await?;
     let Err(error) = store.deploy(deployment, first).await else {
         return Ok(());
     };
     match former {
-        Some(former) => tag(docker, &former, &repository).await?,
+        Some(former) => image::tag(docker, &former, &current).await?,
         None => image::remove(docker, &current).await?,
     }
     Err(error.into())
-}
-
-/// Gives an image the tag of what is deployed.
-async fn tag(docker: &Docker, image: &str, repository: &str) -> Result<(), DockerError> {
-    let options = TagImageOptionsBuilder::default()
-        .repo(repository)
-        .tag(names::CURRENT_TAG)
-        .build();
-    docker
-        .client()
-        .await?
-        .tag_image(image, Some(options))
-        .await
-        .map_err(|cause| docker.failed(format!("tag the image {image}"), cause))
-}
-
-/// The identifier of an image, if it is there.
-async fn identifier(docker: &Docker, tag: &str) -> Result<Option<String>, DockerError> {
-    let found = docker.client().await?.inspect_image(tag).await;
-    match found.map_err(|cause| docker.failed(format!("look at the image {tag}"), cause)) {
-        Ok(found) => Ok(found.id),
-        Err(error) if error.is_absent() => Ok(None),
-        Err(error) => Err(error),
-    }
 }

@@ -3,9 +3,11 @@
 //! It carries all that there is to know about the revision as labels: the image store is the truth
 //! about what is deployed.
 
+mod bundle;
 mod dockerfile;
 mod executable;
 mod files;
+mod without;
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -13,7 +15,10 @@ use std::time::{Duration, Instant};
 
 use bollard::body_try_stream;
 use bollard::errors::Error as Cause;
-use bollard::query_parameters::{BuildImageOptions, InspectContainerOptions, RemoveImageOptions};
+use bollard::query_parameters::{
+    BuildImageOptions, BuildImageOptionsBuilder, ImportImageOptionsBuilder,
+    InspectContainerOptions, ListImagesOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder,
+};
 use futures_util::StreamExt as _;
 
 use corefn_core::config::FunctionConfig;
@@ -24,7 +29,7 @@ use corefn_engine::docker::{Docker, DockerError};
 use crate::context::chunks;
 use crate::error::BuildError;
 
-pub use dockerfile::{DockerfileImage, from_dockerfile};
+pub use dockerfile::{DockerfileImage, Recipe, from_dockerfile, keep_cache};
 pub use executable::from_executable;
 pub use files::from_files;
 
@@ -81,6 +86,34 @@ pub async fn size(docker: &Docker, tag: &str) -> Result<u64, DockerError> {
         .unwrap_or(0))
 }
 
+/// The identifier of an image, if it is there.
+///
+/// # Errors
+/// [`DockerError`] when Docker can't say.
+pub async fn identifier(docker: &Docker, tag: &str) -> Result<Option<String>, DockerError> {
+    let found = docker.client().await?.inspect_image(tag).await;
+    match found.map_err(|cause| docker.failed(format!("look at the image {tag}"), cause)) {
+        Ok(found) => Ok(found.id),
+        Err(error) if error.is_absent() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Gives an image a tag, `repository:tag`.
+///
+/// # Errors
+/// [`DockerError`] when Docker can't do it.
+pub async fn tag(docker: &Docker, image: &str, tag: &str) -> Result<(), DockerError> {
+    let (repository, version) = tag.rsplit_once(':').unwrap_or((tag, names::CURRENT_TAG));
+    let options = TagImageOptionsBuilder::default()
+        .repo(repository)
+        .tag(version)
+        .build();
+    let client = docker.client().await?;
+    let tagged = client.tag_image(image, Some(options)).await;
+    tagged.map_err(|cause| docker.failed(format!("tag the image {image}"), cause))
+}
+
 /// Removes a tag, and the image if it was its last. One that isn't there is no error.
 ///
 /// # Errors
@@ -94,6 +127,28 @@ pub async fn remove(docker: &Docker, tag: &str) -> Result<(), DockerError> {
         Err(error) if !error.is_absent() => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Removes all images of a tag's repository but the tag's own. One that is in use by Docker's account is
+/// kept, and removed the next time.
+///
+/// # Errors
+/// [`DockerError`] when Docker can't list them.
+pub async fn remove_others(docker: &Docker, tag: &str) -> Result<(), DockerError> {
+    let client = docker.client().await?;
+    let repository = tag.split(':').next().unwrap_or(tag);
+    let options = ListImagesOptionsBuilder::default()
+        .filters(&HashMap::from([("reference", vec![repository.to_owned()])]))
+        .build();
+    let images = client.list_images(Some(options)).await;
+    let images = images.map_err(|cause| docker.failed("list images", cause))?;
+    let tags = images.iter().flat_map(|image| &image.repo_tags);
+    for other in tags.filter(|other| *other != tag) {
+        let _ = client
+            .remove_image(other, None::<RemoveImageOptions>, None)
+            .await;
+    }
+    Ok(())
 }
 
 /// What a build of a `Dockerfile` has left in Docker, by their identifiers, in the order in which they
@@ -149,6 +204,30 @@ pub async fn remove_traces(docker: &Docker, traces: &Traces) -> Result<(), Docke
             Err(error) if error.status() != Some(IN_USE) => return Err(error),
             _ => {}
         }
+    }
+    Ok(())
+}
+
+/// What all builds have in common: whatever comes of one, no container of it stays.
+pub(crate) fn options(labels: &HashMap<String, String>) -> BuildImageOptionsBuilder {
+    BuildImageOptionsBuilder::default()
+        .rm(true)
+        .forcerm(true)
+        .labels(labels)
+}
+
+/// Loads an image that is as `docker save` writes one; `tag` is the one that it names itself.
+pub(crate) async fn load(
+    docker: &Docker,
+    tag: &str,
+    saved: impl Read + Send + 'static,
+) -> Result<(), DockerError> {
+    let client = docker.client().await?;
+    let options = ImportImageOptionsBuilder::default().quiet(true).build();
+    let body = body_try_stream(chunks(saved));
+    let mut loading = std::pin::pin!(client.import_image(options, body, None));
+    while let Some(step) = loading.next().await {
+        step.map_err(|cause| docker.failed(format!("load the image {tag}"), cause))?;
     }
     Ok(())
 }

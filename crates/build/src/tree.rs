@@ -168,8 +168,8 @@ impl Tree {
             .map_err(|_| BuildError::rejected(format!("{name} is no UTF-8 text: save it as UTF-8")))
     }
 
-    /// Packs the tree for a container: its files belong to `owner`, and what `keep` says no to is
-    /// left out.
+    /// Packs the tree for a container: its files belong to `owner`, what `keep` says no to is left out, and
+    /// what is `added`, paths and texts, comes after all.
     ///
     /// # Errors
     /// [`BuildError::Io`] when a temporary file fails.
@@ -177,10 +177,12 @@ impl Tree {
         &self,
         owner: u64,
         keep: impl Fn(&Path) -> bool,
+        added: Vec<(&'static str, String)>,
     ) -> Result<File, BuildError> {
         let kept = self.entries.iter().filter(|entry| keep(&entry.path));
         let (archive, kept) = (self.archive.clone(), kept.cloned().collect::<Vec<_>>());
-        finish(tokio::task::spawn_blocking(move || repack(&archive, &kept, owner)).await)
+        let packed = tokio::task::spawn_blocking(move || repack(&archive, &kept, owner, &added));
+        finish(packed.await)
     }
 
     fn entry(&self, name: &str) -> Option<&Entry> {
@@ -241,17 +243,26 @@ fn checked(path: &Path) -> Result<PathBuf, BuildError> {
 }
 
 /// Writes entries of an archive into another, in a temporary file that has no name.
-fn repack(from: &File, entries: &[Entry], owner: u64) -> io::Result<File> {
+fn repack(
+    from: &File,
+    entries: &[Entry],
+    owner: u64,
+    added: &[(&str, String)],
+) -> io::Result<File> {
     // Compilers compare these times with those of what they kept from earlier builds, so what was
     // pushed must be newer.
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = now.map_or(0, |since| since.as_secs());
     let mut archive = Builder::new(BufWriter::new(tempfile::tempfile()?));
-    for entry in entries {
-        let mut header = entry.kind.header();
+    let header = |kind: Kind| {
+        let mut header = kind.header();
         header.set_uid(owner);
         header.set_gid(owner);
         header.set_mtime(now);
+        header
+    };
+    for entry in entries {
+        let mut header = header(entry.kind);
         if entry.kind == Kind::Link {
             archive.append_link(&mut header, &entry.path, &entry.target)?;
         } else {
@@ -260,30 +271,54 @@ fn repack(from: &File, entries: &[Entry], owner: u64) -> io::Result<File> {
             archive.append_data(&mut header, &entry.path, contents)?;
         }
     }
+    for (path, text) in added {
+        let mut header = header(Kind::File);
+        header.set_size(text.len() as u64);
+        archive.append_data(&mut header, path, text.as_bytes())?;
+    }
     let mut file = archive.into_inner()?.into_inner()?;
     file.rewind()?;
     Ok(file)
 }
 
 /// The bytes of a file from one on.
-pub(crate) fn part(file: &File, at: u64, size: u64) -> impl io::Read + '_ {
-    let end = at + size;
-    Contents { file, at, end }
+pub(crate) fn part(file: &File, at: u64, size: u64) -> impl io::Read + io::Seek + '_ {
+    let (begin, end) = (at, at + size);
+    Contents {
+        file,
+        begin,
+        at,
+        end,
+    }
 }
 
 /// A part of a file. Where the file's own position is does not matter.
 struct Contents<'a> {
     file: &'a File,
+    begin: u64,
     at: u64,
     end: u64,
 }
 
 impl io::Read for Contents<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let most = into.len().min((self.end - self.at) as usize);
+        let most = into.len().min(self.end.saturating_sub(self.at) as usize);
         let count = self.file.read_at(&mut into[..most], self.at)?;
         self.at += count as u64;
         Ok(count)
+    }
+}
+
+impl io::Seek for Contents<'_> {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        let at = match to {
+            io::SeekFrom::Start(at) => self.begin.checked_add(at),
+            io::SeekFrom::Current(by) => self.at.checked_add_signed(by),
+            io::SeekFrom::End(by) => self.end.checked_add_signed(by),
+        };
+        let at = at.filter(|at| *at >= self.begin);
+        self.at = at.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.at - self.begin)
     }
 }
 
@@ -334,7 +369,11 @@ mod tests {
         let error = tree.text("l").unwrap_err().to_string();
         assert!(error.contains("l is no file"), "{error}");
         let packed = tree
-            .archive(7, |path| path != Path::new("l"))
+            .archive(
+                7,
+                |path| path != Path::new("l"),
+                vec![("n", "new".to_owned())],
+            )
             .await
             .unwrap();
         let mut archive = Archive::new(packed);
@@ -346,7 +385,7 @@ mod tests {
             assert_eq!(entry.header().uid().unwrap(), 7);
             found.push((entry.path().unwrap().into_owned(), text));
         }
-        let want = [("corefn.toml", "x"), ("src/a", "abc")];
+        let want = [("corefn.toml", "x"), ("src/a", "abc"), ("n", "new")];
         let want = want.map(|(path, text)| (PathBuf::from(path), text.to_owned()));
         assert_eq!(found, want);
     }

@@ -47,7 +47,7 @@ pub(crate) async fn work(
         still_as_pushed(branch, job).await?;
         // From here on nothing stops it any more.
         output.wait_no_longer_than(LAST_WORDS);
-        build.switch(&built).await?;
+        build.switch(&built, output).await?;
         Ok(built)
     };
     match built.await {

@@ -80,7 +80,7 @@ async fn packed() {
     assert_eq!(tree.text("b").unwrap(), None);
 
     let kept = |path: &Path| !path.starts_with("left");
-    let archive = tree.archive(1000, kept).await.unwrap();
+    let archive = tree.archive(1000, kept, Vec::new()).await.unwrap();
     let mut found = BTreeMap::new();
     for entry in tar::Archive::new(archive).entries().unwrap() {
         let mut entry = entry.unwrap();

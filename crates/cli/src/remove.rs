@@ -49,6 +49,8 @@ pub async fn remove(
         names::CURRENT_TAG
     );
     image::remove(&here.docker, &current).await?;
+    let cache = names::cache_image(here.docker.namespace(), function);
+    image::remove(&here.docker, &cache).await?;
     let deployed = here.store.remove(function).await?;
     let instances = stop_instances(here, function).await?;
     for tag in images.iter().flat_map(|image| &image.tags) {

@@ -31,6 +31,15 @@ pub struct Host {
     /// them.
     #[serde(default)]
     pub ca_bundle: Option<String>,
+    /// The proxy that builds use for `http` addresses, as a URL.
+    #[serde(default)]
+    pub http_proxy: Option<String>,
+    /// The proxy that builds use for `https` addresses, as a URL.
+    #[serde(default)]
+    pub https_proxy: Option<String>,
+    /// Hosts that builds reach without a proxy, separated by commas.
+    #[serde(default)]
+    pub no_proxy: Option<String>,
     /// The socket of the builder, from the home; where there is none, each push builds by itself.
     #[serde(default)]
     pub builder: Option<String>,

@@ -169,6 +169,12 @@ pub fn network(namespace: &str, outbound: bool) -> String {
     format!("{namespace}-{kind}")
 }
 
+/// The image that keeps what a function's `Dockerfile` last made, as a cache of its steps, where the image that is
+/// deployed was taken out of it: `<namespace>/build-cache/<account>/<name>:latest`.
+pub fn cache_image(namespace: &str, function: &crate::function::FunctionName) -> String {
+    format!("{namespace}/build-cache/{function}:latest")
+}
+
 /// The volume that keeps an account's build cache.
 pub fn cache_volume(namespace: &str, account: &str) -> String {
     format!("{namespace}-cache-{account}")
@@ -196,5 +202,7 @@ mod tests {
         assert_eq!(network("ns", true), "ns-outbound");
         assert_eq!(network("ns", false), "ns-none");
         assert_eq!(cache_volume("ns", "alice"), "ns-cache-alice");
+        let cache = cache_image("ns", &function);
+        assert_eq!(cache, "ns/build-cache/alice/hello:latest");
     }
 }

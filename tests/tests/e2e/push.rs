@@ -164,7 +164,7 @@ async fn the_image_holds_the_executable_alone(home: &Home, commit: &str) {
 }
 
 /// The layers of an image, as `docker save` writes it.
-fn layers(saved: &[u8]) -> Vec<Vec<u8>> {
+pub fn layers(saved: &[u8]) -> Vec<Vec<u8>> {
     let mut files = HashMap::new();
     for entry in tar::Archive::new(saved).entries().unwrap() {
         let mut entry = entry.unwrap();

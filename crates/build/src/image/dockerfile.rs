@@ -1,28 +1,111 @@
 //! The image that a repository's own `Dockerfile` makes.
 
+use std::collections::HashMap;
 use std::fs::File;
-use std::io::Cursor;
-
-use bollard::query_parameters::BuildImageOptionsBuilder;
+use std::io::{Cursor, Seek as _};
+use std::path::Path;
 
 use corefn_core::config::FunctionConfig;
+use corefn_core::function::FunctionName;
+use corefn_core::host::Host;
+use corefn_core::names::{self, label};
 use corefn_engine::docker::Docker;
 
-use super::{Revision, Traces, run_build};
+use super::without::without;
+use super::{Revision, Traces, bundle, identifier, options, remove, run_build, tag};
 use crate::compile::{CPU_PERIOD, CPU_QUOTA, MEMORY};
-use crate::context::{DOCKERFILE, archive};
+use crate::context::{DOCKERFILE, IGNORE_FILE, Ignore, archive};
 use crate::error::BuildError;
+use crate::network;
 use crate::output::Output;
+use crate::tree::Tree;
+
+/// A `Dockerfile` with the host's certificate authorities, beside the repository's own.
+const WITH_BUNDLE: &str = ".corefn.Dockerfile";
+
+/// What Docker's builder gets of a repository.
+#[derive(Debug)]
+pub struct Recipe {
+    /// A tar archive of it.
+    context: File,
+    /// Whether its commands get the host's certificate authorities.
+    has_bundle: bool,
+}
+
+impl Recipe {
+    /// Packs a repository.
+    ///
+    /// # Errors
+    /// [`BuildError`] when its `.dockerignore` is wrong, or Docker can't take the bundle.
+    pub async fn of(docker: &Docker, host: &Host, tree: &Tree) -> Result<Self, BuildError> {
+        let patterns = tree.text(IGNORE_FILE)?;
+        let ignore = Ignore::parse(patterns.as_deref().unwrap_or_default())?;
+        let Some(text) = with_bundle(docker, host, tree).await? else {
+            let context = tree.archive(0, |path| ignore.keeps(path), Vec::new());
+            return Ok(Self {
+                context: context.await?,
+                has_bundle: false,
+            });
+        };
+        // The engine takes these two out of what can be copied if the second names them.
+        let own = if patterns.is_some() { "" } else { IGNORE_FILE };
+        let patterns = patterns.unwrap_or_default();
+        let added = vec![
+            (WITH_BUNDLE, text),
+            (IGNORE_FILE, format!("{patterns}\n{WITH_BUNDLE}\n{own}\n")),
+        ];
+        let keeps = |path: &Path| path != Path::new(IGNORE_FILE) && ignore.keeps(path);
+        Ok(Self {
+            context: tree.archive(0, keeps, added).await?,
+            has_bundle: true,
+        })
+    }
+
+    /// The same once more, to be built again.
+    ///
+    /// # Errors
+    /// [`BuildError::Io`] when the file can't be used.
+    pub fn again(&self) -> Result<Self, BuildError> {
+        let context = self.context.try_clone().and_then(|mut context| {
+            context.rewind()?;
+            Ok(context)
+        });
+        Ok(Self {
+            context: context.map_err(BuildError::io("the pushed files can't be read"))?,
+            has_bundle: self.has_bundle,
+        })
+    }
+}
+
+/// The repository's `Dockerfile` with the host's certificate authorities, where there are such and its commands
+/// could want them.
+async fn with_bundle(
+    docker: &Docker,
+    host: &Host,
+    tree: &Tree,
+) -> Result<Option<String>, BuildError> {
+    let (Some(bundle), Some(text)) = (network::ca_bundle(host)?, tree.text(DOCKERFILE)?) else {
+        return Ok(None);
+    };
+    let image = bundle::tag(docker.namespace(), &bundle);
+    let Some(text) = bundle::insert(&text, &image) else {
+        return Ok(None);
+    };
+    bundle::ensure(docker, &image, &bundle).await?;
+    Ok(Some(text))
+}
 
 /// What a repository's `Dockerfile` made, not yet an image of a revision.
 #[derive(Debug, Clone)]
 pub struct DockerfileImage {
-    id: String,
+    image: String,
     /// The user it is run as, unless that is root.
     pub user: Option<String>,
+    /// What Docker's builder made, where that is another image: the next build can use its layers.
+    pub cache: Option<String>,
 }
 
-/// Builds a repository by its `Dockerfile`; `context` is a tar archive of it.
+/// Builds a repository by its `Dockerfile`, for a revision.
 ///
 /// `traces` gets what the build leaves, as it comes: when nothing is made of it,
 /// [`super::remove_traces`] removes it.
@@ -31,33 +114,83 @@ pub struct DockerfileImage {
 /// [`BuildError`] when the build fails; what Docker printed was passed on.
 pub async fn from_dockerfile(
     docker: &Docker,
-    context: File,
+    host: &Host,
+    revision: &Revision,
+    recipe: Recipe,
     output: &mut Output,
     traces: &mut Traces,
 ) -> Result<DockerfileImage, BuildError> {
     let memory = i32::try_from(MEMORY).unwrap_or(i32::MAX);
-    let options = BuildImageOptionsBuilder::default()
-        .dockerfile(DOCKERFILE)
-        .rm(true)
-        .forcerm(true)
+    let (mut file, mut labels) = (DOCKERFILE, HashMap::new());
+    if recipe.has_bundle {
+        file = WITH_BUNDLE;
+        let namespace = docker.namespace().to_owned();
+        labels.insert(label::NAMESPACE.to_owned(), namespace);
+    }
+    let options = options(&labels)
+        .dockerfile(file)
+        .buildargs(&network::proxies(host))
         .memory(memory)
         .memswap(memory)
         .cpuperiod(CPU_PERIOD)
         .cpuquota(CPU_QUOTA)
         .build();
+    let mut is_hidden = false;
     let told = async |text: &str| {
         traces.layers.extend(id(text, "---> "));
         traces.containers.extend(id(text, "---> Running in "));
-        output.bytes(text.as_bytes()).await;
+        if text.starts_with("Step ") {
+            is_hidden = bundle::is_added_step(text);
+        }
+        if !is_hidden {
+            output.bytes(text.as_bytes()).await;
+        }
     };
-    let built = run_build(docker, options, context, "build the Dockerfile", told).await?;
+    let what = "build the Dockerfile";
+    let built = run_build(docker, options, recipe.context, what, told).await?;
     let image = docker.client().await?.inspect_image(&built).await;
     let image = image.map_err(|cause| docker.failed("look at the image that was built", cause))?;
     let user = image.config.and_then(|config| config.user);
+    let user = user.filter(|user| !is_root(user));
+    if !recipe.has_bundle {
+        return Ok(DockerfileImage {
+            image: built,
+            user,
+            cache: None,
+        });
+    }
+    let tag = revision.tag(docker.namespace());
+    without(docker, &built, network::FOLDER, &tag).await?;
     Ok(DockerfileImage {
-        user: user.filter(|user| !is_root(user)),
-        id: built,
+        image: tag,
+        user,
+        cache: Some(built),
     })
+}
+
+/// Has Docker keep what its builder made for the next build, and no longer what it kept so far.
+///
+/// # Errors
+/// [`BuildError`] when Docker can't do it.
+pub async fn keep_cache(
+    docker: &Docker,
+    function: &FunctionName,
+    built: Option<&str>,
+) -> Result<(), BuildError> {
+    let name = names::cache_image(docker.namespace(), function);
+    let former = identifier(docker, &name).await?;
+    match built {
+        Some(built) => tag(docker, built, &name).await?,
+        None => remove(docker, &name).await?,
+    }
+    match former.filter(|former| Some(former.as_str()) != built) {
+        // Another image may stand on it.
+        Some(former) => match remove(docker, &former).await {
+            Err(error) if !error.is_conflict() => Err(error.into()),
+            _ => Ok(()),
+        },
+        None => Ok(()),
+    }
 }
 
 impl DockerfileImage {
@@ -72,23 +205,12 @@ impl DockerfileImage {
         config: &FunctionConfig,
     ) -> Result<String, BuildError> {
         let tag = revision.tag(docker.namespace());
-        let options = BuildImageOptionsBuilder::default()
-            .t(&tag)
-            .rm(true)
-            .forcerm(true)
-            .labels(&revision.labels(docker.namespace(), config))
-            .build();
-        let text = format!("FROM {}\n", self.id);
-        let packed = archive(&[(DOCKERFILE, 0o644, text.as_bytes())])?;
+        let labels = revision.labels(docker.namespace(), config);
+        let options = options(&labels).t(&tag).build();
+        let text = format!("FROM {}\n", self.image);
+        let packed = Cursor::new(archive(&[(DOCKERFILE, 0o644, text.as_bytes())])?);
         let what = format!("label the image {tag}");
-        run_build(
-            docker,
-            options,
-            Cursor::new(packed),
-            &what,
-            async |_: &str| (),
-        )
-        .await?;
+        run_build(docker, options, packed, &what, async |_: &str| ()).await?;
         Ok(tag)
     }
 }

@@ -4,9 +4,8 @@
 //! with one call: as exact as `FROM scratch`, `COPY`, `USER`, `ENTRYPOINT`, without a container
 //! for each of them.
 
-use bollard::body_full;
-use bollard::query_parameters::ImportImageOptionsBuilder;
-use futures_util::StreamExt as _;
+use std::io::Cursor;
+
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
@@ -14,7 +13,7 @@ use corefn_core::config::FunctionConfig;
 use corefn_core::names;
 use corefn_engine::docker::Docker;
 
-use super::Revision;
+use super::{Revision, load};
 use crate::context::{archive, hex};
 use crate::error::BuildError;
 
@@ -65,10 +64,6 @@ pub async fn from_executable(
         ("config.json", 0o644, image.as_bytes()),
         ("layer.tar", 0o644, &layer),
     ])?;
-    let options = ImportImageOptionsBuilder::default().quiet(true).build();
-    let mut loading = client.import_image(options, body_full(packed.into()), None);
-    while let Some(step) = loading.next().await {
-        step.map_err(|cause| docker.failed(format!("load the image {tag}"), cause))?;
-    }
+    load(docker, &tag, Cursor::new(packed)).await?;
     Ok(tag)
 }

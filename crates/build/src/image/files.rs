@@ -9,13 +9,12 @@ use std::io::{self, BufReader, BufWriter, Seek as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use bollard::query_parameters::BuildImageOptionsBuilder;
 use tar::{Archive, Builder, EntryType, Header};
 
 use corefn_core::config::FunctionConfig;
 use corefn_engine::docker::Docker;
 
-use super::{Revision, run_build};
+use super::{Revision, options, run_build};
 use crate::context::DOCKERFILE;
 use crate::error::BuildError;
 
@@ -46,11 +45,8 @@ pub async fn from_files(
         .map_err(BuildError::io(
             "the files that the build made can't be packed",
         ))?;
-    let options = BuildImageOptionsBuilder::default()
+    let options = options(&revision.labels(docker.namespace(), config))
         .t(&tag)
-        .rm(true)
-        .forcerm(true)
-        .labels(&revision.labels(docker.namespace(), config))
         .build();
     let what = format!("make the image {tag}");
     run_build(docker, options, packed, &what, async |_: &str| ()).await?;

@@ -5,10 +5,6 @@ use std::fs::File;
 use std::io::Cursor;
 use std::time::Instant;
 
-use bollard::query_parameters::{
-    BuildImageOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptions,
-};
-
 use corefn_core::host::Host;
 use corefn_core::names::label;
 use corefn_engine::docker::{Docker, DockerError};
@@ -16,7 +12,8 @@ use corefn_engine::docker::{Docker, DockerError};
 use super::{DESCRIPTION_FILE, Kind, Stack};
 use crate::context::pack;
 use crate::error::BuildError;
-use crate::image::run_build;
+use crate::image::{identifier, options, remove_others, run_build};
+use crate::network;
 use crate::output::{Output, seconds};
 use crate::repository::lock;
 
@@ -85,18 +82,13 @@ pub async fn ensure(
     // The builder's image stands on the other, which is made of it on the way.
     let runtime = images.runtime.iter().map(|tag| (tag, Some(RUNTIME)));
     for (tag, stage) in runtime.chain([(&images.builder, None)]) {
-        let mut options = BuildImageOptionsBuilder::default()
-            .t(tag)
-            .rm(true)
-            .forcerm(true)
-            .buildargs(&HashMap::from([(
-                "BASE_IMAGE".to_owned(),
-                host.base_image.clone(),
-            )]))
-            .labels(&HashMap::from([
-                (label::NAMESPACE.to_owned(), host.namespace.clone()),
-                (label::STACK.to_owned(), stack.name.clone()),
-            ]));
+        let mut arguments = network::proxies(host);
+        arguments.insert("BASE_IMAGE".to_owned(), host.base_image.clone());
+        let labels = HashMap::from([
+            (label::NAMESPACE.to_owned(), host.namespace.clone()),
+            (label::STACK.to_owned(), stack.name.clone()),
+        ]);
+        let mut options = options(&labels).t(tag).buildargs(&arguments);
         if let Some(stage) = stage {
             options = options.target(stage);
         }
@@ -110,48 +102,18 @@ pub async fn ensure(
             seconds(begin.elapsed())
         ))
         .await;
+    // What functions stand on stays as long as they do, without a name.
     for tag in [&images.builder].into_iter().chain(&images.runtime) {
-        remove_former(docker, tag).await?;
+        remove_others(docker, tag).await?;
     }
     Ok(images)
 }
 
 async fn are_there(docker: &Docker, images: &Images) -> Result<bool, DockerError> {
     for tag in [&images.builder].into_iter().chain(&images.runtime) {
-        if !is_there(docker, tag).await? {
+        if identifier(docker, tag).await?.is_none() {
             return Ok(false);
         }
     }
     Ok(true)
-}
-
-async fn is_there(docker: &Docker, tag: &str) -> Result<bool, DockerError> {
-    let found = docker.client().await?.inspect_image(tag).await;
-    match found.map_err(|cause| docker.failed(format!("look at the image {tag}"), cause)) {
-        Ok(_) => Ok(true),
-        Err(error) if error.is_absent() => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// Removes the images of the stack's earlier contents, which nothing is built with any more. One
-/// that a build under way still uses is kept by Docker, and removed the next time; what functions stand
-/// on stays as long as they do, without a name.
-async fn remove_former(docker: &Docker, tag: &str) -> Result<(), DockerError> {
-    let client = docker.client().await?;
-    let repository = tag.split(':').next().unwrap_or(tag);
-    let options = ListImagesOptionsBuilder::default()
-        .filters(&HashMap::from([("reference", vec![repository.to_owned()])]))
-        .build();
-    let images = client
-        .list_images(Some(options))
-        .await
-        .map_err(|cause| docker.failed("list images", cause))?;
-    let tags = images.iter().flat_map(|image| &image.repo_tags);
-    for former in tags.filter(|former| *former != tag) {
-        let _ = client
-            .remove_image(former, None::<RemoveImageOptions>, None)
-            .await;
-    }
-    Ok(())
 }

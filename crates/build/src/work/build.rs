@@ -1,6 +1,5 @@
 //! One build: from a commit to a revision that is deployed.
 
-use std::io::Seek as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,10 +16,11 @@ use corefn_engine::start::random_id;
 use corefn_engine::store::Store;
 
 use crate::compile::{self, OWNER, Product, TIME_LIMIT, compile, sweep};
-use crate::context::{IGNORE_FILE, Ignore};
 use crate::deploy::{self, First};
 use crate::error::BuildError;
-use crate::image::{self, Revision, Traces, from_dockerfile, from_executable, from_files};
+use crate::image::{
+    self, Recipe, Revision, Traces, from_dockerfile, from_executable, from_files, keep_cache,
+};
 use crate::output::{Output, seconds};
 use crate::service::Job;
 use crate::stack::{self, Choice, Stack};
@@ -40,6 +40,8 @@ pub(super) struct Build<'a> {
     revision: Revision,
     /// What a `Dockerfile`'s build has come through.
     traces: Traces,
+    /// What is kept of it for the next.
+    cache: Option<String>,
     steps: Vec<(&'static str, Duration)>,
 }
 
@@ -100,6 +102,7 @@ impl<'a> Build<'a> {
             stack,
             revision,
             traces: Traces::default(),
+            cache: None,
             steps: vec![("check", begin.elapsed())],
         })
     }
@@ -135,9 +138,19 @@ impl<'a> Build<'a> {
     }
 
     /// Deploys what was built.
-    pub async fn switch(&self, built: &Built) -> Result<(), BuildError> {
+    pub async fn switch(&self, built: &Built, output: &mut Output) -> Result<(), BuildError> {
         let first = Some(&built.first.instance);
-        deploy::switch(&self.docker, &self.store, &built.deployment, first).await
+        deploy::switch(&self.docker, &self.store, &built.deployment, first).await?;
+        let function = &self.revision.function;
+        // It is deployed, whatever becomes of this.
+        if let Err(error) = keep_cache(&self.docker, function, self.cache.as_deref()).await {
+            output
+                .line(&format!(
+                    "warning: the next build may take as long: {error}"
+                ))
+                .await;
+        }
+        Ok(())
     }
 
     /// Removes what was made: the containers, the image and its layers. What can't be removed is told, for the
@@ -169,7 +182,7 @@ impl<'a> Build<'a> {
     ) -> Result<(String, FunctionConfig), BuildError> {
         let begin = Instant::now();
         let images = stack::ensure(&self.docker, self.host, stack, output).await?;
-        let sources = self.tree.archive(OWNER, |_| true).await?;
+        let sources = self.tree.archive(OWNER, |_| true, Vec::new()).await?;
         self.steps.push(("prepare", begin.elapsed()));
         output.line("==> compiling").await;
         let begin = Instant::now();
@@ -209,30 +222,26 @@ impl<'a> Build<'a> {
         output: &mut Output,
     ) -> Result<(String, FunctionConfig), BuildError> {
         let begin = Instant::now();
-        let ignore = Ignore::parse(&self.tree.text(IGNORE_FILE)?.unwrap_or_default())?;
-        let context = self.tree.archive(0, |path| ignore.keeps(path)).await?;
+        let recipe = Recipe::of(&self.docker, self.host, &self.tree).await?;
         self.steps.push(("prepare", begin.elapsed()));
         output.line("==> building the Dockerfile").await;
         let begin = Instant::now();
-        let mut build = async |context| {
-            let building = from_dockerfile(&self.docker, context, output, &mut self.traces);
+        let (docker, host, revision) = (&self.docker, self.host, &self.revision);
+        let mut build = async |recipe| {
+            let building =
+                from_dockerfile(docker, host, revision, recipe, output, &mut self.traces);
             let built = tokio::time::timeout(TIME_LIMIT, building).await;
             built.map_err(|_| BuildError::rejected(compile::too_slow()))?
         };
-        let again = context
-            .try_clone()
-            .map_err(BuildError::io("the pushed files can't be read"))?;
-        let image = match build(context).await {
+        let again = recipe.again()?;
+        let image = match build(recipe).await {
             // Another push of the same files was given up meanwhile, and what both had made was removed.
             Err(error) if error.to_string().contains("unable to find image") => {
-                let mut again = again;
-                again
-                    .rewind()
-                    .map_err(BuildError::io("the pushed files can't be read"))?;
-                build(again).await?
+                build(again.again()?).await?
             }
             built => built?,
         };
+        self.cache.clone_from(&image.cache);
         let config = self.manifest.config(Found {
             exports: None,
             user: image.user.clone(),

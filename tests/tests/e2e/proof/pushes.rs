@@ -5,6 +5,20 @@ use corefn_tests::{Home, wait_until};
 
 use crate::push::the_exports_answer;
 use crate::push_interrupted::{Leave, SOON};
+use crate::push_network::set;
+
+/// Serves a file over TLS with a certificate that nobody knows, and fetches it as any program would.
+const CHECK: &str = r#"
+import http.server, ssl, threading, urllib.request
+
+server = http.server.HTTPServer(("127.0.0.1", 8443), http.server.SimpleHTTPRequestHandler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("/app/ca.pem", "/app/key.pem")
+server.socket = context.wrap_socket(server.socket, server_side=True)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+with urllib.request.urlopen("https://localhost:8443/app/check.py") as answer:
+    print("trusted:", answer.status)
+"#;
 
 #[tokio::test]
 async fn compilation_ends_with_its_pusher() {
@@ -196,4 +210,29 @@ async fn node_packages_become_functions() {
         hello.commit("Wrong").await;
         hello.push().await.rejected(reasons);
     }
+}
+
+/// What a `Dockerfile` runs trusts the host's certificate authorities, over TLS and without knowing of them.
+#[tokio::test]
+async fn dockerfiles_fetch_what_the_host_trusts() {
+    let home = Home::start("tls").await;
+    let bundle = home.folder.file("work/demo/tls/ca.pem");
+    set(&home, &format!("ca_bundle = '{}'\n", bundle.display()));
+    let runtime = keep_stack(&home, "python").await.runtime.unwrap();
+    let tls = Repository::create(&home, "demo/tls").await;
+    tls.run(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
+         -addext subjectAltName=DNS:localhost -keyout key.pem -out ca.pem 2>&1",
+    )
+    .await;
+    tls.write("check.py", CHECK);
+    tls.write(
+        "Dockerfile",
+        &format!(
+            "FROM {runtime}\nCOPY . /app\nRUN cd / && python3 /app/check.py\n\
+             ENTRYPOINT []\nCMD [\"python3\", \"-m\", \"http.server\", \"8080\"]\n"
+        ),
+    );
+    tls.commit("TLS").await;
+    tls.push().await.accepted().says(&["trusted: 200"]);
 }
