@@ -168,6 +168,25 @@ impl Nginx {
         self.port.address()
     }
 
+    /// Waits until its workers have closed all connections of their clients, who have closed them already.
+    ///
+    /// # Panics
+    /// When one stays open.
+    pub async fn until_connections_are_closed(&self) {
+        // (`/proc/net/tcp` as of proc_pid_net(5): the second column is the local address with the port in
+        // hexadecimal digits, the fourth the state, of which these two mean that it is open at this end.)
+        const OPEN: [&str; 2] = ["01", "08"];
+        let port = format!(":{:04X}", self.address().port());
+        wait_until("nginx closes its connections", PATIENCE, async || {
+            let table = fs::read_to_string("/proc/net/tcp").expect("Linux has it");
+            !table.lines().any(|line| {
+                let columns: Vec<_> = line.split_whitespace().take(4).collect();
+                matches!(columns[..], [_, local, _, state] if local.ends_with(&port) && OPEN.contains(&state))
+            })
+        })
+        .await;
+    }
+
     /// Starts it and waits until all of its workers are there.
     ///
     /// # Panics

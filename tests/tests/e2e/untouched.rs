@@ -23,6 +23,7 @@ async fn workers(builder: Builder) -> Vec<Worker> {
         "somebody is connected to Redis"
     );
     assert_eq!(home.proxy().calls(), Vec::<String>::new());
+    home.nginx.until_connections_are_closed().await;
     let name = home.namespace();
     let workers = home.nginx.workers().into_iter().map(|id| {
         let files = process::open_files(id);
