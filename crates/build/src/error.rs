@@ -36,6 +36,10 @@ pub enum BuildError {
         /// What went wrong.
         cause: io::Error,
     },
+    /// What Docker had built was gone before it was used: a push of the same files, which was given up, took it
+    /// along.
+    #[error("what was built was removed meanwhile: push again")]
+    Lost,
     /// Something about the push, the repository or the stack; the text says all of it.
     #[error("{0}")]
     Rejected(String),

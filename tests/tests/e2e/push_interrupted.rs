@@ -9,9 +9,9 @@ use bollard::query_parameters::{
     ListImagesOptionsBuilder,
 };
 use corefn_build::image::{self, Traces};
-use corefn_core::names::label;
+use corefn_core::names::{HOST_FILE, label};
 use corefn_tests::push::Repository;
-use corefn_tests::{Home, wait_until};
+use corefn_tests::{Home, docker, wait_until};
 
 /// How soon a build must be gone.
 pub const SOON: Duration = Duration::from_secs(30);
@@ -111,6 +111,40 @@ async fn layers_go_with_the_container_that_uses_them() {
     let (removed, ()) = tokio::join!(image::remove_traces(docker, &traces), ends);
     removed.unwrap();
     assert_eq!(layers(&home, &mark).await, 0);
+}
+
+/// Another push of the same files that is given up takes away what both have made.
+#[tokio::test]
+async fn layers_that_are_lost_are_made_again() {
+    let home = Home::builder("lost")
+        .without_functions()
+        .docker_proxy()
+        .start()
+        .await;
+    let settings = home.folder.read(HOST_FILE);
+    let proxied = settings.replace(docker::URL, &home.proxy().url());
+    home.folder.write(HOST_FILE, proxied);
+    let hello = Repository::create(&home, "demo/hello").await;
+    hello.example("dockerfile").await;
+    hello.write("mine", home.namespace());
+    hello.replace(
+        "Dockerfile",
+        "COPY server.pl /server.pl",
+        "COPY server.pl mine /",
+    );
+    hello.commit("Mine").await;
+    // The second call makes an image of the revision of what the first has built.
+    let labelled = format!("t={}", home.namespace());
+    home.proxy().delay(&labelled);
+    let mut push = hello.begin_push("main");
+    let built = push.until("Successfully built").await;
+    let what = "the image is about to be labelled";
+    wait_until(what, SOON, async || home.proxy().count(&labelled) == 1).await;
+    let layer = built.rsplit(' ').next().unwrap();
+    image::remove(&home.docker, layer).await.unwrap();
+    home.proxy().release();
+    let pushed = push.end().await.accepted();
+    assert_eq!(pushed.output.matches("Successfully built").count(), 2);
 }
 
 #[tokio::test]

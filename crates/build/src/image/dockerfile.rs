@@ -147,9 +147,23 @@ pub async fn from_dockerfile(
         }
     };
     let what = "build the Dockerfile";
-    let built = run_build(docker, options, recipe.context, what, told).await?;
+    let built = run_build(docker, options, recipe.context, what, told).await;
+    let built = built.map_err(|error| {
+        // (Docker's builder says so of a layer that it has found a moment before.)
+        let is_lost = error.to_string().contains("unable to find image");
+        if is_lost { BuildError::Lost } else { error }
+    })?;
     let image = docker.client().await?.inspect_image(&built).await;
-    let image = image.map_err(|cause| docker.failed("look at the image that was built", cause))?;
+    let image = image
+        .map_err(|cause| docker.failed("look at the image that was built", cause))
+        .map_err(|error| {
+            let is_lost = error.is_absent();
+            if is_lost {
+                BuildError::Lost
+            } else {
+                error.into()
+            }
+        })?;
     let user = image.config.and_then(|config| config.user);
     let user = user.filter(|user| !is_root(user));
     if !recipe.has_bundle {
@@ -160,7 +174,8 @@ pub async fn from_dockerfile(
         });
     }
     let tag = revision.tag(docker.namespace());
-    without(docker, &built, network::FOLDER, &tag).await?;
+    let made = without(docker, &built, network::FOLDER, &tag).await;
+    or_lost(docker, &built, made).await?;
     Ok(DockerfileImage {
         image: tag,
         user,
@@ -210,9 +225,23 @@ impl DockerfileImage {
         let text = format!("FROM {}\n", self.image);
         let packed = Cursor::new(archive(&[(DOCKERFILE, 0o644, text.as_bytes())])?);
         let what = format!("label the image {tag}");
-        run_build(docker, options, packed, &what, async |_: &str| ()).await?;
+        let labelled = run_build(docker, options, packed, &what, async |_: &str| ()).await;
+        or_lost(docker, &self.image, labelled).await?;
         Ok(tag)
     }
+}
+
+/// The outcome of what was done with an image. Where that failed and the image is gone, Docker may have said
+/// anything, for instance that it could not pull it.
+async fn or_lost<T>(
+    docker: &Docker,
+    image: &str,
+    outcome: Result<T, BuildError>,
+) -> Result<T, BuildError> {
+    if outcome.is_err() && identifier(docker, image).await?.is_none() {
+        return Err(BuildError::Lost);
+    }
+    outcome
 }
 
 /// The layer or container that a step of the build has come to: Docker's builder prints a mark and the

@@ -26,6 +26,9 @@ use crate::service::Job;
 use crate::stack::{self, Choice, Stack};
 use crate::tree::Tree;
 
+/// How often a `Dockerfile` is built whose layers are removed meanwhile.
+const ATTEMPTS: u32 = 3;
+
 /// How long a request to Docker that was broken off may still take effect there.
 const SETTLES: Duration = Duration::from_secs(1);
 
@@ -226,28 +229,33 @@ impl<'a> Build<'a> {
         self.steps.push(("prepare", begin.elapsed()));
         output.line("==> building the Dockerfile").await;
         let begin = Instant::now();
-        let (docker, host, revision) = (&self.docker, self.host, &self.revision);
-        let mut build = async |recipe| {
-            let building =
-                from_dockerfile(docker, host, revision, recipe, output, &mut self.traces);
-            let built = tokio::time::timeout(TIME_LIMIT, building).await;
-            built.map_err(|_| BuildError::rejected(compile::too_slow()))?
-        };
-        let again = recipe.again()?;
-        let image = match build(recipe).await {
-            // Another push of the same files was given up meanwhile, and what both had made was removed.
-            Err(error) if error.to_string().contains("unable to find image") => {
-                build(again.again()?).await?
+        let mut attempts = 1..ATTEMPTS;
+        let (tag, config) = loop {
+            let attempt = self.attempt_dockerfile(recipe.again()?, output).await;
+            match attempt {
+                Err(BuildError::Lost) if attempts.next().is_some() => {}
+                attempt => break attempt?,
             }
-            built => built?,
         };
+        self.done("build", begin, output).await;
+        Ok((tag, config))
+    }
+
+    async fn attempt_dockerfile(
+        &mut self,
+        recipe: Recipe,
+        output: &mut Output,
+    ) -> Result<(String, FunctionConfig), BuildError> {
+        let (docker, host, revision) = (&self.docker, self.host, &self.revision);
+        let building = from_dockerfile(docker, host, revision, recipe, output, &mut self.traces);
+        let built = tokio::time::timeout(TIME_LIMIT, building).await;
+        let image = built.map_err(|_| BuildError::rejected(compile::too_slow()))??;
         self.cache.clone_from(&image.cache);
         let config = self.manifest.config(Found {
             exports: None,
             user: image.user.clone(),
         });
-        let tag = image.label(&self.docker, &self.revision, &config).await?;
-        self.done("build", begin, output).await;
+        let tag = image.label(docker, revision, &config).await?;
         Ok((tag, config))
     }
 
