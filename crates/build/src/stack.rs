@@ -106,7 +106,12 @@ pub fn all(folder: &Path) -> Result<BTreeMap<String, Stack>, BuildError> {
         let broken = |why: String| BuildError::rejected(format!("{}: {why}", file.display()));
         check_segment(name).map_err(|error| broken(format!("the folder's name: {error}")))?;
         let text = fs::read_to_string(&file).map_err(|error| broken(error.to_string()))?;
-        let description = toml::from_str(&text).map_err(|error| broken(error.to_string()))?;
+        let description: Description =
+            toml::from_str(&text).map_err(|error| broken(error.to_string()))?;
+        if let Some(name) = description.detect.iter().find(|name| !is_detectable(name)) {
+            let how = "write a file's name, or its end with a star before it, such as *.c";
+            return Err(broken(format!("detect: {name:?} is no name: {how}")));
+        }
         stacks.insert(
             name.to_owned(),
             Stack {
@@ -117,6 +122,12 @@ pub fn all(folder: &Path) -> Result<BTreeMap<String, Stack>, BuildError> {
         );
     }
     Ok(stacks)
+}
+
+/// Whether a text can be looked for at the root of a repository.
+fn is_detectable(name: &str) -> bool {
+    let rest = name.strip_prefix('*').unwrap_or(name);
+    !rest.is_empty() && !rest.contains(['*', '/'])
 }
 
 /// Chooses how a repository is built: as its manifest wants, else by its `Dockerfile`, else by the
@@ -269,6 +280,9 @@ mod tests {
             "description = 'x'\ndetect = 'y'",
             "description = 'x'\ndetect = []\ncolour = 1",
             "description = 'x'\ndetect = []\nkind = 'virtual'",
+            "description = 'x'\ndetect = ['a/b']",
+            "description = 'x'\ndetect = ['a*']",
+            "description = 'x'\ndetect = ['*']",
         ] {
             let error = stacks(&[("s", text)]).unwrap_err().to_string();
             assert!(error.contains("s/stack.toml: "), "{error}");

@@ -134,10 +134,17 @@ impl Tree {
         file.map_err(BuildError::io("the pushed files can't be read"))
     }
 
-    /// Whether there is a file, or a link, of this name at the root.
+    /// Whether there is a file, or a link, of this name at the root; a star before it stands for anything.
     pub fn has(&self, name: &str) -> bool {
-        self.entry(name)
-            .is_some_and(|entry| entry.kind != Kind::Folder)
+        let fits = |path: &Path| match (name.strip_prefix('*'), path.to_str()) {
+            (Some(rest), Some(path)) => !path.contains('/') && path.ends_with(rest),
+            _ => path == Path::new(name),
+        };
+        let files = self
+            .entries
+            .iter()
+            .filter(|entry| entry.kind != Kind::Folder);
+        files.into_iter().any(|entry| fits(&entry.path))
     }
 
     /// The text of a file at the root, if it is there.
@@ -364,6 +371,7 @@ mod tests {
         let sent = archive(&[("corefn.toml", "x"), ("src/a", "abc"), ("l", "-> src/a")]);
         let tree = Tree::open(sent).await.unwrap();
         assert!(tree.has("l") && tree.has("corefn.toml") && !tree.has("a"));
+        assert!(tree.has("*.toml") && !tree.has("*a") && !tree.has("src"));
         assert_eq!(tree.text("corefn.toml").unwrap().as_deref(), Some("x"));
         assert_eq!(tree.text("none").unwrap(), None);
         let error = tree.text("l").unwrap_err().to_string();

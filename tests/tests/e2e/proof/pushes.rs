@@ -1,5 +1,9 @@
 //! Pushes that compile.
 
+mod c;
+mod go;
+mod site;
+
 use corefn_tests::push::{Repository, builds, keep_stack};
 use corefn_tests::{Home, wait_until};
 

@@ -1,0 +1,3 @@
+module corefn/exported
+
+go 1.19

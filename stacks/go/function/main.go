@@ -1,0 +1,65 @@
+// The program around a package's functions: it serves them, or with --exports says which there are.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/signal"
+	"sort"
+	"syscall"
+	"time"
+)
+
+// idle is longer than nginx keeps a connection (60 s): it must not be closed here when nginx is about to use it.
+const idle = 75 * time.Second
+
+func main() {
+	served, err := exportsOf(functions)
+	if err == nil && len(os.Args) == 2 && os.Args[1] == "--exports" {
+		err = describe(served)
+	} else if err == nil {
+		err = serve(served)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+}
+
+// describe prints the exports, sorted by name.
+func describe(served map[string]export) error {
+	names := make([]string, 0, len(served))
+	for name := range served {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	listed := make([]description, 0, len(names))
+	for _, name := range names {
+		listed = append(listed, served[name].describe(name))
+	}
+	return json.NewEncoder(os.Stdout).Encode(listed)
+}
+
+// serve answers on 0.0.0.0:$PORT until SIGTERM, and then finishes what it has begun.
+func serve(served map[string]export) error {
+	port := os.Getenv("PORT")
+	if port == "" {
+		port = "8080"
+	}
+	server := &http.Server{Addr: "0.0.0.0:" + port, Handler: handler(served), IdleTimeout: idle}
+	stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		<-stop.Done()
+		ended <- server.Shutdown(context.Background())
+	}()
+	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return <-ended
+}

@@ -1,0 +1,3 @@
+module corefn/site
+
+go 1.19
