@@ -75,7 +75,7 @@ async fn the_log_streams(home: &Home, hello: &Repository) {
         builds[0].running,
         "the compiler's lines came after its end: {builds:?}"
     );
-    push.end().await.accepted().says(&[
+    let pushed = push.end().await.accepted().says(&[
         "Exports: Add, HelloWorld, Multiply, Now, SayHello",
         "==> starting its first instance, to see that it answers",
         "==> deployed demo/hello, revision ",
@@ -83,6 +83,7 @@ async fn the_log_streams(home: &Home, hello: &Repository) {
         // What the type reads, found by asking it.
         r#"-d '{"A":1,"B":1}' http://localhost/demo/hello/Add"#,
     ]);
+    home.knows("demo/hello", &pushed.revision()).await;
 }
 
 pub async fn the_exports_answer(home: &Home) {
