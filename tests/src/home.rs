@@ -413,6 +413,38 @@ impl Home {
         (0..count).map(|_| self.get(target).into_future()).collect()
     }
 
+    /// Begins so many GETs, and then more until two workers at least have some of them. What a busy machine
+    /// accepts at once may all go to one.
+    ///
+    /// # Panics
+    /// When it doesn't come to that.
+    pub async fn begin_on_several(&self, target: &str, count: usize) -> JoinSet<Answer> {
+        // Connections to Redis and Docker, which come and go.
+        const OTHERS: usize = 4;
+        let sockets = |worker: u32| {
+            let files = process::open_files(worker);
+            files.iter().filter(|file| *file == "socket").count()
+        };
+        self.nginx.until_connections_are_closed().await;
+        let workers = self.nginx.workers();
+        let before: Vec<_> = workers.iter().map(|id| (*id, sockets(*id))).collect();
+        let mut requests = self.begin(target, count);
+        wait_until("several workers have requests", PATIENCE, async || {
+            let busy = before
+                .iter()
+                .filter(|(id, count)| sockets(*id) > count + OTHERS);
+            let are_several = busy.count() > 1;
+            if !are_several {
+                for _ in 0..=OTHERS {
+                    requests.spawn(self.get(target).into_future());
+                }
+            }
+            are_several
+        })
+        .await;
+        requests
+    }
+
     /// A deployment whose image isn't there: any start of it fails at once.
     ///
     /// # Panics

@@ -111,10 +111,15 @@ impl Repository {
         fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
 
+    /// The text of a file of the working copy.
+    pub fn read(&self, name: &str) -> String {
+        let path = self.work.join(name);
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
     /// Replaces a text in a file of the working copy.
     pub fn replace(&self, name: &str, from: &str, to: &str) {
-        let path = self.work.join(name);
-        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let text = self.read(name);
         assert!(text.contains(from), "{name} has no {from:?}");
         self.write(name, &text.replace(from, to));
     }

@@ -5,43 +5,26 @@ mod files;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Cursor;
-use std::time::Duration;
 
 use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, VolumeCreateRequest};
-use bollard::query_parameters::{
-    AttachContainerOptionsBuilder, CreateContainerOptions, InspectContainerOptions,
-};
+use bollard::query_parameters::{AttachContainerOptionsBuilder, CreateContainerOptions};
 use futures_util::StreamExt as _;
 
 use corefn_core::config::Export;
 use corefn_core::function::FunctionName;
-use corefn_core::host::Host;
+use corefn_core::host::{BuildLimits, Host};
 use corefn_core::names::{self, env, label};
 use corefn_engine::docker::{Docker, DockerError};
 use corefn_engine::start::random_id;
 
 use crate::context::archive;
 use crate::error::BuildError;
+use crate::limits::{Watch, in_time};
 use crate::network::{self, CA_BUNDLE, ca_variables};
-use crate::output::Output;
+use crate::output::{Output, size};
 use crate::stack::Kind;
 
 use files::{put, take, take_folder};
-
-/// How long a build may take.
-pub const TIME_LIMIT: Duration = Duration::from_secs(15 * 60);
-
-/// The memory of a build, in bytes; there is no swap beyond it.
-pub const MEMORY: i64 = 2 << 30;
-
-/// Two processors: microseconds of them in each of the scheduler's periods. A machine with fewer
-/// gives what it has.
-pub const CPU_QUOTA: i32 = 2 * CPU_PERIOD;
-/// The scheduler's period, in microseconds (Linux's default).
-pub const CPU_PERIOD: i32 = 100_000;
-
-/// The processes and threads of a build.
-const PIDS: i64 = 512;
 
 /// The user and group that builds run as.
 pub const OWNER: u64 = 1000;
@@ -52,6 +35,9 @@ const MAX_EXECUTABLE: usize = 512 << 20;
 const MAX_FILES: usize = 1 << 30;
 /// The largest list of exports.
 const MAX_EXPORTS: usize = 1 << 20;
+
+/// The status of what SIGKILL has ended. (Docker's own word for want of memory may come later than that.)
+const KILLED: i64 = 137;
 
 const SOURCES: &str = "/work/src";
 const EXECUTABLE: &str = "/work/out/function";
@@ -98,9 +84,8 @@ pub async fn compile(
         let packed = archive(&[(CA_BUNDLE, 0o644, &contents)])?;
         put(docker, &container, "/", Cursor::new(packed)).await?;
     }
-    tokio::time::timeout(TIME_LIMIT, run(docker, &container, output))
-        .await
-        .map_err(|_| BuildError::rejected(too_slow()))??;
+    let limits = &host.build;
+    in_time(limits, run(docker, limits, &container, output)).await?;
     let missing =
         |what: &str| BuildError::rejected(format!("the build ended well but left no {what}"));
     let product = match kind {
@@ -119,14 +104,6 @@ pub async fn compile(
         None => None,
     };
     Ok(Compiled { product, exports })
-}
-
-/// Says that a build took too long.
-pub(crate) fn too_slow() -> String {
-    format!(
-        "the build was ended: it took longer than {} minutes",
-        TIME_LIMIT.as_secs() / 60
-    )
 }
 
 /// Removes the containers in which a function was compiled.
@@ -172,6 +149,7 @@ async fn create(
     }
     let proxies = network::proxies(host).into_iter();
     environment.extend(proxies.map(|(name, value)| format!("{name}={value}")));
+    let limits = &host.build;
     let body = ContainerCreateBody {
         image: Some(image.to_owned()),
         env: Some(environment),
@@ -182,11 +160,10 @@ async fn create(
         ])),
         host_config: Some(HostConfig {
             binds: Some(vec![format!("{volume}:{CACHE}")]),
-            memory: Some(MEMORY),
-            memory_swap: Some(MEMORY),
-            cpu_period: Some(CPU_PERIOD.into()),
-            cpu_quota: Some(CPU_QUOTA.into()),
-            pids_limit: Some(PIDS),
+            memory: Some(limits.memory as i64),
+            memory_swap: Some(limits.memory as i64),
+            nano_cpus: Some(limits.nano_cpus as i64),
+            pids_limit: Some(limits.pids.into()),
             cap_drop: Some(vec!["ALL".to_owned()]),
             security_opt: Some(vec!["no-new-privileges".to_owned()]),
             // What it prints goes to the pusher and the log; Docker need not keep it as well.
@@ -211,7 +188,12 @@ async fn create(
 }
 
 /// Starts the container, passes on what it prints, and waits for its end.
-async fn run(docker: &Docker, container: &str, output: &mut Output) -> Result<(), BuildError> {
+async fn run(
+    docker: &Docker,
+    limits: &BuildLimits,
+    container: &str,
+    output: &mut Output,
+) -> Result<(), BuildError> {
     let client = docker.client().await?;
     let options = AttachContainerOptionsBuilder::default()
         .stdout(true)
@@ -223,25 +205,26 @@ async fn run(docker: &Docker, container: &str, output: &mut Output) -> Result<()
         .await
         .map_err(|cause| docker.failed("attach to the build", cause))?;
     docker.start(container).await?;
-    while let Some(Ok(chunk)) = attached.output.next().await {
-        output.bytes(&chunk.into_bytes()).await;
-    }
+    let watch = Watch::new(docker, limits);
+    watch.container(container);
+    let printed = async {
+        while let Some(Ok(chunk)) = attached.output.next().await {
+            output.program(&chunk.into_bytes()).await?;
+        }
+        Ok(())
+    };
+    watch.during(printed).await?;
     let code = docker.exit_code(container).await?;
     if code == 0 {
         return Ok(());
     }
-    let ended = client
-        .inspect_container(container, None::<InspectContainerOptions>)
-        .await
-        .map_err(|cause| docker.failed("look at the build", cause))?;
-    let out_of_memory = ended
-        .state
-        .and_then(|state| state.oom_killed)
-        .unwrap_or(false);
-    Err(BuildError::rejected(if out_of_memory {
-        format!("the build ran out of memory: it has {} GB", MEMORY >> 30)
-    } else {
-        format!("the build failed with status {code}; its own message is above")
+    Err(BuildError::rejected(match code {
+        KILLED => format!(
+            "the build was killed: most likely it ran out of memory, of which it has {} (build.memory of \
+             the host's settings)",
+            size(limits.memory)
+        ),
+        code => format!("the build failed with status {code}; its own message is above"),
     }))
 }
 

@@ -58,9 +58,15 @@ impl BuildError {
     pub fn remedy(&self) -> Option<&'static str> {
         let text = self.to_string().to_lowercase();
         // ENOSPC, as the C library and Go spell it.
-        text.contains("no space left on device").then_some(
-            "a disk of the host is full, and nothing was deployed: have its operator make room, \
-             then push again",
+        if text.contains("no space left on device") {
+            return Some(
+                "a disk of the host is full, and nothing was deployed: have its operator make room, \
+                 then push again",
+            );
+        }
+        // What Docker's builder says of a command that SIGKILL has ended.
+        text.contains("non-zero code: 137").then_some(
+            "it was killed: most likely it ran out of memory (build.memory of the host's settings)",
         )
     }
 
@@ -85,9 +91,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn full_disks_have_a_remedy() {
+    fn what_the_host_lacks_has_a_remedy() {
         let full = BuildError::io("the log")(io::Error::from_raw_os_error(28));
         assert!(full.remedy().is_some(), "{full}");
+        let killed = BuildError::rejected("The command 'x' returned a non-zero code: 137");
+        assert!(killed.remedy().unwrap().contains("memory"));
         assert_eq!(BuildError::rejected("corefn.toml is wrong").remedy(), None);
     }
 }

@@ -239,7 +239,7 @@ pub(crate) async fn run_build(
     options: BuildImageOptions,
     context: impl Read + Send + 'static,
     what: &str,
-    mut told: impl AsyncFnMut(&str),
+    mut told: impl AsyncFnMut(&str) -> Result<(), BuildError>,
 ) -> Result<String, BuildError> {
     let client = docker.client().await?;
     let body = body_try_stream(chunks(context));
@@ -254,7 +254,7 @@ pub(crate) async fn run_build(
             cause => docker.failed(what, cause).into(),
         })?;
         if let Some(text) = step.stream {
-            told(&text).await;
+            told(&text).await?;
         }
         if let Some(built) = step.aux.and_then(|aux| aux.id) {
             id = built;

@@ -17,6 +17,7 @@ pub mod git;
 pub mod hook;
 pub mod image;
 pub mod interrupt;
+mod limits;
 mod network;
 pub mod output;
 pub mod push;

@@ -20,6 +20,9 @@ pub struct Output {
     patience: Option<Duration>,
     log: Option<File>,
     at_line_start: bool,
+    /// How many bytes programs may print, and how many they have left.
+    limit: u64,
+    left: u64,
     /// Takes codes of terminals out, such as colours: who reads the log, and by what, is not known.
     plain: StripBytes,
 }
@@ -50,6 +53,8 @@ impl Output {
             patience: None,
             log: None,
             at_line_start: true,
+            limit: u64::MAX,
+            left: u64::MAX,
             plain: StripBytes::new(),
         }
     }
@@ -77,8 +82,31 @@ impl Output {
         self.bytes(format!("{text}\n").as_bytes()).await;
     }
 
-    /// Passes on what a program wrote.
-    pub async fn bytes(&mut self, bytes: &[u8]) {
+    /// How many bytes programs may print from here on.
+    pub fn limit(&mut self, bytes: u64) {
+        (self.limit, self.left) = (bytes, bytes);
+    }
+
+    /// Passes on what a program of the pusher's wrote, up to the limit.
+    ///
+    /// # Errors
+    /// [`BuildError::Rejected`] when it is more.
+    pub async fn program(&mut self, bytes: &[u8]) -> Result<(), BuildError> {
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let taken = &bytes[..bytes.len().min(most)];
+        self.bytes(taken).await;
+        self.left -= taken.len() as u64;
+        if taken.len() == bytes.len() {
+            return Ok(());
+        }
+        Err(BuildError::rejected(format!(
+            "the build was ended: it printed more than {} (build.output of the host's settings)",
+            size(self.limit)
+        )))
+    }
+
+    /// Passes on bytes.
+    pub(crate) async fn bytes(&mut self, bytes: &[u8]) {
         let plain: Vec<&[u8]> = self.plain.strip_next(bytes).collect();
         let bytes = &plain.concat();
         let Some(last) = bytes.last() else {
@@ -170,6 +198,25 @@ mod tests {
         output.line("end").await;
         let kept = fs::read_to_string(&path).unwrap();
         assert_eq!(kept, "red, plain é\ttab\nend\n");
+    }
+
+    #[tokio::test]
+    async fn programs_print_up_to_a_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let mut output = Output {
+            pusher: None,
+            ..Output::default()
+        };
+        output.keep_in(&path).unwrap();
+        output.program(b"any\n").await.unwrap();
+        output.limit(5);
+        output.line("ours is not counted").await;
+        output.program(b"12345").await.unwrap();
+        let error = output.program(b"6").await.unwrap_err().to_string();
+        assert!(error.contains("more than 5 B"), "{error}");
+        let kept = fs::read_to_string(&path).unwrap();
+        assert_eq!(kept, "any\nours is not counted\n12345");
     }
 
     #[test]

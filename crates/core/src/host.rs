@@ -1,10 +1,14 @@
 //! The installation's settings: `host.toml` in its home.
 
+mod build;
+
 use serde::{Deserialize, Deserializer};
 
 use crate::function::check_segment;
 use crate::names;
 use crate::quantity::parse_size;
+
+pub use build::BuildLimits;
 
 /// Settings of an installation, read by the builder, the cleaner and the command line. The router
 /// has directives of the same names.
@@ -52,6 +56,9 @@ pub struct Host {
     /// The image that builders start from.
     #[serde(default = "default_base_image")]
     pub base_image: String,
+    /// What a build may use.
+    #[serde(default)]
+    pub build: BuildLimits,
 }
 
 /// What of the settings the account needs that git runs as. Where it may not read the others, which
@@ -116,6 +123,7 @@ impl Host {
         if host.max_builds == 0 {
             return Err(wrong("max_builds is 0: write 1 or more".to_owned()));
         }
+        host.build.check().map_err(wrong)?;
         Ok(host)
     }
 }
@@ -193,6 +201,11 @@ mod tests {
             (&format!("{least}docker = 5"), "string"),
             (&format!("{least}max_builds = 0"), "1 or more"),
             (&format!("{least}max_push = 'much'"), "much"),
+            (
+                &format!("{least}build.pids = 0"),
+                "build.pids is too little",
+            ),
+            (&format!("{least}[build]\ncolour = 1"), "colour"),
             (&least.replace("'unix:///r'", "5"), "a string or an array"),
         ] {
             let error = Host::parse("host.toml", bad).unwrap_err().to_string();

@@ -8,11 +8,15 @@ use tokio::task::JoinSet;
 
 #[tokio::test]
 async fn two_hundred_first_requests_start_one_container() {
-    let home = Home::start("coalesce").await;
+    let home = Home::builder("coalesce").docker_proxy().start().await;
     home.deploy("demo/hello", probe::config()).await;
     let events = home.events().await;
 
-    let answers = home.at_once("/demo/hello/env", 200).await;
+    // The start is held until several workers wait for it.
+    home.proxy().delay("/start");
+    let requests = home.begin_on_several("/demo/hello/env", 200).await;
+    home.proxy().release();
+    let answers = requests.join_all().await;
 
     let failed: Vec<_> = answers
         .iter()
@@ -20,12 +24,13 @@ async fn two_hundred_first_requests_start_one_container() {
         .collect();
     assert!(
         failed.is_empty(),
-        "{} of 200 failed: {:?}",
+        "{} of {} failed: {:?}",
         failed.len(),
+        answers.len(),
         failed.first()
     );
     assert_eq!(events.created("demo/hello").await, 1);
-    let accesses = home.accesses(200).await;
+    let accesses = home.accesses(answers.len()).await;
     let workers: HashSet<_> = accesses.iter().map(|access| &access.worker).collect();
     assert!(
         workers.len() > 1,

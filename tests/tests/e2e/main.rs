@@ -27,6 +27,7 @@ mod path;
 mod proof;
 mod push;
 mod push_interrupted;
+mod push_limits;
 mod push_network;
 mod push_rejected;
 mod refused;

@@ -140,7 +140,7 @@ const ROWS: &[Row] = &[
         what: "an unknown stack",
         change: "printf '[function]\\nstack = \"perl\"\\n' > corefn.toml",
         says: &[
-            "corefn.toml:2:9: there is no stack \"perl\": write one of dockerfile, node, python, rust",
+            "corefn.toml:2:9: there is no stack \"perl\": write one of dockerfile, c, go, node, python, rust, static",
         ],
     },
     Row {

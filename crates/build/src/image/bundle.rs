@@ -43,7 +43,7 @@ pub async fn ensure(docker: &Docker, tag: &str, bundle: &[u8]) -> Result<(), Bui
     let labels = HashMap::from([(label::NAMESPACE.to_owned(), namespace)]);
     let what = format!("make the image {tag}");
     let (options, context) = (options(&labels).t(tag).build(), Cursor::new(packed));
-    run_build(docker, options, context, &what, async |_: &str| ()).await?;
+    run_build(docker, options, context, &what, async |_: &str| Ok(())).await?;
     remove_others(docker, tag).await?;
     Ok(())
 }

@@ -13,12 +13,15 @@ use corefn_engine::docker::Docker;
 
 use super::without::without;
 use super::{Revision, Traces, bundle, identifier, options, remove, run_build, tag};
-use crate::compile::{CPU_PERIOD, CPU_QUOTA, MEMORY};
 use crate::context::{DOCKERFILE, IGNORE_FILE, Ignore, archive};
 use crate::error::BuildError;
+use crate::limits::{Watch, in_time};
 use crate::network;
 use crate::output::Output;
 use crate::tree::Tree;
+
+/// The scheduler's period, in microseconds (Linux's default).
+const CPU_PERIOD: u64 = 100_000;
 
 /// A `Dockerfile` with the host's certificate authorities, beside the repository's own.
 const WITH_BUNDLE: &str = ".corefn.Dockerfile";
@@ -120,7 +123,10 @@ pub async fn from_dockerfile(
     output: &mut Output,
     traces: &mut Traces,
 ) -> Result<DockerfileImage, BuildError> {
-    let memory = i32::try_from(MEMORY).unwrap_or(i32::MAX);
+    let limits = &host.build;
+    // (Docker's builder takes 32 bits, of which 0 would be no limit.)
+    let memory = i32::try_from(limits.memory).unwrap_or(i32::MAX);
+    let quota = limits.nano_cpus / (1_000_000_000 / CPU_PERIOD);
     let (mut file, mut labels) = (DOCKERFILE, HashMap::new());
     if recipe.has_bundle {
         file = WITH_BUNDLE;
@@ -132,22 +138,28 @@ pub async fn from_dockerfile(
         .buildargs(&network::proxies(host))
         .memory(memory)
         .memswap(memory)
-        .cpuperiod(CPU_PERIOD)
-        .cpuquota(CPU_QUOTA)
+        .cpuperiod(CPU_PERIOD as i32)
+        .cpuquota(i32::try_from(quota).unwrap_or(i32::MAX))
         .build();
     let mut is_hidden = false;
+    let watch = Watch::new(docker, limits);
     let told = async |text: &str| {
         traces.layers.extend(id(text, "---> "));
-        traces.containers.extend(id(text, "---> Running in "));
+        if let Some(container) = id(text, "---> Running in ") {
+            watch.container(&container);
+            traces.containers.push(container);
+        }
         if text.starts_with("Step ") {
             is_hidden = bundle::is_added_step(text);
         }
-        if !is_hidden {
-            output.bytes(text.as_bytes()).await;
+        if is_hidden {
+            return Ok(());
         }
+        output.program(text.as_bytes()).await
     };
     let what = "build the Dockerfile";
-    let built = run_build(docker, options, recipe.context, what, told).await;
+    let building = run_build(docker, options, recipe.context, what, told);
+    let built = in_time(limits, watch.during(building)).await;
     let built = built.map_err(|error| {
         // (Docker's builder says so of a layer that it has found a moment before.)
         let is_lost = error.to_string().contains("unable to find image");
@@ -225,7 +237,7 @@ impl DockerfileImage {
         let text = format!("FROM {}\n", self.image);
         let packed = Cursor::new(archive(&[(DOCKERFILE, 0o644, text.as_bytes())])?);
         let what = format!("label the image {tag}");
-        let labelled = run_build(docker, options, packed, &what, async |_: &str| ()).await;
+        let labelled = run_build(docker, options, packed, &what, async |_: &str| Ok(())).await;
         or_lost(docker, &self.image, labelled).await?;
         Ok(tag)
     }

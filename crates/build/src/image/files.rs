@@ -49,7 +49,7 @@ pub async fn from_files(
         .t(&tag)
         .build();
     let what = format!("make the image {tag}");
-    run_build(docker, options, packed, &what, async |_: &str| ()).await?;
+    run_build(docker, options, packed, &what, async |_: &str| Ok(())).await?;
     Ok(tag)
 }
 

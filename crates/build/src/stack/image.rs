@@ -92,7 +92,10 @@ pub async fn ensure(
         if let Some(stage) = stage {
             options = options.target(stage);
         }
-        let told = async |text: &str| output.bytes(text.as_bytes()).await;
+        let told = async |text: &str| {
+            output.bytes(text.as_bytes()).await;
+            Ok(())
+        };
         let context = Cursor::new(packed.archive.clone());
         run_build(docker, options.build(), context, &what, told).await?;
     }

@@ -15,7 +15,7 @@ use corefn_engine::rebuild::rebuild;
 use corefn_engine::start::random_id;
 use corefn_engine::store::Store;
 
-use crate::compile::{self, OWNER, Product, TIME_LIMIT, compile, sweep};
+use crate::compile::{self, OWNER, Product, compile, sweep};
 use crate::deploy::{self, First};
 use crate::error::BuildError;
 use crate::image::{
@@ -120,6 +120,7 @@ impl<'a> Build<'a> {
                 self.stack.name()
             ))
             .await;
+        output.limit(self.host.build.output);
         let (tag, config) = match self.stack.clone() {
             Choice::Dockerfile => self.build_dockerfile(output).await?,
             Choice::Stack(stack) => self.build_stack(&stack, output).await?,
@@ -247,9 +248,8 @@ impl<'a> Build<'a> {
         output: &mut Output,
     ) -> Result<(String, FunctionConfig), BuildError> {
         let (docker, host, revision) = (&self.docker, self.host, &self.revision);
-        let building = from_dockerfile(docker, host, revision, recipe, output, &mut self.traces);
-        let built = tokio::time::timeout(TIME_LIMIT, building).await;
-        let image = built.map_err(|_| BuildError::rejected(compile::too_slow()))??;
+        let image = from_dockerfile(docker, host, revision, recipe, output, &mut self.traces);
+        let image = image.await?;
         self.cache.clone_from(&image.cache);
         let config = self.manifest.config(Found {
             exports: None,

@@ -1,0 +1,155 @@
+//! What a build may use, where Docker doesn't see to it by itself.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use bollard::models::ContainerUpdateBody;
+use bollard::query_parameters::InspectContainerOptionsBuilder;
+
+use corefn_core::host::BuildLimits;
+use corefn_engine::docker::Docker;
+
+use crate::error::BuildError;
+use crate::output::size;
+
+/// How often it is looked at what a container has written. Docker counts its files for that.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// How soon a container that has just been created gets its limit.
+const SHORT_PAUSE: Duration = Duration::from_millis(5);
+
+/// Does it, or ends it when its time is over.
+///
+/// # Errors
+/// [`BuildError::Rejected`] when it takes too long, and those of `work`.
+pub async fn in_time<T>(
+    limits: &BuildLimits,
+    work: impl Future<Output = Result<T, BuildError>>,
+) -> Result<T, BuildError> {
+    let too_slow = |_| {
+        let timeout = limits.timeout;
+        BuildError::rejected(format!(
+            "the build was ended: it took longer than {timeout:?} (build.timeout of the host's settings)"
+        ))
+    };
+    tokio::time::timeout(limits.timeout, work)
+        .await
+        .map_err(too_slow)?
+}
+
+/// Watches the containers of one build, which follow each other.
+pub struct Watch<'a> {
+    docker: &'a Docker,
+    limits: &'a BuildLimits,
+    seen: RefCell<Seen>,
+}
+
+/// What there was to see so far.
+#[derive(Default)]
+struct Seen {
+    container: Option<String>,
+    /// Whether its processes are limited.
+    is_limited: bool,
+    /// What it has written, and what those before it had.
+    written: u64,
+    before: u64,
+}
+
+impl<'a> Watch<'a> {
+    pub fn new(docker: &'a Docker, limits: &'a BuildLimits) -> Self {
+        let seen = RefCell::default();
+        Self {
+            docker,
+            limits,
+            seen,
+        }
+    }
+
+    /// From here on it is this container that is watched.
+    pub fn container(&self, id: &str) {
+        let mut seen = self.seen.borrow_mut();
+        *seen = Seen {
+            container: Some(id.to_owned()),
+            before: seen.before + seen.written,
+            ..Seen::default()
+        };
+    }
+
+    /// Does the work, and watches meanwhile.
+    ///
+    /// # Errors
+    /// [`BuildError::Rejected`] when more disk is used than may be, and those of `work`.
+    pub async fn during<T>(
+        &self,
+        work: impl Future<Output = Result<T, BuildError>>,
+    ) -> Result<T, BuildError> {
+        tokio::select! {
+            biased;
+            result = work => result,
+            error = self.until_over() => Err(error),
+        }
+    }
+
+    /// Watches until a limit is passed. What Docker can't say now is looked at the next time.
+    async fn until_over(&self) -> BuildError {
+        loop {
+            let container = self.seen.borrow().container.clone();
+            let Some(container) = container else {
+                tokio::time::sleep(SHORT_PAUSE).await;
+                continue;
+            };
+            self.limit_processes(&container).await;
+            if let Some(written) = self.written(&container).await {
+                let mut seen = self.seen.borrow_mut();
+                if seen.container.as_deref() == Some(&container) {
+                    seen.written = written;
+                }
+                if seen.before + seen.written > self.limits.disk {
+                    return BuildError::rejected(format!(
+                        "the build was ended: it wrote more than {} (build.disk of the host's settings)",
+                        size(self.limits.disk)
+                    ));
+                }
+            }
+            self.pause(&container).await;
+        }
+    }
+
+    /// Docker's builder has no limit for processes, so each of its containers gets one when it is seen.
+    async fn limit_processes(&self, container: &str) {
+        if self.seen.borrow().is_limited {
+            return;
+        }
+        let Ok(client) = self.docker.client().await else {
+            return;
+        };
+        let body = ContainerUpdateBody {
+            pids_limit: Some(self.limits.pids.into()),
+            ..ContainerUpdateBody::default()
+        };
+        let updated = client.update_container(container, body).await;
+        let mut seen = self.seen.borrow_mut();
+        if updated.is_ok() && seen.container.as_deref() == Some(container) {
+            seen.is_limited = true;
+        }
+    }
+
+    /// How many bytes a container has written to its own layer.
+    async fn written(&self, container: &str) -> Option<u64> {
+        let client = self.docker.client().await.ok()?;
+        let options = InspectContainerOptionsBuilder::default().size(true).build();
+        let found = client.inspect_container(container, Some(options)).await;
+        u64::try_from(found.ok()?.size_rw?).ok()
+    }
+
+    /// Waits a while, or until another container's turn has come.
+    async fn pause(&self, container: &str) {
+        let is_same = || self.seen.borrow().container.as_deref() == Some(container);
+        let other = async {
+            while is_same() {
+                tokio::time::sleep(SHORT_PAUSE).await;
+            }
+        };
+        let _ = tokio::time::timeout(PAUSE, other).await;
+    }
+}
