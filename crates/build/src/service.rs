@@ -30,6 +30,9 @@ enum Request {
         account: String,
         /// The command and its arguments.
         words: Vec<String>,
+        /// Its standard input, which is otherwise empty.
+        #[serde(default)]
+        input: Option<String>,
     },
 }
 

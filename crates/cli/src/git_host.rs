@@ -3,6 +3,7 @@
 //! `keys` and `serve` run as the account that git runs as, which has neither Redis nor Docker, and
 //! know only the folder of repositories, the keys and the grants. `run` is run by the builder.
 
+mod command;
 mod request;
 
 use std::env;
@@ -10,21 +11,18 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command as Process;
 
-use clap::Parser as _;
-
-use corefn_build::service;
 use corefn_core::access::{Access, Role};
-use corefn_core::function::{FunctionName, RepositoryName};
+use corefn_core::function::RepositoryName;
 use corefn_core::host::GitHost;
 use corefn_core::names::env as variables;
 use corefn_engine::{access, home};
 
-use crate::args::{AccessCommand, Arguments, Command, GitHostCommand, KeyCommand};
+use crate::args::GitHostCommand;
 use crate::error::Error;
-use crate::installation::{Installation, Viewer};
-use crate::print::{Printer, line};
-use crate::{functions, instances, keys, logs, repository};
+use crate::print::line;
+use crate::repository;
 
+use command::Repositories;
 use request::{Direction, Request};
 
 /// The variable in which sshd puts what the client asked for (sshd(8)).
@@ -41,7 +39,9 @@ pub async fn run(home: &Path, command: GitHostCommand) -> Result<u8, Error> {
     match command {
         GitHostCommand::Keys { kind, key } => authorize(home, &format!("{kind} {key}")),
         GitHostCommand::Serve { account } => serve(home, &account).await,
-        GitHostCommand::Run { account, words } => run_for(home, account, words).await,
+        GitHostCommand::Run { account, words } => {
+            command::run(home, account, words, Repositories::Elsewhere).await
+        }
     }
 }
 
@@ -90,8 +90,11 @@ async fn serve(home: &Path, account: &str) -> Result<u8, Error> {
             exchange(home, &host, &access, account, direction, &name).await
         }
         Request::Command(words) => match &host.builder {
-            Some(builder) => Ok(service::run(&home.join(builder), account, words).await?),
-            None => run_for(home, account.to_owned(), words).await,
+            Some(builder) => {
+                let builder = home.join(builder);
+                command::have_run(home, &host, &access, account, words, &builder).await
+            }
+            None => command::run(home, account.to_owned(), words, Repositories::Here).await,
         },
     }
 }
@@ -146,117 +149,6 @@ async fn exchange(
         .env(variables::HOME, home)
         .env(variables::ACCOUNT, account);
     Err(Error::Io("git can't be run".into(), git.exec()))
-}
-
-/// Runs a command of the command line, as far as the account may.
-async fn run_for(home: &Path, account: String, words: Vec<String>) -> Result<u8, Error> {
-    let words = std::iter::once("corefn".to_owned()).chain(words);
-    let arguments = match Arguments::try_parse_from(words) {
-        Ok(arguments) => arguments,
-        Err(usage) => {
-            let text = usage.render().to_string();
-            return match usage.exit_code() {
-                0 => line(text.trim_end()).map(|()| 0),
-                status => {
-                    crate::print::remark(text.trim_end());
-                    Ok(u8::try_from(status).unwrap_or(2))
-                }
-            };
-        }
-    };
-    let printer = Printer::new(arguments.json);
-    if arguments.home.is_some() {
-        return Err(Error::Refused(
-            "--home is not for those who come over ssh".into(),
-        ));
-    }
-    let access = access::read(home)?;
-    let viewer = Viewer { account, access };
-    match arguments.command {
-        Command::Version => printer.version()?,
-        Command::Ls => functions::list(&here(home, viewer)?, &printer).await?,
-        Command::Ps => instances::list(&here(home, viewer)?, &printer).await?,
-        Command::Logs {
-            function,
-            follow,
-            tail,
-        } => {
-            viewer.must_see(&function)?;
-            logs::print(&here(home, viewer)?, &printer, &function, follow, tail).await?;
-        }
-        Command::Builds {
-            repository,
-            command,
-        } => crate::builds(&here(home, viewer)?, &printer, repository.as_ref(), command)?,
-        Command::Key(KeyCommand::List { account }) => {
-            if account.is_some_and(|account| account != viewer.account) {
-                return Err(Error::Refused(format!(
-                    "{} may only see its own keys",
-                    viewer.account
-                )));
-            }
-            keys::list(home, &printer, Some(&viewer.account))?;
-        }
-        Command::Access(command) => access_for(home, &printer, &viewer, command)?,
-        Command::Repo(_) => {
-            return Err(Error::Refused(
-                "a repository is made by the first push to it".into(),
-            ));
-        }
-        Command::Key(_) | Command::Rm { .. } | Command::GitHost(_) => {
-            return Err(Error::Refused(
-                "that is done on the host itself: ask its operator".into(),
-            ));
-        }
-    }
-    Ok(0)
-}
-
-fn here(home: &Path, viewer: Viewer) -> Result<Installation, Error> {
-    Installation::open(home, Some(viewer))
-}
-
-/// Who owns something says who else gets in; anybody sees what concerns them.
-fn access_for(
-    home: &Path,
-    printer: &Printer,
-    viewer: &Viewer,
-    command: AccessCommand,
-) -> Result<(), Error> {
-    let owns = |on: &RepositoryName| {
-        let role = viewer.access.role(&viewer.account, on);
-        match role {
-            Some(Role::Owner) => Ok(()),
-            _ => Err(Error::Refused(format!(
-                "{} does not own {on}, so it can't let anybody in there",
-                viewer.account
-            ))),
-        }
-    };
-    match &command {
-        AccessCommand::Grant { on, .. } | AccessCommand::Revoke { on, .. } => {
-            owns(on)?;
-            crate::access::run(home, printer, command)
-        }
-        AccessCommand::List { on } => crate::access::list(home, printer, |grant| {
-            let owned = grant.on.parse().is_ok_and(|on| owns(&on).is_ok());
-            (owned || grant.account == viewer.account)
-                && on.as_ref().is_none_or(|on| grant.on == on.as_str())
-        }),
-    }
-}
-
-impl Viewer {
-    /// Checks that a function is to be seen.
-    fn must_see(&self, function: &FunctionName) -> Result<(), Error> {
-        if self.sees(function) {
-            return Ok(());
-        }
-        Err(Error::Refused(format!(
-            "there is no function {function}, or none that {} may see: ls lists those there are",
-            self.account
-        )))
-    }
 }
 
 #[cfg(test)]

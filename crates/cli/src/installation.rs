@@ -67,16 +67,4 @@ impl Installation {
             .as_ref()
             .is_none_or(|viewer| viewer.sees(function))
     }
-
-    /// The repository that a function is pushed to, if there is one: `account/name.git`, else
-    /// `account.git`.
-    pub fn repository_of(&self, function: &FunctionName) -> Option<PathBuf> {
-        [
-            format!("{function}.git"),
-            format!("{}.git", function.account()),
-        ]
-        .into_iter()
-        .map(|path| self.projects.join(path))
-        .find(|path| path.join("HEAD").exists())
-    }
 }

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::print::Printer;
 
 /// The longest key that is read, in bytes. RSA of 16384 bits has 2.8 kB.
-const MAX_KEY: u64 = 16 << 10;
+pub const MAX_KEY: u64 = 16 << 10;
 
 #[derive(Serialize)]
 struct Row {

@@ -1,7 +1,7 @@
 //! `corefn rm`: the end of a function.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
@@ -27,7 +27,7 @@ pub async fn remove(
     function: &FunctionName,
     with_repository: bool,
 ) -> Result<(), Error> {
-    let repository = here.repository_of(function);
+    let repository = repository_of(&here.projects, function);
     // A push that is being built would bring the function back.
     let _lock = match &repository {
         Some(path) => {
@@ -36,6 +36,31 @@ pub async fn remove(
         }
         None => None,
     };
+    let is_asked_for = with_repository && repository.is_some();
+    undeploy(here, printer, function, is_asked_for).await?;
+    finish(repository.as_deref(), with_repository)
+}
+
+/// The repository that a function is pushed to, if there is one: `account/name.git`, else
+/// `account.git`.
+pub fn repository_of(projects: &Path, function: &FunctionName) -> Option<PathBuf> {
+    [
+        format!("{function}.git"),
+        format!("{}.git", function.account()),
+    ]
+    .into_iter()
+    .map(|path| projects.join(path))
+    .find(|path| path.join("HEAD").exists())
+}
+
+/// Removes all there is of a function but its repository, which somebody keeps locked meanwhile. That there is
+/// none is an error, unless the repository is to be deleted next.
+pub async fn undeploy(
+    here: &Installation,
+    printer: &Printer,
+    function: &FunctionName,
+    with_repository: bool,
+) -> Result<(), Error> {
     // The image store is the truth about what is deployed, so this tag goes first: nobody who
     // rebuilds the index from here on finds the function.
     let images = here.docker.images().await?;
@@ -57,28 +82,31 @@ pub async fn remove(
         image::remove(&here.docker, tag).await?;
     }
     let is_known = deployed || instances > 0 || !images.is_empty();
-    let is_pushable = with_repository && repository.is_some();
-    if !is_known && !is_pushable {
+    if !is_known && !with_repository {
         return Err(Error::Refused(format!(
             "there is no function {function}: corefn ls lists those there are"
         )));
-    }
-    if with_repository && let Some(path) = &repository {
-        delete(path)?;
     }
     let removed = json!({
         "function": function,
         "instances": instances,
         "images": images.len(),
-        "repository": with_repository.then_some(&repository),
+        "repository": with_repository.then(|| repository_of(&here.projects, function)),
     });
     let text = format!(
         "removed {function} (instances: {instances}, images: {})",
         images.len()
     );
-    printer.one(&removed, &text)?;
-    match &repository {
-        Some(path) if with_repository => remark(&format!("deleted {}", path.display())),
+    printer.one(&removed, &text)
+}
+
+/// Deletes the repository of a function that was removed, if that is asked for, or says that it is kept.
+pub fn finish(repository: Option<&Path>, with_repository: bool) -> Result<(), Error> {
+    match repository {
+        Some(path) if with_repository => {
+            delete(path)?;
+            remark(&format!("deleted {}", path.display()));
+        }
         Some(path) => remark(&format!(
             "kept {}: a push to it deploys again",
             path.display()

@@ -155,6 +155,62 @@ async fn accounts_are_let_in_and_out() {
     his.push().await.rejected(&[REFUSED]);
 }
 
+/// Whoever owns something removes it, and everybody sees to their own keys.
+#[tokio::test]
+async fn owners_see_to_what_is_theirs() {
+    let home = Home::builder("owners").without_nginx().start().await;
+    let git_host = GitHost::start(&home).await;
+    let alice = git_host.person(&home, "alice").await;
+    let bob = git_host.person(&home, "bob").await;
+    let hello = Repository::of(&home, &git_host, &alice, "alice/hello").await;
+    hello.example("dockerfile").await;
+    hello.push().await.accepted();
+    alice
+        .ssh("access grant alice/hello bob writer")
+        .await
+        .succeeded();
+
+    // A second key, which is used at once, and dead at once.
+    let laptop = git_host.stranger("laptop");
+    laptop.ssh("ls").await.failed(255, &[REFUSED]);
+    let from = format!("< '{}.pub'", laptop.key().display());
+    let added = alice.ssh_with(&from, "key add alice --name laptop").await;
+    assert!(
+        added.succeeded().contains("is alice's, as laptop"),
+        "{added:?}"
+    );
+    assert!(laptop.ssh("ls").await.succeeded().contains("alice/hello"));
+    let keys = laptop.ssh("key list").await;
+    assert!(keys.succeeded().contains("laptop"), "{keys:?}");
+    bob.ssh_with(&from, "key add bob --name mine")
+        .await
+        .failed(1, &["the key is alice's already, as laptop"]);
+    alice.ssh("key rm alice laptop").await.succeeded();
+    laptop.ssh("ls").await.failed(255, &[REFUSED]);
+
+    // Who may push may not remove.
+    bob.ssh("rm alice/hello --repository")
+        .await
+        .failed(1, &["bob does not own alice/hello, so it can't remove it"]);
+    let removed = alice.ssh("rm alice/hello").await;
+    assert!(
+        removed.succeeded().contains("removed alice/hello"),
+        "{removed:?}"
+    );
+    assert!(
+        removed.errors.contains("a push to it deploys again"),
+        "{removed:?}"
+    );
+    assert_eq!(alice.ssh("ls --json").await.succeeded().trim(), "[]");
+    assert!(home.docker.images().await.unwrap().is_empty());
+    hello.commit("Again").await;
+    hello.push().await.accepted();
+    let removed = alice.ssh("rm alice/hello --repository").await;
+    assert!(removed.errors.contains("deleted "), "{removed:?}");
+    assert!(!git_host.bare("alice/hello").exists());
+    hello.push().await.accepted();
+}
+
 #[tokio::test]
 async fn nothing_else_is_to_be_had() {
     let home = Home::builder("locked").without_nginx().start().await;
@@ -182,9 +238,29 @@ async fn nothing_else_is_to_be_had() {
         ),
         ("ls --home /tmp", 1, "--home is not for those"),
         ("git-host serve bob", 1, "not for this host"),
-        ("key add alice", 1, "on the host itself"),
-        ("key list bob", 1, "alice may only see its own keys"),
-        ("rm alice/hello", 1, "on the host itself"),
+        ("key add alice", 1, "standard input is no public key"),
+        ("key add alice /etc/passwd", 1, "send the key itself"),
+        (
+            "key add bob",
+            1,
+            "alice may only see and change its own keys",
+        ),
+        (
+            "key rm bob test",
+            1,
+            "alice may only see and change its own keys",
+        ),
+        (
+            "key list bob",
+            1,
+            "alice may only see and change its own keys",
+        ),
+        ("rm alice/hello", 1, "there is no function alice/hello"),
+        (
+            "rm bob/hello",
+            1,
+            "there is no function bob/hello, or none that alice may see",
+        ),
         ("scp -t /tmp", 2, "unrecognized subcommand 'scp'"),
     ] {
         alice.ssh(command).await.failed(code, &[says]);

@@ -42,15 +42,21 @@ pub async fn build(
     }
 }
 
-/// Has the service run a command for an account. What it writes goes to standard output and
+/// Has the service run a command for an account, with a standard input if it wants one. What it writes goes to standard output and
 /// standard error. Returns the exit status.
 ///
 /// # Errors
 /// [`BuildError`] when the service can't be reached, or breaks off.
-pub async fn run(socket: &Path, account: &str, words: Vec<String>) -> Result<u8, BuildError> {
+pub async fn run(
+    socket: &Path,
+    account: &str,
+    words: Vec<String>,
+    input: Option<String>,
+) -> Result<u8, BuildError> {
     let request = Request::Run {
         account: account.to_owned(),
         words,
+        input,
     };
     let mut service = ask(socket, &request).await?;
     let (mut stdout, mut stderr) = (tokio::io::stdout(), tokio::io::stderr());

@@ -14,7 +14,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Command;
@@ -152,9 +152,11 @@ async fn converse(service: Rc<Service>, stream: UnixStream) {
                 }
             }
         }
-        Ok(Some(Request::Run { account, words })) => {
-            run(&service, &account, &words, from, &far).await
-        }
+        Ok(Some(Request::Run {
+            account,
+            words,
+            input,
+        })) => run(&service, &account, &words, input, from, &far).await,
         // Nobody is there any more, or somebody who does not speak as we do.
         Ok(None) | Err(_) => return,
     };
@@ -254,6 +256,7 @@ async fn run(
     service: &Service,
     account: &str,
     words: &[String],
+    input: Option<String>,
     mut from: OwnedReadHalf,
     far: &Far,
 ) -> u8 {
@@ -267,7 +270,11 @@ async fn run(
             .env(variables::HOME, &service.home)
             .args(["git-host", "run", account, "--"])
             .args(words)
-            .stdin(Stdio::null())
+            .stdin(if input.is_some() {
+                Stdio::piped()
+            } else {
+                Stdio::null()
+            })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
@@ -282,8 +289,17 @@ async fn run(
         }
     };
     let passed = async {
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        let stderr = child.stderr.take();
+        let fed = async {
+            if let (Some(input), Some(mut stdin)) = (input, stdin) {
+                // Who doesn't read it need not.
+                let _ = stdin.write_all(input.as_bytes()).await;
+            }
+            Ok(())
+        };
         tokio::try_join!(
+            fed,
             pass(stdout, far, Kind::Output),
             pass(stderr, far, Kind::Error)
         )

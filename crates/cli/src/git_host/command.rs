@@ -1,0 +1,235 @@
+//! The words of the command line that come over ssh: who may which.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use clap::Parser as _;
+
+use corefn_build::output::Output;
+use corefn_build::repository::Repository;
+use corefn_build::service;
+use corefn_core::access::{Access, Role};
+use corefn_core::function::{FunctionName, RepositoryName};
+use corefn_core::host::GitHost;
+use corefn_engine::access;
+
+use crate::args::{AccessCommand, Arguments, Command, KeyCommand};
+use crate::error::Error;
+use crate::installation::{Installation, Viewer};
+use crate::print::{Printer, line};
+use crate::{functions, instances, keys, logs, remove};
+
+/// Whose the repositories are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repositories {
+    /// This process' account's.
+    Here,
+    /// Those of whoever has asked the builder, and sees to them.
+    Elsewhere,
+}
+
+/// Has the builder run a command. What only this side can do for it, it does: the repository is locked while
+/// its function is removed, and a key that comes over standard input goes along.
+pub(super) async fn have_run(
+    home: &Path,
+    host: &GitHost,
+    access: &Access,
+    account: &str,
+    words: Vec<String>,
+    builder: &Path,
+) -> Result<u8, Error> {
+    match parse(&words).map(|arguments| arguments.command) {
+        Ok(Command::Rm {
+            function,
+            repository: with_repository,
+        }) if access.role_on(account, &function) == Some(Role::Owner) => {
+            let projects = home.join(&host.projects);
+            let path = remove::repository_of(&projects, &function);
+            let _lock = match &path {
+                Some(path) => {
+                    let repository = Repository::open(path, &projects)?;
+                    Some(repository.lock(&mut Output::default()).await?)
+                }
+                None => None,
+            };
+            let status = service::run(builder, account, words, None).await?;
+            if status == 0 {
+                remove::finish(path.as_deref(), with_repository)?;
+            }
+            Ok(status)
+        }
+        Ok(Command::Key(KeyCommand::Add { file: None, .. })) => {
+            let mut key = String::new();
+            let read = std::io::stdin()
+                .take(keys::MAX_KEY)
+                .read_to_string(&mut key);
+            read.map_err(|cause| Error::Io("standard input can't be read".into(), cause))?;
+            Ok(service::run(builder, account, words, Some(key)).await?)
+        }
+        // It says what is wrong, too.
+        _ => Ok(service::run(builder, account, words, None).await?),
+    }
+}
+
+fn parse(words: &[String]) -> Result<Arguments, clap::Error> {
+    Arguments::try_parse_from(std::iter::once("corefn").chain(words.iter().map(String::as_str)))
+}
+
+/// Runs a command of the command line, as far as the account may.
+pub(super) async fn run(
+    home: &Path,
+    account: String,
+    words: Vec<String>,
+    repositories: Repositories,
+) -> Result<u8, Error> {
+    let arguments = match parse(&words) {
+        Ok(arguments) => arguments,
+        Err(usage) => {
+            let text = usage.render().to_string();
+            return match usage.exit_code() {
+                0 => line(text.trim_end()).map(|()| 0),
+                status => {
+                    crate::print::remark(text.trim_end());
+                    Ok(u8::try_from(status).unwrap_or(2))
+                }
+            };
+        }
+    };
+    let printer = Printer::new(arguments.json);
+    if arguments.home.is_some() {
+        return Err(Error::Refused(
+            "--home is not for those who come over ssh".into(),
+        ));
+    }
+    let access = access::read(home)?;
+    let viewer = Viewer { account, access };
+    match arguments.command {
+        Command::Version => printer.version()?,
+        Command::Ls => functions::list(&here(home, viewer)?, &printer).await?,
+        Command::Ps => instances::list(&here(home, viewer)?, &printer).await?,
+        Command::Logs {
+            function,
+            follow,
+            tail,
+        } => {
+            viewer.must_see(&function)?;
+            logs::print(&here(home, viewer)?, &printer, &function, follow, tail).await?;
+        }
+        Command::Builds {
+            repository,
+            command,
+        } => crate::builds(&here(home, viewer)?, &printer, repository.as_ref(), command)?,
+        Command::Key(command) => keys_for(home, &printer, &viewer.account, command)?,
+        Command::Access(command) => access_for(home, &printer, &viewer, command)?,
+        Command::Repo(_) => {
+            return Err(Error::Refused(
+                "a repository is made by the first push to it".into(),
+            ));
+        }
+        Command::Rm {
+            function,
+            repository,
+        } => {
+            viewer.must_own(&function)?;
+            let here = here(home, viewer)?;
+            match repositories {
+                Repositories::Here => {
+                    remove::remove(&here, &printer, &function, repository).await?
+                }
+                Repositories::Elsewhere => {
+                    remove::undeploy(&here, &printer, &function, repository).await?;
+                }
+            }
+        }
+        Command::GitHost(_) => {
+            return Err(Error::Refused(
+                "that is done on the host itself: ask its operator".into(),
+            ));
+        }
+    }
+    Ok(0)
+}
+
+fn here(home: &Path, viewer: Viewer) -> Result<Installation, Error> {
+    Installation::open(home, Some(viewer))
+}
+
+/// An account sees, adds and removes keys of its own.
+fn keys_for(
+    home: &Path,
+    printer: &Printer,
+    viewer: &str,
+    command: KeyCommand,
+) -> Result<(), Error> {
+    let of = match &command {
+        KeyCommand::List { account } => account.as_deref(),
+        KeyCommand::Add { account, .. } | KeyCommand::Rm { account, .. } => Some(account.as_str()),
+    };
+    if of.is_some_and(|account| account != viewer) {
+        let text = format!("{viewer} may only see and change its own keys");
+        return Err(Error::Refused(text));
+    }
+    match command {
+        KeyCommand::List { .. } => keys::list(home, printer, Some(viewer)),
+        KeyCommand::Add { file: Some(_), .. } => Err(Error::Refused(format!(
+            "a file's name means nothing here: send the key itself, as in ssh git@HOST -p PORT \
+             key add {viewer} < id_ed25519.pub"
+        ))),
+        command => keys::run(home, printer, command),
+    }
+}
+
+/// Who owns something says who else gets in; anybody sees what concerns them.
+fn access_for(
+    home: &Path,
+    printer: &Printer,
+    viewer: &Viewer,
+    command: AccessCommand,
+) -> Result<(), Error> {
+    let owns = |on: &RepositoryName| {
+        let role = viewer.access.role(&viewer.account, on);
+        match role {
+            Some(Role::Owner) => Ok(()),
+            _ => Err(Error::Refused(format!(
+                "{} does not own {on}, so it can't let anybody in there",
+                viewer.account
+            ))),
+        }
+    };
+    match &command {
+        AccessCommand::Grant { on, .. } | AccessCommand::Revoke { on, .. } => {
+            owns(on)?;
+            crate::access::run(home, printer, command)
+        }
+        AccessCommand::List { on } => crate::access::list(home, printer, |grant| {
+            let owned = grant.on.parse().is_ok_and(|on| owns(&on).is_ok());
+            (owned || grant.account == viewer.account)
+                && on.as_ref().is_none_or(|on| grant.on == on.as_str())
+        }),
+    }
+}
+
+impl Viewer {
+    /// Checks that a function is its own, or one that it owns together with others.
+    fn must_own(&self, function: &FunctionName) -> Result<(), Error> {
+        self.must_see(function)?;
+        match self.access.role_on(&self.account, function) {
+            Some(Role::Owner) => Ok(()),
+            _ => Err(Error::Refused(format!(
+                "{} does not own {function}, so it can't remove it",
+                self.account
+            ))),
+        }
+    }
+
+    /// Checks that a function is to be seen.
+    fn must_see(&self, function: &FunctionName) -> Result<(), Error> {
+        if self.sees(function) {
+            return Ok(());
+        }
+        Err(Error::Refused(format!(
+            "there is no function {function}, or none that {} may see: ls lists those there are",
+            self.account
+        )))
+    }
+}
