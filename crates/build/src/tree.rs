@@ -11,7 +11,7 @@ mod links;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Seek as _};
+use std::io::{self, BufReader, BufWriter, Read as _, Seek as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Component, Path, PathBuf};
@@ -25,6 +25,23 @@ use crate::git::Git;
 
 /// More than any manifest has, in bytes.
 const MAX_TEXT: u64 = 1 << 20;
+
+/// The most that a tree may have, in bytes.
+pub(crate) const MAX_TREE: u64 = 1 << 30;
+
+/// How a file begins that Git LFS has put in the place of another, and the most that such has (its
+/// specification, v1).
+const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1\n";
+const MAX_LFS_POINTER: u64 = 1024;
+
+/// Says that a tree is too large.
+pub(crate) fn too_large() -> BuildError {
+    BuildError::rejected(format!(
+        "the pushed files have more than {} MB: keep what the function does not need out of the \
+         repository, or have the build fetch it",
+        MAX_TREE >> 20
+    ))
+}
 
 /// What an entry of a tree is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,6 +192,30 @@ impl Tree {
             .map_err(|_| BuildError::rejected(format!("{name} is no UTF-8 text: save it as UTF-8")))
     }
 
+    /// The files that are pointers of Git LFS: what they stand for was not pushed here.
+    ///
+    /// # Errors
+    /// [`BuildError::Io`] when the archive can't be read.
+    pub fn lfs_pointers(&self) -> Result<Vec<&Path>, BuildError> {
+        let mut found = Vec::new();
+        for entry in &self.entries {
+            if entry.kind == Kind::File && entry.size <= MAX_LFS_POINTER {
+                let mut begin = Vec::new();
+                part(
+                    &self.archive,
+                    entry.at,
+                    entry.size.min(LFS_POINTER.len() as u64),
+                )
+                .read_to_end(&mut begin)
+                .map_err(BuildError::io("the pushed files can't be read"))?;
+                if begin == LFS_POINTER {
+                    found.push(entry.path.as_path());
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// Packs the tree for a container: its files belong to `owner`, what `keep` says no to is left out, and
     /// what is `added`, paths and texts, comes after all.
     ///
@@ -230,6 +271,9 @@ fn list(archive: &File) -> Result<Vec<Entry>, BuildError> {
             at: entry.raw_file_position(),
             size: entry.size(),
         });
+    }
+    if entries.iter().map(|entry| entry.size).sum::<u64>() > MAX_TREE {
+        return Err(too_large());
     }
     Ok(entries)
 }
@@ -340,7 +384,7 @@ fn finish<T>(outcome: Result<io::Result<T>, tokio::task::JoinError>) -> Result<T
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Read as _, Write as _};
+    use std::io::Write as _;
 
     /// An archive of files (`path`, `contents`) and links (`path`, `-> target`), with any path.
     fn archive(entries: &[(&str, &str)]) -> File {
@@ -396,6 +440,14 @@ mod tests {
         let want = [("corefn.toml", "x"), ("src/a", "abc"), ("n", "new")];
         let want = want.map(|(path, text)| (PathBuf::from(path), text.to_owned()));
         assert_eq!(found, want);
+    }
+
+    #[tokio::test]
+    async fn pointers_of_git_lfs() {
+        let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n";
+        let files = [("a", pointer), ("b", "version https://git-lfs"), ("c", "")];
+        let tree = Tree::open(archive(&files)).await.unwrap();
+        assert_eq!(tree.lfs_pointers().unwrap(), [Path::new("a")]);
     }
 
     #[tokio::test]

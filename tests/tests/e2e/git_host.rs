@@ -370,8 +370,9 @@ async fn bad_pushes_over_ssh_change_nothing() {
     let git_host = GitHost::start(&home).await;
     let alice = git_host.person(&home, "alice").await;
     let hello = Repository::of(&home, &git_host, &alice, "alice/hello").await;
-    // Names that few would choose.
+    // Names that few would choose, and one that nobody else has: Docker may know the same files already.
     hello.example("dockerfile").await;
+    hello.write("mine", home.namespace());
     hello.replace(
         "Dockerfile",
         "COPY",

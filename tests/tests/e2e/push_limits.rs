@@ -113,10 +113,8 @@ async fn dockerfiles_are_contained() {
     hello.push().await.accepted();
 }
 
-/// A stack whose build is the repository's own script.
-#[tokio::test]
-async fn stacks_are_contained() {
-    let home = Home::builder("bounded").without_nginx().start().await;
+/// Has the installation have one stack, whose build is the repository's own `build.sh`.
+pub fn script_stack(home: &Home) {
     let stacks = home.folder.file("stacks");
     fs::create_dir_all(stacks.join("script")).unwrap();
     let write = |name: &str, text: &str| home.folder.write(&format!("stacks/script/{name}"), text);
@@ -132,14 +130,18 @@ async fn stacks_are_contained() {
     );
     let settings = home.folder.read(HOST_FILE);
     let own = format!("stacks = '{}'", stacks.display());
-    let settings = settings
-        .lines()
-        .map(|line| match line.starts_with("stacks = ") {
-            true => own.as_str(),
-            false => line,
-        });
-    let settings = settings.collect::<Vec<_>>().join("\n") + "\n";
-    home.folder.write(HOST_FILE, &settings);
+    let lines = settings.lines().map(|line| {
+        let is_it = line.starts_with("stacks = ");
+        if is_it { own.as_str() } else { line }
+    });
+    home.folder
+        .write(HOST_FILE, lines.collect::<Vec<_>>().join("\n") + "\n");
+}
+
+#[tokio::test]
+async fn stacks_are_contained() {
+    let home = Home::builder("bounded").without_nginx().start().await;
+    script_stack(&home);
     let script = Repository::create(&home, "demo/script").await;
     let settings = home.folder.read(HOST_FILE);
     for row in ROWS {

@@ -31,14 +31,14 @@ use super::{Job, Request};
 use crate::error::BuildError;
 use crate::hook;
 use crate::output::Output;
-use crate::tree::Tree;
+use crate::tree::{MAX_TREE, Tree, too_large};
 use crate::work::{Branch, Stop, unless, work};
 
 /// How long whoever connects may take to say what it wants, and between two pieces of a tree.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The most bytes of a tree.
-const MAX_TREE: u64 = 1 << 30;
+/// The most bytes of a tree's archive: a small file takes up more there than it has.
+const MAX_ARCHIVE: u64 = 2 * MAX_TREE;
 
 /// The program that runs commands. It is installed beside this one.
 const COMMAND_LINE: &str = "corefn";
@@ -234,12 +234,8 @@ async fn receive(from: &mut OwnedReadHalf) -> Result<File, BuildError> {
         {
             Some((Kind::Data, bytes)) => {
                 size += bytes.len() as u64;
-                if size > MAX_TREE {
-                    return Err(BuildError::rejected(format!(
-                        "the pushed files have more than {} MB: keep what the function does not \
-                         need out of the repository, or have the build fetch it",
-                        MAX_TREE >> 20
-                    )));
+                if size > MAX_ARCHIVE {
+                    return Err(too_large());
                 }
                 file.write_all(&bytes).map_err(broken())?;
             }

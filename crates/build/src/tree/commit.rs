@@ -19,6 +19,8 @@ struct Entry {
     kind: Kind,
     object: String,
     path: PathBuf,
+    /// Its bytes; 0 of a folder.
+    size: u64,
 }
 
 /// Writes the tree of a commit as a tar archive into a temporary file that has no name.
@@ -27,9 +29,12 @@ struct Entry {
 /// [`BuildError::Rejected`] that names the path of a submodule, or of what can't be built.
 pub(super) async fn pack(git: &Git, commit: &str) -> Result<File, BuildError> {
     let list = git
-        .output(&["ls-tree", "-r", "-t", "-z", "--full-tree", commit])
+        .output(&["ls-tree", "-r", "-t", "-z", "-l", "--full-tree", commit])
         .await?;
     let entries = parse(&list)?;
+    if entries.iter().map(|entry| entry.size).sum::<u64>() > super::MAX_TREE {
+        return Err(super::too_large());
+    }
     let git = git.clone();
     super::finish(tokio::task::spawn_blocking(move || write(&git, &entries)).await)
 }
@@ -37,7 +42,10 @@ pub(super) async fn pack(git: &Git, commit: &str) -> Result<File, BuildError> {
 fn write(git: &Git, entries: &[Entry]) -> io::Result<File> {
     let mut archive = Builder::new(BufWriter::new(tempfile::tempfile()?));
     let mut blobs = Blobs::open(git)?;
-    for Entry { kind, object, path } in entries {
+    for Entry {
+        kind, object, path, ..
+    } in entries
+    {
         let mut header = kind.header();
         match kind {
             Kind::Folder => archive.append_data(&mut header, path, io::empty())?,
@@ -57,7 +65,8 @@ fn write(git: &Git, entries: &[Entry]) -> io::Result<File> {
     Ok(file)
 }
 
-/// Reads `git ls-tree -r -t -z`: records of `mode SP type SP object TAB path`.
+/// Reads `git ls-tree -r -t -z -l`: records of `mode SP type SP object SP size TAB path`, with spaces before the
+/// size, which is `-` for a folder.
 fn parse(list: &[u8]) -> Result<Vec<Entry>, BuildError> {
     let records = list.split(|&b| b == 0).filter(|record| !record.is_empty());
     records.map(parse_record).collect()
@@ -80,6 +89,7 @@ fn parse_record(record: &[u8]) -> Result<Entry, BuildError> {
     );
     let mut words = std::str::from_utf8(head).map_err(|_| unknown())?.split(' ');
     let (mode, object) = (words.next(), words.nth(1).ok_or_else(unknown)?);
+    let size = words.next_back().ok_or_else(unknown)?;
     let path = checked(path)?;
     let kind = match mode {
         Some("040000") => Kind::Folder,
@@ -99,6 +109,7 @@ fn parse_record(record: &[u8]) -> Result<Entry, BuildError> {
         kind,
         object: object.to_owned(),
         path,
+        size: size.parse().unwrap_or(0),
     })
 }
 
@@ -107,7 +118,7 @@ mod tests {
     use super::*;
 
     fn record(mode: &str, path: &str) -> Vec<u8> {
-        format!("{mode} blob {}\t{path}\0", "a".repeat(40)).into_bytes()
+        format!("{mode} blob {}     123\t{path}\0", "a".repeat(40)).into_bytes()
     }
 
     #[test]
@@ -123,6 +134,9 @@ mod tests {
         assert_eq!(kinds, [Kind::File, Kind::Folder, Kind::Link]);
         assert_eq!(entries[0].path, Path::new("a b\tc"));
         assert_eq!(entries[0].object, "a".repeat(40));
+        assert_eq!(entries[0].size, 123);
+        let folder = format!("040000 tree {}       -\tsrc\0", "a".repeat(40));
+        assert_eq!(parse(folder.as_bytes()).unwrap()[0].size, 0);
     }
 
     #[test]

@@ -120,6 +120,16 @@ impl<'a> Build<'a> {
                 self.stack.name()
             ))
             .await;
+        if let [first, others @ ..] = &self.tree.lfs_pointers()?[..] {
+            output
+                .line(&format!(
+                    "warning: {} is a pointer of Git LFS, and so are {} other files: what they stand for isn't \
+                     pushed here, and the build gets the pointers",
+                    first.display(),
+                    others.len()
+                ))
+                .await;
+        }
         output.limit(self.host.build.output);
         let (tag, config) = match self.stack.clone() {
             Choice::Dockerfile => self.build_dockerfile(output).await?,

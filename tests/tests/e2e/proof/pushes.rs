@@ -2,7 +2,9 @@
 
 mod c;
 mod go;
+mod large;
 mod site;
+mod times;
 
 use corefn_tests::push::{Repository, builds, keep_stack};
 use corefn_tests::{Home, wait_until};
