@@ -1,11 +1,6 @@
-# nginx with the CoreFn module, and the programs beside it.
+# The images of a host that runs in containers, one target a service: compose.yaml puts them together.
 #
-#   docker build -t corefn .
-#   docker run --network host -v /var/run/docker.sock:/var/run/docker.sock corefn
-#
-# It serves functions on port 80 with the site of nginx-conf/conf.d, which expects Redis on
-# 127.0.0.1:6379. The network must be the host's: instances are reached by their own addresses.
-# The cleaner is the same image with another command: `corefn-clean --home DIR`.
+#   docker build --target host -t corefn/host .
 #
 # Where the network needs certificates of its own, put them as ca.pem beside this file.
 ARG BASE_IMAGE=debian:bookworm-slim
@@ -20,28 +15,87 @@ RUN set -eu; \
     fi; \
     apt-get update; \
     apt-get install -y --no-install-recommends ca-certificates cargo-web rustc-web; \
-    rm -rf /var/lib/apt/lists/*
+    apt-get clean; rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-COPY . .
-RUN if [ -f ca.pem ]; then export CARGO_HTTP_CAINFO=/src/ca.pem; fi; \
-    scripts/setup --build \
- && cargo build --release --locked -p ngx_http_corefn_module -p corefn -p corefn-build -p corefn-clean \
- && cd target/release \
- && ../../scripts/strip ../stripped libngx_http_corefn_module.so corefn corefn-build corefn-clean
+COPY scripts scripts
+RUN scripts/setup --build
+COPY Cargo.toml Cargo.lock build.rs ca.pem* ./
+COPY .cargo* .cargo
+COPY src src
+COPY crates crates
+COPY tests tests
+COPY bench bench
+COPY fuzz fuzz
+RUN set -eu; \
+    if [ -f ca.pem ]; then export CARGO_HTTP_CAINFO=/src/ca.pem; fi; \
+    cargo build --release --locked -p ngx_http_corefn_module -p corefn -p corefn-build -p corefn-clean; \
+    cd target/release; \
+    ../../scripts/strip ../stripped libngx_http_corefn_module.so corefn corefn-build corefn-clean
 
-FROM ${BASE_IMAGE}
-ARG DEBIAN_FRONTEND=noninteractive
-RUN apt-get update \
- && apt-get install -y --no-install-recommends ca-certificates git nginx \
- && rm -rf /var/lib/apt/lists/* /etc/nginx/sites-enabled/default \
- && ln -sf /dev/stdout /var/log/nginx/corefn.log \
- && ln -sf /dev/stderr /var/log/nginx/error.log
-COPY --from=build /src/target/stripped/libngx_http_corefn_module.so /usr/lib/nginx/modules/ngx_http_corefn_module.so
-COPY --from=build /src/target/stripped/corefn /src/target/stripped/corefn-build /src/target/stripped/corefn-clean /usr/local/bin/
-COPY nginx-conf/ /etc/nginx/
+# What all services have: the two accounts, with the numbers by which they share files, and how a service begins.
+FROM ${BASE_IMAGE} AS service
+RUN set -eu; \
+    groupadd --gid 7021 corefn; \
+    useradd --uid 7021 --gid 7021 --home-dir /var/func --no-create-home --shell /usr/sbin/nologin corefn; \
+    groupadd --gid 7022 git; \
+    useradd --uid 7022 --gid 7022 --home-dir / --no-create-home --shell /bin/sh --password '*' git
+ENV COREFN_HOME=/var/func
+COPY compose/begin /usr/local/bin/begin
+ENTRYPOINT ["begin"]
+
+FROM service AS redis
+RUN set -eu; \
+    apt-get update; \
+    apt-get install -y --no-install-recommends redis-server; \
+    apt-get clean; rm -rf /var/lib/apt/lists/* /usr/share/doc /usr/share/man
+COPY compose/redis.conf /etc/corefn/redis.conf
+HEALTHCHECK --interval=5s --timeout=3s --retries=12 CMD ["redis-cli", "-s", "/var/func/run/redis.sock", "ping"]
+CMD ["redis"]
+
+# sshd runs as the account git, as all that it starts: nothing in this container is root's.
+FROM service AS git
+# (What git needs to serve is not written in Perl, and speaks neither HTTP nor other languages.)
+RUN set -eu; \
+    apt-get update; \
+    apt-get install -y --no-install-recommends git openssh-server; \
+    dpkg --purge --force-depends git-man liberror-perl perl perl-modules-5.36 libperl5.36 2>/dev/null; \
+    cd /usr/lib/git-core; \
+    rm -rf git-http-* git-remote-* git-imap-send git-daemon scalar /usr/bin/scalar /usr/share/locale; \
+    apt-get clean; rm -rf /var/lib/apt/lists/* /usr/share/doc /usr/share/man /etc/ssh/ssh_host_*
+COPY git-host/sshd_config.in /etc/corefn/sshd_config.in
+COPY --from=build /src/target/stripped/corefn /src/target/stripped/corefn-build /usr/local/bin/
+USER git
+EXPOSE 7022
+HEALTHCHECK --interval=5s --timeout=3s --retries=12 CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/7022"]
+CMD ["git"]
+
+FROM service AS builder
+RUN set -eu; \
+    apt-get update; \
+    apt-get install -y --no-install-recommends ca-certificates; \
+    apt-get clean; rm -rf /var/lib/apt/lists/* /usr/share/doc /usr/share/man
 COPY stacks/ /usr/local/share/corefn/stacks/
-# The workers start containers, so they must be able to open Docker's socket: see nginx-conf/README.md.
-RUN sed -i 's/^user .*/user root;/' /etc/nginx/nginx.conf
-EXPOSE 80
+COPY --from=build /src/target/stripped/corefn /src/target/stripped/corefn-build /usr/local/bin/
+HEALTHCHECK --interval=5s --timeout=3s --retries=12 CMD ["corefn", "ls", "--json"]
+STOPSIGNAL SIGTERM
+CMD ["builder"]
+
+FROM service AS cleaner
+COPY --from=build /src/target/stripped/corefn /src/target/stripped/corefn-clean /usr/local/bin/
+HEALTHCHECK --interval=5s --timeout=3s --retries=12 CMD ["corefn", "ps", "--json"]
+CMD ["cleaner"]
+
+# nginx with the module. The network must be the host's: instances are reached by their own addresses.
+FROM service AS host
+RUN set -eu; \
+    apt-get update; \
+    apt-get install -y --no-install-recommends nginx; \
+    apt-get clean; rm -rf /var/lib/apt/lists/* /usr/share/doc /usr/share/man /etc/nginx/sites-enabled/default; \
+    ln -sf /dev/stdout /var/log/nginx/corefn.log; \
+    ln -sf /dev/stderr /var/log/nginx/error.log
+COPY nginx-conf/ /etc/nginx/
+COPY --from=build /src/target/stripped/libngx_http_corefn_module.so /usr/lib/nginx/modules/ngx_http_corefn_module.so
+EXPOSE 8080
+HEALTHCHECK --interval=5s --timeout=3s --retries=12 CMD ["begin", "health", "host"]
 STOPSIGNAL SIGQUIT
-CMD ["nginx", "-g", "daemon off;"]
+CMD ["host"]

@@ -382,8 +382,11 @@ mod tests {
         assert!(access.may_create("bob", &other));
         assert!(access.may_create("alice", &other));
         assert_eq!(access.grants().len(), 2);
+        access.grant(&all, "carol", Role::Reader).unwrap();
         access.revoke(&all, "bob").unwrap();
         assert_eq!(access.role("bob", &other), None);
+        assert_eq!(access.role("bob", &one), Some(Role::Writer));
+        assert_eq!(access.role("carol", &other), Some(Role::Reader));
         assert!(access.revoke(&all, "bob").is_err());
         // To own one repository is not to own what is beside it.
         access.grant(&one, "bob", Role::Owner).unwrap();
