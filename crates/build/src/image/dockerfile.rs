@@ -141,6 +141,7 @@ pub async fn from_dockerfile(
         .cpuperiod(CPU_PERIOD as i32)
         .cpuquota(i32::try_from(quota).unwrap_or(i32::MAX))
         .build();
+    let before = traces.layers.len();
     let mut is_hidden = false;
     let watch = Watch::new(docker, limits);
     let told = async |text: &str| {
@@ -160,11 +161,14 @@ pub async fn from_dockerfile(
     let what = "build the Dockerfile";
     let building = run_build(docker, options, recipe.context, what, told);
     let built = in_time(limits, watch.during(building)).await;
-    let built = built.map_err(|error| {
-        // (Docker's builder says so of a layer that it has found a moment before.)
-        let is_lost = error.to_string().contains("unable to find image");
-        if is_lost { BuildError::Lost } else { error }
-    })?;
+    // (In the midst of a build, Docker may say anything of a layer that it has just found.)
+    let mut built = built;
+    for layer in &traces.layers[before..] {
+        if built.is_err() {
+            built = or_lost(docker, layer, built).await;
+        }
+    }
+    let built = built?;
     let image = docker.client().await?.inspect_image(&built).await;
     let image = image
         .map_err(|cause| docker.failed("look at the image that was built", cause))
