@@ -129,8 +129,8 @@ pub async fn remove(docker: &Docker, tag: &str) -> Result<(), DockerError> {
     }
 }
 
-/// Removes all images of a tag's repository but the tag's own. One that is in use by Docker's account is
-/// kept, and removed the next time.
+/// Removes all images of a tag's repository but the tag's own. Docker keeps one that is in use; it goes the
+/// next time.
 ///
 /// # Errors
 /// [`DockerError`] when Docker can't list them.

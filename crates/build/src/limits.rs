@@ -8,15 +8,13 @@ use bollard::query_parameters::InspectContainerOptionsBuilder;
 
 use corefn_core::host::BuildLimits;
 use corefn_engine::docker::Docker;
+use tokio::sync::Notify;
 
 use crate::error::BuildError;
 use crate::output::size;
 
 /// How often it is looked at what a container has written. Docker counts its files for that.
 const PAUSE: Duration = Duration::from_secs(2);
-
-/// How soon a container that has just been created gets its limit.
-const SHORT_PAUSE: Duration = Duration::from_millis(5);
 
 /// Does it, or ends it when its time is over.
 ///
@@ -42,6 +40,8 @@ pub struct Watch<'a> {
     docker: &'a Docker,
     limits: &'a BuildLimits,
     seen: RefCell<Seen>,
+    /// Tells that another container's turn has come.
+    next: Notify,
 }
 
 /// What there was to see so far.
@@ -57,11 +57,11 @@ struct Seen {
 
 impl<'a> Watch<'a> {
     pub fn new(docker: &'a Docker, limits: &'a BuildLimits) -> Self {
-        let seen = RefCell::default();
         Self {
             docker,
             limits,
-            seen,
+            seen: RefCell::default(),
+            next: Notify::new(),
         }
     }
 
@@ -73,6 +73,7 @@ impl<'a> Watch<'a> {
             before: seen.before + seen.written,
             ..Seen::default()
         };
+        self.next.notify_one();
     }
 
     /// Does the work, and watches meanwhile.
@@ -95,7 +96,7 @@ impl<'a> Watch<'a> {
         loop {
             let container = self.seen.borrow().container.clone();
             let Some(container) = container else {
-                tokio::time::sleep(SHORT_PAUSE).await;
+                self.next.notified().await;
                 continue;
             };
             self.limit_processes(&container).await;
@@ -111,7 +112,8 @@ impl<'a> Watch<'a> {
                     ));
                 }
             }
-            self.pause(&container).await;
+            // A while, or until the next one's turn has come.
+            let _ = tokio::time::timeout(PAUSE, self.next.notified()).await;
         }
     }
 
@@ -140,16 +142,5 @@ impl<'a> Watch<'a> {
         let options = InspectContainerOptionsBuilder::default().size(true).build();
         let found = client.inspect_container(container, Some(options)).await;
         u64::try_from(found.ok()?.size_rw?).ok()
-    }
-
-    /// Waits a while, or until another container's turn has come.
-    async fn pause(&self, container: &str) {
-        let is_same = || self.seen.borrow().container.as_deref() == Some(container);
-        let other = async {
-            while is_same() {
-                tokio::time::sleep(SHORT_PAUSE).await;
-            }
-        };
-        let _ = tokio::time::timeout(PAUSE, other).await;
     }
 }

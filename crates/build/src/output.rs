@@ -177,16 +177,23 @@ pub fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::PathBuf;
 
-    #[tokio::test]
-    async fn colours_are_left_out() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("log");
+    /// An output that nobody reads, and the log that keeps it.
+    fn kept_in(folder: &Path) -> (Output, PathBuf) {
+        let path = folder.join("log");
         let mut output = Output {
             pusher: None,
             ..Output::default()
         };
         output.keep_in(&path).unwrap();
+        (output, path)
+    }
+
+    #[tokio::test]
+    async fn colours_are_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut output, path) = kept_in(folder.path());
         for piece in [
             "\x1b[31mred\x1b",
             "[0m, ",
@@ -203,12 +210,7 @@ mod tests {
     #[tokio::test]
     async fn programs_print_up_to_a_limit() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("log");
-        let mut output = Output {
-            pusher: None,
-            ..Output::default()
-        };
-        output.keep_in(&path).unwrap();
+        let (mut output, path) = kept_in(folder.path());
         output.program(b"any\n").await.unwrap();
         output.limit(5);
         output.line("ours is not counted").await;

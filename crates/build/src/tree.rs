@@ -157,11 +157,8 @@ impl Tree {
             (Some(rest), Some(path)) => !path.contains('/') && path.ends_with(rest),
             _ => path == Path::new(name),
         };
-        let files = self
-            .entries
-            .iter()
-            .filter(|entry| entry.kind != Kind::Folder);
-        files.into_iter().any(|entry| fits(&entry.path))
+        let mut entries = self.entries.iter();
+        entries.any(|entry| entry.kind != Kind::Folder && fits(&entry.path))
     }
 
     /// The text of a file at the root, if it is there.

@@ -170,16 +170,8 @@ pub async fn from_dockerfile(
     }
     let built = built?;
     let image = docker.client().await?.inspect_image(&built).await;
-    let image = image
-        .map_err(|cause| docker.failed("look at the image that was built", cause))
-        .map_err(|error| {
-            let is_lost = error.is_absent();
-            if is_lost {
-                BuildError::Lost
-            } else {
-                error.into()
-            }
-        })?;
+    let image = image.map_err(|cause| docker.failed("look at the image that was built", cause));
+    let image = or_lost(docker, &built, image.map_err(BuildError::from)).await?;
     let user = image.config.and_then(|config| config.user);
     let user = user.filter(|user| !is_root(user));
     if !recipe.has_bundle {
