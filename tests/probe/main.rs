@@ -20,6 +20,7 @@
 //! | `/whoami` | its user, capabilities and what it can write to |
 //! | `/reach/IP/PORT` | whether it can connect there within a second |
 //! | `/exit` | none: the process ends with code 3 |
+//! | `/dies/CONTAINER` | none: as one that is killed; of another container than the one named, 200 |
 //! | anything with `Upgrade: echo` | 101, and then whatever it gets |
 //! | anything else | what it has seen of the request |
 //!
@@ -28,9 +29,10 @@
 //!
 //! It stands on nothing but the standard library, so that `rustc` alone makes it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 use std::{env, fs, process, thread};
@@ -63,6 +65,9 @@ fn main() {
     });
     println!("the probe listens on {host}:{port}");
     for stream in listener.incoming().flatten() {
+        while DIES.load(Ordering::SeqCst) {
+            sleep(1000);
+        }
         thread::spawn(move || {
             // A client that goes away is no reason to complain.
             let _ = serve(stream);
@@ -203,12 +208,49 @@ fn answer(
         }
         ["whoami"] => json(writer, request, &whoami()),
         ["reach", ip, port] => json(writer, request, &reach(ip, port)),
+        ["dies", container] => dies(container, writer),
         ["exit"] => {
             eprintln!("the probe exits because it was asked to");
             process::exit(3);
         }
         _ => json(writer, request, &seen(request, &body)),
     }
+}
+
+/// Whether nothing is accepted any more.
+static DIES: AtomicBool = AtomicBool::new(false);
+
+/// Ends the process as the system ends one that is killed: this connection is closed, and what it listens on only when
+/// somebody has connected there, whom nobody accepts. Another container's process lives.
+fn dies(container: &str, writer: &mut TcpStream) -> io::Result<()> {
+    if env::var("HOSTNAME").unwrap_or_default() != container {
+        return writer.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nanother\n");
+    }
+    DIES.store(true, Ordering::SeqCst);
+    // Who waits for a connection gets one, and then no more.
+    let own = writer.local_addr()?;
+    let _ = TcpStream::connect(own);
+    let known = connections(own.port());
+    thread::spawn(move || {
+        while connections(own.port()).is_subset(&known) {
+            sleep(1);
+        }
+        process::exit(3);
+    });
+    Err(io::ErrorKind::ConnectionAborted.into())
+}
+
+/// Who is connected to a port, as the kernel has it: those that nobody has accepted as well.
+fn connections(port: u16) -> HashSet<String> {
+    const ESTABLISHED: &str = "01";
+    let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    table
+        .lines()
+        .map(words)
+        .filter(|words| words[1].ends_with(&format!(":{port:04X}")) && words[3] == ESTABLISHED)
+        .map(|words| words[2].clone())
+        .collect()
 }
 
 /// What it has seen of the request. Bytes are characters of Latin-1.

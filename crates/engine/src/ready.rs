@@ -1,6 +1,7 @@
 //! When an instance is ready: its port accepts a connection, and its health path answers where
 //! one is set.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,11 +9,16 @@ use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 /// A connection that isn't accepted or refused by now met no one: the next attempt may.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// How long the kernel may take to close what a killed process listens on, once its connections are closed: far less,
+/// unless others have all processors.
+const RESET_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// How long a health path may take.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -39,9 +45,17 @@ pub async fn ready(address: SocketAddr, health: Option<&str>) {
     }
 }
 
-/// Whether the instance at `address` accepts a connection now.
+/// Whether the instance at `address` accepts connections, and will: one is not reset for a while.
+///
+/// Of a process that is killed the kernel closes the connections first and what it listens on last. Until then it takes
+/// connections that nobody accepts any more, and then resets them.
 pub async fn accepts(address: SocketAddr) -> bool {
-    connect(address).await.is_some()
+    let Some(mut stream) = connect(address).await else {
+        return false;
+    };
+    // Whoever closes it, or writes to it, lives.
+    let reset = timeout(RESET_TIMEOUT, stream.read_u8()).await;
+    !matches!(reset, Ok(Err(error)) if error.kind() == ErrorKind::ConnectionReset)
 }
 
 async fn connect(address: SocketAddr) -> Option<TcpStream> {

@@ -380,6 +380,18 @@ async fn another(home: &Home, than: &BTreeSet<String>) -> String {
     .await
 }
 
+/// The system closes the connections of a process that is killed first, and what it listens on last: meanwhile it
+/// accepts for a process that is no more.
+#[tokio::test]
+async fn process_whose_port_outlives_its_connections() {
+    let home = Home::start("port-last").await;
+    home.deploy(FUNCTION, config()).await;
+    assert_eq!(home.get("/demo/hello/status/200").await.status, 200);
+    let id = container(&home).await.id;
+    let answer = home.get(&format!("/demo/hello/dies/{}", &id[..12])).await;
+    assert_eq!((answer.status, &*answer.text()), (200, "another\n"));
+}
+
 #[tokio::test]
 async fn many_clients_while_instances_die() {
     let home = Home::start("dying").await;
