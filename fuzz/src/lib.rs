@@ -9,6 +9,7 @@ pub mod docker_events;
 pub mod host;
 pub mod image_labels;
 pub mod manifest;
+pub mod modules;
 pub mod names;
 pub mod redis_values;
 pub mod routes;
@@ -23,6 +24,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("host", host::run),
     ("image_labels", image_labels::run),
     ("manifest", manifest::run),
+    ("modules", modules::run),
     ("names", names::run),
     ("redis_values", redis_values::run),
     ("routes", routes::run),

@@ -49,14 +49,19 @@ pub fn run(bytes: &[u8]) {
     }
 }
 
-fn accepted(manifest: &Manifest) {
-    let config = manifest.config(Found::default());
-    let label = serde_json::to_string(&config).expect("a configuration has a text");
-    let read: FunctionConfig = serde_json::from_str(&label).expect("its text can be read");
-    assert_eq!(config, read);
-    // The name is one by itself, or it is refused as one.
-    if let Ok(function) = manifest.function("account", None) {
+/// Checks what a repository of the account `account` would deploy.
+pub(crate) fn accepted(manifest: &Manifest) {
+    // The names are some by themselves, or refused.
+    let Ok(functions) = manifest.functions("account", None) else {
+        return;
+    };
+    assert!(!functions.is_empty());
+    for (function, declaration) in functions {
         assert_eq!(function.account(), "account");
         assert_eq!(function.to_string().parse(), Ok(function));
+        let config = declaration.config(Found::default());
+        let label = serde_json::to_string(&config).expect("a configuration has a text");
+        let read: FunctionConfig = serde_json::from_str(&label).expect("its text can be read");
+        assert_eq!(config, read);
     }
 }

@@ -73,6 +73,7 @@ async fn deploy(
         .unwrap_or_default();
     let revision = Revision {
         function: DEPLOYED.parse()?,
+        repository: DEPLOYED.parse()?,
         id: RevisionId(format!("next-{number:04}")),
         commit: format!("{number:040x}"),
     };
@@ -85,7 +86,7 @@ async fn deploy(
     let now = (DEPLOYED.to_owned(), Instant::now());
     book.pages().switches.push(now);
     let first = first.as_ref().map(|first| &first.instance);
-    let switched = switch(docker, store, &deployment, first).await;
+    let switched = switch(docker, store, &[(&deployment, first)]).await;
     if switched.is_err() {
         withdraw(docker, &deployment.function, &deployment.revision).await?;
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use corefn_build::deploy::{start_first, switch};
 use corefn_build::image::{Revision, from_executable};
 use corefn_core::config::FunctionConfig;
-use corefn_core::function::{Deployment, RevisionId};
+use corefn_core::function::{Deployment, FunctionName, RevisionId};
 use corefn_core::names::HOST_FILE;
 use corefn_engine::docker::{Container, Docker};
 use corefn_engine::store::{Store, StoreError};
@@ -259,8 +259,10 @@ impl Home {
     /// When that fails.
     pub async fn image(&self, function: &str, config: FunctionConfig) -> Deployment {
         let number = self.revisions.fetch_add(1, Ordering::Relaxed) + 1;
+        let function: FunctionName = function.parse().expect("a function's name");
         let revision = Revision {
-            function: function.parse().expect("a function's name"),
+            repository: function.clone().into(),
+            function,
             id: RevisionId(format!("r{number}")),
             commit: format!("{number:040x}"),
         };
@@ -341,7 +343,7 @@ impl Home {
     /// # Panics
     /// When that fails.
     pub async fn switch(&self, deployment: &Deployment) {
-        let switched = switch(&self.docker, &self.store, deployment, None).await;
+        let switched = switch(&self.docker, &self.store, &[(deployment, None)]).await;
         switched.unwrap_or_else(|error| panic!("{error}"));
     }
 
@@ -355,7 +357,7 @@ impl Home {
         let store = Arc::new(store.expect("the harness's URL is one"));
         let switched = async {
             let first = start_first(&self.docker, &store, deployment).await?;
-            switch(&self.docker, &store, deployment, Some(&first.instance)).await
+            switch(&self.docker, &store, &[(deployment, Some(&first.instance))]).await
         };
         switched.await.unwrap_or_else(|error| panic!("{error}"));
     }

@@ -116,28 +116,35 @@ pub async fn withdraw(
     Ok(())
 }
 
-/// Makes a revision the one that is deployed: its image first, for the image store is the truth,
-/// then the store, which tells the routers of it and of its first instance. Without one, the
-/// first request has to start it.
+/// Makes revisions those that are deployed, all of them or none: their images first, for the image store is
+/// the truth, then the store, which tells the routers of them and of their first instances. Where there is none,
+/// the first request has to start it.
 ///
 /// # Errors
-/// [`BuildError`]; the image that was the current one is so again.
+/// [`BuildError`]; the images that were the current ones are so again.
 pub async fn switch(
     docker: &Docker,
     store: &Store,
-    deployment: &Deployment,
-    first: Option<&Instance>,
+    revisions: &[(&Deployment, Option<&Instance>)],
 ) -> Result<(), BuildError> {
-    let repository = names::image(docker.namespace(), &deployment.function);
-    let current = format!("{repository}:{}", names::CURRENT_TAG);
-    let former = image::identifier(docker, &current).await?;
-    image::tag(docker, &deployment.image, &current).await?;
-    let Err(error) = store.deploy(deployment, first).await else {
+    let mut former = Vec::new();
+    let switched = async {
+        for (deployment, _) in revisions {
+            let repository = names::image(docker.namespace(), &deployment.function);
+            let current = format!("{repository}:{}", names::CURRENT_TAG);
+            former.push((image::identifier(docker, &current).await?, current.clone()));
+            image::tag(docker, &deployment.image, &current).await?;
+        }
+        Ok(store.deploy(revisions).await?)
+    };
+    let Err(error) = switched.await else {
         return Ok(());
     };
-    match former {
-        Some(former) => image::tag(docker, &former, &current).await?,
-        None => image::remove(docker, &current).await?,
+    for (image, current) in &former {
+        match image {
+            Some(image) => image::tag(docker, image, current).await?,
+            None => image::remove(docker, current).await?,
+        }
     }
-    Err(error.into())
+    Err(error)
 }

@@ -22,7 +22,7 @@ use bollard::query_parameters::{
 use futures_util::StreamExt as _;
 
 use corefn_core::config::FunctionConfig;
-use corefn_core::function::{Deployment, FunctionName, RevisionId};
+use corefn_core::function::{Deployment, FunctionName, RepositoryName, RevisionId};
 use corefn_core::names::{self, label};
 use corefn_engine::docker::{Docker, DockerError};
 
@@ -40,6 +40,8 @@ pub struct Revision {
     pub function: FunctionName,
     /// Which revision of it.
     pub id: RevisionId,
+    /// The repository that was pushed to.
+    pub repository: RepositoryName,
     /// The commit it was built from.
     pub commit: String,
 }
@@ -67,6 +69,7 @@ impl Revision {
             (label::NAMESPACE.to_owned(), namespace.to_owned()),
             (label::FUNCTION.to_owned(), self.function.to_string()),
             (label::REVISION.to_owned(), self.id.to_string()),
+            (label::REPOSITORY.to_owned(), self.repository.to_string()),
             (label::COMMIT.to_owned(), self.commit.clone()),
             (label::CONFIG.to_owned(), config),
         ])

@@ -227,7 +227,11 @@ mod tests {
 
     #[test]
     fn detected() {
-        let at = Position { line: 2, column: 9 };
+        let at = Position {
+            file: corefn_core::names::MANIFEST,
+            line: 2,
+            column: 9,
+        };
         for (files, wanted, choice) in [
             (&["Cargo.toml"][..], None, "rust"),
             (&["Cargo.toml", "Dockerfile"], None, "dockerfile"),
@@ -255,7 +259,11 @@ mod tests {
 
     #[test]
     fn not_there() {
-        let at = Position { line: 2, column: 9 };
+        let at = Position {
+            file: corefn_core::names::MANIFEST,
+            line: 2,
+            column: 9,
+        };
         for (wanted, says) in [
             (
                 Some(("perl", at)),

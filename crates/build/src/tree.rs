@@ -98,7 +98,7 @@ struct Entry {
 }
 
 /// A tree that is fit to be built.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Tree {
     archive: Arc<File>,
     entries: Vec<Entry>,
@@ -131,12 +131,30 @@ impl Tree {
                 "the pushed commit has no files: commit at least the function's sources",
             ));
         }
-        let mut links = BTreeMap::new();
-        for entry in entries.iter().filter(|entry| entry.kind == Kind::Link) {
-            links.insert(entry.path.clone(), entry.target.clone());
-        }
-        links::check(links)?;
+        links::check(links_of(&entries), "the repository")?;
         Ok(Self { archive, entries })
+    }
+
+    /// The tree of a folder, from the root; none if there is no file in it.
+    ///
+    /// # Errors
+    /// [`BuildError::Rejected`] that names a link that leads out of the folder.
+    pub fn folder(&self, path: &str) -> Result<Option<Self>, BuildError> {
+        let within = |entry: &Entry| {
+            let path = entry.path.strip_prefix(path).ok()?.to_owned();
+            let below = path.components().next().is_some();
+            below.then(|| Entry {
+                path,
+                ..entry.clone()
+            })
+        };
+        let entries: Vec<_> = self.entries.iter().filter_map(within).collect();
+        if entries.iter().all(|entry| entry.kind == Kind::Folder) {
+            return Ok(None);
+        }
+        links::check(links_of(&entries), path)?;
+        let archive = self.archive.clone();
+        Ok(Some(Self { archive, entries }))
     }
 
     /// The archive, at its start, to be sent elsewhere.
@@ -235,6 +253,14 @@ impl Tree {
             .iter()
             .find(|entry| entry.path == Path::new(name))
     }
+}
+
+/// The links among entries, and where they lead.
+fn links_of(entries: &[Entry]) -> BTreeMap<PathBuf, PathBuf> {
+    let links = entries.iter().filter(|entry| entry.kind == Kind::Link);
+    links
+        .map(|entry| (entry.path.clone(), entry.target.clone()))
+        .collect()
 }
 
 /// Lists and checks what an archive holds.
@@ -437,6 +463,32 @@ mod tests {
         let want = [("corefn.toml", "x"), ("src/a", "abc"), ("n", "new")];
         let want = want.map(|(path, text)| (PathBuf::from(path), text.to_owned()));
         assert_eq!(found, want);
+    }
+
+    #[tokio::test]
+    async fn folders_are_trees() {
+        let sent = archive(&[
+            ("x", "1"),
+            ("a/x", "2"),
+            ("a/b/y", "3"),
+            ("ab/x", "4"),
+            ("c/l", "-> ../x"),
+        ]);
+        let tree = Tree::open(sent).await.unwrap();
+        let folder = tree.folder("a").unwrap().unwrap();
+        assert_eq!(folder.text("x").unwrap().as_deref(), Some("2"));
+        assert!(!folder.has("y"));
+        let paths = |tree: &Tree| tree.entries.len();
+        assert_eq!(
+            (paths(&folder), paths(&folder.folder("b").unwrap().unwrap())),
+            (2, 1)
+        );
+        for none in ["d", "x", "a/x", "A"] {
+            assert!(tree.folder(none).unwrap().is_none(), "{none}");
+        }
+        // It leads to another function's files, which are not there when this one is built.
+        let error = tree.folder("c").unwrap_err().to_string();
+        assert!(error.contains("l leads to ../x, out of c: "), "{error}");
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 //! hook elsewhere.
 
 mod build;
+mod builds;
 mod report;
 
 use std::pin::Pin;
@@ -14,7 +15,7 @@ use crate::output::Output;
 use crate::service::Job;
 use crate::tree::Tree;
 
-use build::Build;
+use builds::Builds;
 
 /// How long each of the last lines may take until the pusher has them.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -40,24 +41,26 @@ pub(crate) async fn work(
 ) -> Result<(), BuildError> {
     let repository = job.check()?;
     still_as_pushed(branch, job).await?;
-    let begin = Build::begin(host, &repository, job, tree);
-    let mut build = unless(stop, begin).await?;
+    let begin = Builds::begin(host, &repository, job, tree);
+    let mut builds = unless(stop, begin).await?;
     let built = async {
-        let built = unless(stop, build.run(output)).await?;
+        let built = unless(stop, builds.run(output)).await?;
         still_as_pushed(branch, job).await?;
         // From here on nothing stops it any more.
         output.wait_no_longer_than(LAST_WORDS);
-        build.switch(&built, output).await?;
+        builds.switch(&built, output).await?;
         Ok(built)
     };
     match built.await {
         Ok(built) => {
-            report::print(&host.url, &built, output).await;
+            for built in &built {
+                report::print(&host.url, built, output).await;
+            }
             Ok(())
         }
         Err(error) => {
             output.wait_no_longer_than(LAST_WORDS);
-            build.undo(&error, output).await;
+            builds.undo(&error, output).await;
             Err(error)
         }
     }

@@ -53,6 +53,9 @@ pub struct Host {
     /// How many pushes the builder builds at the same time; others wait.
     #[serde(default = "default_max_builds")]
     pub max_builds: u32,
+    /// How many bytes the builder keeps of pushed files, for all pushes that it builds or that wait.
+    #[serde(default = "default_max_pending", deserialize_with = "bytes")]
+    pub max_pending: u64,
     /// The image that builders start from.
     #[serde(default = "default_base_image")]
     pub base_image: String,
@@ -146,6 +149,10 @@ fn bytes<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     parse_size(&text).map_err(serde::de::Error::custom)
 }
 
+fn default_max_pending() -> u64 {
+    8 << 30
+}
+
 fn default_max_push() -> u64 {
     1 << 30
 }
@@ -178,7 +185,7 @@ mod tests {
         assert_eq!(host.base_image, "debian:bookworm-slim");
         assert_eq!(host.docker, "unix:///var/run/docker.sock");
         assert_eq!((host.max_builds, host.builder.as_deref()), (2, None));
-        assert_eq!(host.max_push, 1 << 30);
+        assert_eq!((host.max_push, host.max_pending), (1 << 30, 8 << 30));
         let git = GitHost::from(host);
         assert_eq!(git, GitHost::parse("git.toml", "projects = '/p'").unwrap());
         let rest = "builder = 'run/b'\nmax_push = '5M'";

@@ -1,17 +1,21 @@
-//! The manifest, `corefn.toml`: what a repository says about its function.
+//! The manifest, `corefn.toml`: what a repository says about its functions.
 //!
 //! Everything in it has a default, and so has the whole file. A key that has no effect is not
 //! accepted: what is read here is all that this version does.
+
+use std::collections::HashMap;
 
 use toml::de::{DeTable, DeValue};
 
 use crate::config::{Export, FunctionConfig, Limits};
 use crate::function::{FunctionName, check_segment};
 use crate::names;
+use crate::route::Route;
 
 pub use problem::{ManifestError, Position, Problem};
 use reader::{Entry, Reader};
 
+mod modules;
 mod problem;
 mod reader;
 mod values;
@@ -19,8 +23,16 @@ mod values;
 /// A repository's manifest, checked.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Manifest {
+    functions: Vec<Declaration>,
+}
+
+/// What a manifest says of one function.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Declaration {
+    at: Option<Position>,
     name: Option<(String, Position)>,
     stack: Option<(String, Position)>,
+    path: Option<(String, Position)>,
     config: FunctionConfig,
 }
 
@@ -33,9 +45,12 @@ pub struct Found {
     pub user: Option<String>,
 }
 
+/// The most functions of a repository: each is a build with a container of its own.
+const MOST_FUNCTIONS: usize = 100;
+
 const ROOT_KEYS: &[&str] = &["function"];
 const FUNCTION_KEYS: &[&str] = &[
-    "env", "health", "limits", "name", "network", "routes", "scale", "stack",
+    "env", "health", "limits", "name", "network", "path", "routes", "scale", "stack",
 ];
 const LIMITS_KEYS: &[&str] = &["body", "cpus", "memory", "pids", "requests", "timeout"];
 const SCALE_KEYS: &[&str] = &["idle"];
@@ -59,51 +74,92 @@ impl Manifest {
         reader.finish(manifest)
     }
 
-    /// The name of the function that a repository deploys.
+    /// The functions that a repository deploys, at least one, with what the manifest says of each.
     ///
-    /// `account` is the first segment of the repository's path and `name` the second. A
-    /// repository of one segment takes the second from the manifest.
+    /// `account` is the first segment of the repository's path and `name` the second. A repository of two
+    /// deploys the one function of that name; one of one segment those that its manifest names.
     ///
     /// # Errors
-    /// [`ManifestError`] when the manifest's name is missing where it is needed, differs from the
-    /// repository's, or either is no name.
-    pub fn function(
+    /// [`ManifestError`] with every name that is missing, is no name, differs from the repository's, or is
+    /// there twice, and every route that two functions want.
+    pub fn functions(
         &self,
         account: &str,
         name: Option<&str>,
-    ) -> Result<FunctionName, ManifestError> {
-        let (name, at) = match (name, &self.name) {
-            (None, None) => {
-                return Err(ManifestError::new(
-                    None,
-                    format!(
-                        "the repository {account} deploys {account}/<name>, and no name is set: \
-                         write a line [function] and below it name = \"hello\""
-                    ),
-                ));
-            }
-            (Some(name), Some((other, at))) if name != other => {
-                return Err(ManifestError::new(
-                    Some(*at),
-                    format!(
-                        "name is {other:?}, but the repository {account}/{name} deploys \
-                         {account}/{name}: leave name out, or push to {account}/{other}"
-                    ),
-                ));
-            }
-            (Some(name), other) => (name, other.as_ref().map(|(_, at)| *at)),
-            (None, Some((name, at))) => (name.as_str(), Some(*at)),
+    ) -> Result<Vec<(FunctionName, Declaration)>, ManifestError> {
+        let declarations = match &self.functions[..] {
+            [] => vec![Declaration::default()],
+            some => some.to_vec(),
         };
-        FunctionName::new(account, name)
-            .map_err(|error| ManifestError::new(at, format!("the function's name: {error}")))
+        if let (Some(name), [_, second, ..]) = (name, &declarations[..]) {
+            return Err(ManifestError::new(
+                second.at,
+                format!(
+                    "there are {} functions, but the repository {account}/{name} deploys one: keep one, or push \
+                     to the repository {account}, which deploys {account}/<name> for each",
+                    declarations.len()
+                ),
+            ));
+        }
+        if let Some(beyond) = declarations.get(MOST_FUNCTIONS) {
+            let what = format!(
+                "there are more than {MOST_FUNCTIONS} functions: give some a repository of their own"
+            );
+            return Err(ManifestError::new(beyond.at, what));
+        }
+        let (mut functions, mut problems) = (Vec::new(), Vec::new());
+        let mut owners = HashMap::new();
+        for declaration in declarations {
+            let function = declaration.function(account, name).and_then(|function| {
+                declaration.claim(&function, &mut owners)?;
+                Ok(function)
+            });
+            match function {
+                Ok(function) => functions.push((function, declaration)),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        if problems.is_empty() {
+            Ok(functions)
+        } else {
+            Err(ManifestError::of(problems))
+        }
     }
 
-    /// The stack that the manifest asks for, and where it does.
+    fn read_root(&mut self, reader: &mut Reader<'_>, root: &DeTable<'_>) {
+        for entry in reader.entries("", root, ROOT_KEYS) {
+            let functions = match entry.value.get_ref() {
+                DeValue::Array(functions) => functions.iter().collect(),
+                _ => vec![entry.value],
+            };
+            // (Each has a place that is counted out in the text, so that many would take long.)
+            for value in functions.into_iter().take(MOST_FUNCTIONS + 1) {
+                let one = Entry { value, ..entry };
+                if let Some(table) = reader.table(&one, "[function]") {
+                    let mut declaration = Declaration {
+                        at: Some(reader.position(value)),
+                        ..Declaration::default()
+                    };
+                    declaration.read(reader, table);
+                    self.functions.push(declaration);
+                }
+            }
+        }
+    }
+}
+
+impl Declaration {
+    /// The stack that is asked for, and where.
     pub fn stack(&self) -> Option<(&str, Position)> {
         self.stack.as_ref().map(|(stack, at)| (stack.as_str(), *at))
     }
 
-    /// The configuration to deploy: the manifest's values and what was found.
+    /// The folder with the function's files, from the repository's root, and where it is named; none for all files.
+    pub fn path(&self) -> Option<(&str, Position)> {
+        self.path.as_ref().map(|(path, at)| (path.as_str(), *at))
+    }
+
+    /// The configuration to deploy: what is declared, and what was found.
     pub fn config(&self, found: Found) -> FunctionConfig {
         FunctionConfig {
             exports: found.exports,
@@ -112,37 +168,65 @@ impl Manifest {
         }
     }
 
-    fn read_root(&mut self, reader: &mut Reader<'_>, root: &DeTable<'_>) {
-        for entry in reader.entries("", root, ROOT_KEYS) {
-            let table = match entry.value.get_ref() {
-                DeValue::Array(functions) if functions.len() > 1 => {
-                    reader.problem(
-                        functions[1].span(),
-                        format!(
-                            "there are {} functions: this version deploys one function a \
-                             repository, so keep one [function] and give the others \
-                             repositories of their own",
-                            functions.len()
-                        ),
-                    );
-                    None
-                }
-                DeValue::Array(functions) => functions.first().and_then(|only| {
-                    let only = Entry {
-                        value: only,
-                        ..entry
-                    };
-                    reader.table(&only, "[function]")
-                }),
-                _ => reader.table(&entry, "[function]"),
-            };
-            if let Some(table) = table {
-                self.read_function(reader, table);
+    /// The name of the function in a repository.
+    fn function(&self, account: &str, name: Option<&str>) -> Result<FunctionName, Problem> {
+        let (name, at) = match (name, &self.name) {
+            (None, None) => {
+                return Err(Problem {
+                    at: self.at,
+                    what: format!(
+                        "the repository {account} deploys {account}/<name>, and no name is set: write a line \
+                         [function] and below it name = \"hello\""
+                    ),
+                });
             }
-        }
+            (Some(name), Some((other, at))) if name != other => {
+                return Err(Problem {
+                    at: Some(*at),
+                    what: format!(
+                        "name is {other:?}, but the repository {account}/{name} deploys {account}/{name}: leave \
+                         name out, or push to {account}/{other}"
+                    ),
+                });
+            }
+            (Some(name), other) => (name, other.as_ref().map(|(_, at)| *at)),
+            (None, Some((name, at))) => (name.as_str(), Some(*at)),
+        };
+        FunctionName::new(account, name).map_err(|error| Problem {
+            at,
+            what: format!("the function's name: {error}"),
+        })
     }
 
-    fn read_function(&mut self, reader: &mut Reader<'_>, table: &DeTable<'_>) {
+    /// Takes the function's routes, its own first, unless another function of the repository has one.
+    fn claim(
+        &self,
+        function: &FunctionName,
+        owners: &mut HashMap<Route, FunctionName>,
+    ) -> Result<(), Problem> {
+        let problem = |what| Problem {
+            at: self.name.as_ref().map(|(_, at)| *at).or(self.at),
+            what,
+        };
+        let own = Route::of(function);
+        if owners.get(&own) == Some(function) {
+            let what = "there is another function of this name: give one of them another name";
+            return Err(problem(format!("{function}: {what}")));
+        }
+        for route in std::iter::once(&own).chain(&self.config.routes) {
+            let owner = owners
+                .entry(route.clone())
+                .or_insert_with(|| function.clone());
+            if owner != function {
+                return Err(problem(format!(
+                    "{owner} has the route {route} as well: take it out of one of them"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, reader: &mut Reader<'_>, table: &DeTable<'_>) {
         for entry in reader.entries("function", table, FUNCTION_KEYS) {
             match entry.key {
                 "name" => {
@@ -160,6 +244,7 @@ impl Manifest {
                         })
                     })
                 }
+                "path" => self.path = reader.place(&entry, values::PATH, values::check_path),
                 "routes" => self.config.routes = values::routes(reader, &entry),
                 "health" => self.config.health = values::health(reader, &entry),
                 "env" => self.config.env = values::env(reader, &entry),

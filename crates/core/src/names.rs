@@ -20,6 +20,8 @@ pub mod label {
     pub const CONFIG: &str = "corefn.config";
     /// The commit a revision was built from, 40 hex digits.
     pub const COMMIT: &str = "corefn.commit";
+    /// The repository a revision was pushed to: `account/name`, or `account`.
+    pub const REPOSITORY: &str = "corefn.repository";
     /// The instance's identifier. Only containers that serve requests, or will, carry it.
     pub const INSTANCE: &str = "corefn.instance";
     /// The instance's address, `ip:port`.
@@ -120,6 +122,9 @@ pub const CURRENT_TAG: &str = "current";
 
 /// The file in a repository that configures its function.
 pub const MANIFEST: &str = "corefn.toml";
+
+/// The file in a repository that names its modules, one a line, where there is no [`MANIFEST`].
+pub const MODULES: &str = ".func";
 
 /// The file in a home that configures the installation.
 pub const HOST_FILE: &str = "host.toml";

@@ -263,6 +263,7 @@ const LABELS: &[(&str, &str)] = &[
     (label::REVISION, "REVISION"),
     (label::CONFIG, "CONFIG"),
     (label::COMMIT, "COMMIT"),
+    (label::REPOSITORY, "REPOSITORY"),
     (label::INSTANCE, "INSTANCE"),
     (label::ADDRESS, "ADDRESS"),
     (label::ROLE, "ROLE"),

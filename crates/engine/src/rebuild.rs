@@ -64,7 +64,7 @@ async fn fill(
         if image.current {
             let own = image.deployment.config.idle(idle);
             idle_times.insert(image.deployment.function.clone(), own);
-            match store.deploy(&image.deployment, None).await {
+            match store.deploy(&[(&image.deployment, None)]).await {
                 // Of two that claim one route, the first stays.
                 Ok(()) | Err(StoreError::Claimed { .. }) => {}
                 Err(error) => return Err(error.into()),

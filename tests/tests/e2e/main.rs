@@ -30,6 +30,7 @@ mod push_interrupted;
 mod push_limits;
 mod push_network;
 mod push_rejected;
+mod push_several;
 mod refused;
 mod reload;
 mod replay;

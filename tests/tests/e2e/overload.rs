@@ -120,7 +120,7 @@ async fn full_zone_is_told_from_a_full_queue() {
             ..FunctionConfig::default()
         };
         let deployment = home.without_image(&format!("demo/f{number}"), config);
-        home.store.deploy(&deployment, None).await.unwrap();
+        home.store.deploy(&[(&deployment, None)]).await.unwrap();
     }
     home.knows(&format!("demo/f{}", FUNCTIONS - 1), "r1").await;
     // None of them is started before the last has come.

@@ -87,20 +87,25 @@ async fn the_log_streams(home: &Home, hello: &Repository) {
 }
 
 pub async fn the_exports_answer(home: &Home) {
+    the_exports_answer_below(home, "/demo/hello/").await;
+}
+
+/// The five exports of the examples, at paths that begin as `base` says.
+pub async fn the_exports_answer_below(home: &Home, base: &str) {
     for (export, body, want) in [
         ("HelloWorld", "", "Hello world!"),
         ("SayHello", "Brendan", "Hello, Brendan!"),
         ("Add", r#"{"A":1,"B":2}"#, r#"{"Result":3}"#),
         ("Multiply", r#"{"A":6,"B":7}"#, r#"{"Result":42}"#),
     ] {
-        let path = format!("/demo/hello/{export}");
+        let path = format!("{base}{export}");
         let answer = home.client().post(&path, body).await;
         assert_eq!(answer.status, 200, "{export}: {}", answer.text());
         assert_eq!(answer.text(), want, "{export}");
     }
-    let answer = home.get("/demo/hello/HelloWorld").await;
+    let answer = home.get(&format!("{base}HelloWorld")).await;
     assert_eq!((answer.status, &*answer.text()), (200, "Hello world!"));
-    let now = home.get("/demo/hello/Now").await;
+    let now = home.get(&format!("{base}Now")).await;
     let time: jiff::Timestamp = now.text().parse().unwrap();
     let age = jiff::Timestamp::now().duration_since(time);
     assert!(age.as_secs().abs() < 60, "{time}");
@@ -139,6 +144,7 @@ async fn the_image_holds_the_executable_alone(home: &Home, commit: &str) {
         (label::NAMESPACE, home.namespace()),
         (label::FUNCTION, "demo/hello"),
         (label::REVISION, &deployment.revision.0),
+        (label::REPOSITORY, "demo/hello"),
         (label::COMMIT, commit),
     ] {
         assert_eq!(labels[name], value, "{name}");

@@ -9,16 +9,16 @@ use crate::error::BuildError;
 /// How many links one path may go through, as in Linux (`MAXSYMLINKS`).
 const MAX_HOPS: usize = 40;
 
-/// Checks the links of a tree, given with their targets.
+/// Checks the links of a tree, which people call `tree`, given with their targets.
 ///
 /// # Errors
 /// [`BuildError::Rejected`] that names the first link that is absolute or leads out of the tree.
-pub(super) fn check(links: BTreeMap<PathBuf, PathBuf>) -> Result<(), BuildError> {
+pub(super) fn check(links: BTreeMap<PathBuf, PathBuf>, tree: &str) -> Result<(), BuildError> {
     for (link, target) in &links {
         if leaves(&links, link) {
             return Err(BuildError::rejected(format!(
-                "the symbolic link {} leads to {}, out of the repository: remove it, or let it \
-                 lead to a path within",
+                "the symbolic link {} leads to {}, out of {tree}: remove it, or let it lead to a path \
+                 within",
                 link.display(),
                 target.display()
             )));
@@ -64,7 +64,9 @@ mod tests {
         let links = links
             .iter()
             .map(|(link, target)| (link.into(), target.into()));
-        check(links.collect()).err().map(|error| error.to_string())
+        check(links.collect(), "the repository")
+            .err()
+            .map(|error| error.to_string())
     }
 
     #[test]

@@ -1,18 +1,13 @@
-//! One build: from a commit to a revision that is deployed.
+//! One build: from a function's files to a revision that can be deployed.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use corefn_core::config::FunctionConfig;
-use corefn_core::function::{Deployment, RepositoryName};
+use corefn_core::function::Deployment;
 use corefn_core::host::Host;
-use corefn_core::lease::DEFAULT_IDLE;
-use corefn_core::manifest::{Found, Manifest};
-use corefn_core::names;
+use corefn_core::manifest::{Declaration, Found};
 use corefn_engine::docker::Docker;
-use corefn_engine::rebuild::rebuild;
-use corefn_engine::start::random_id;
 use corefn_engine::store::Store;
 
 use crate::compile::{self, OWNER, Product, compile, sweep};
@@ -22,23 +17,19 @@ use crate::image::{
     self, Recipe, Revision, Traces, from_dockerfile, from_executable, from_files, keep_cache,
 };
 use crate::output::{Output, seconds};
-use crate::service::Job;
 use crate::stack::{self, Choice, Stack};
 use crate::tree::Tree;
 
 /// How often a `Dockerfile` is built whose layers are removed meanwhile.
 const ATTEMPTS: u32 = 3;
 
-/// How long a request to Docker that was broken off may still take effect there.
-const SETTLES: Duration = Duration::from_secs(1);
-
 /// A build that has everything it needs to begin.
 pub(super) struct Build<'a> {
     host: &'a Host,
-    docker: Docker,
+    docker: Arc<Docker>,
     store: Arc<Store>,
     tree: Tree,
-    manifest: Manifest,
+    declaration: Declaration,
     stack: Choice,
     revision: Revision,
     /// What a `Dockerfile`'s build has come through.
@@ -66,42 +57,25 @@ impl<'a> Build<'a> {
     /// Checks all that can be checked before anything is made.
     pub async fn begin(
         host: &'a Host,
-        repository: &RepositoryName,
-        job: &Job,
+        docker: Arc<Docker>,
+        store: Arc<Store>,
+        revision: Revision,
+        declaration: Declaration,
         tree: Tree,
+        stack: Choice,
     ) -> Result<Self, BuildError> {
         let begin = Instant::now();
-        let manifest = match tree.text(names::MANIFEST)? {
-            Some(text) => Manifest::parse(&text)?,
-            None => Manifest::default(),
-        };
-        let function = manifest.function(repository.account(), repository.name())?;
-        let stack = stack::choose(
-            &stack::all(Path::new(&host.stacks))?,
-            manifest.stack(),
-            &tree,
-        )?;
-        let docker = Docker::new(&host.docker, &host.namespace);
-        let store = Arc::new(Store::new(&host.redis, &host.namespace)?);
-        docker.client().await?;
-        // A Redis that was emptied knows of no routes, so it could not say that one is taken.
-        let token = random_id().map_err(|failure| BuildError::rejected(failure.detail))?;
-        rebuild(&store, &docker, &token.to_string(), DEFAULT_IDLE).await?;
-        let routes = manifest.config(Found::default()).routes;
-        deploy::check_routes(&store, &function, &routes).await?;
+        let function = &revision.function;
+        let routes = declaration.config(Found::default()).routes;
+        deploy::check_routes(&store, function, &routes).await?;
         // What a build left that was killed.
-        sweep(&docker, &function).await?;
-        let revision = Revision {
-            function,
-            id: job.revision.clone(),
-            commit: job.commit.clone(),
-        };
+        sweep(&docker, function).await?;
         Ok(Self {
             host,
             docker,
             store,
             tree,
-            manifest,
+            declaration,
             stack,
             revision,
             traces: Traces::default(),
@@ -151,12 +125,9 @@ impl<'a> Build<'a> {
         })
     }
 
-    /// Deploys what was built.
-    pub async fn switch(&self, built: &Built, output: &mut Output) -> Result<(), BuildError> {
-        let first = Some(&built.first.instance);
-        deploy::switch(&self.docker, &self.store, &built.deployment, first).await?;
+    /// Keeps what the next build can use. It is deployed, whatever becomes of this.
+    pub async fn keep(&self, output: &mut Output) {
         let function = &self.revision.function;
-        // It is deployed, whatever becomes of this.
         if let Err(error) = keep_cache(&self.docker, function, self.cache.as_deref()).await {
             output
                 .line(&format!(
@@ -164,15 +135,11 @@ impl<'a> Build<'a> {
                 ))
                 .await;
         }
-        Ok(())
     }
 
     /// Removes what was made: the containers, the image and its layers. What can't be removed is told, for the
     /// error that led here matters more.
-    pub async fn undo(&self, error: &BuildError, output: &mut Output) {
-        if matches!(error, BuildError::Interrupted(_)) {
-            tokio::time::sleep(SETTLES).await;
-        }
+    pub async fn undo(&self, output: &mut Output) {
         let tag = self.revision.tag(&self.host.namespace);
         let swept = sweep(&self.docker, &self.revision.function).await;
         let Revision { function, id, .. } = &self.revision;
@@ -213,7 +180,7 @@ impl<'a> Build<'a> {
         .await?;
         self.done("compile", begin, output).await;
         let begin = Instant::now();
-        let config = self.manifest.config(Found {
+        let config = self.declaration.config(Found {
             exports: compiled.exports,
             user: None,
         });
@@ -261,7 +228,7 @@ impl<'a> Build<'a> {
         let image = from_dockerfile(docker, host, revision, recipe, output, &mut self.traces);
         let image = image.await?;
         self.cache.clone_from(&image.cache);
-        let config = self.manifest.config(Found {
+        let config = self.declaration.config(Found {
             exports: None,
             user: image.user.clone(),
         });

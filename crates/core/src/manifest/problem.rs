@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-/// A place in a text: line and column count from one, columns in characters.
+/// A place in a file: line and column count from one, columns in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
+    /// The file, from the repository's root.
+    pub file: &'static str,
     /// The line.
     pub line: usize,
     /// The character in the line.
@@ -12,7 +14,7 @@ pub struct Position {
 }
 
 impl Position {
-    /// The place of a byte; the text's end for any byte beyond it.
+    /// The place of a byte in the manifest's text; the text's end for any byte beyond it.
     pub(super) fn of(text: &str, byte: usize) -> Self {
         let before = &text.as_bytes()[..byte.min(text.len())];
         let start = before
@@ -20,6 +22,7 @@ impl Position {
             .rposition(|&b| b == b'\n')
             .map_or(0, |at| at + 1);
         Self {
+            file: super::FILE,
             line: before.iter().filter(|&&b| b == b'\n').count() + 1,
             column: String::from_utf8_lossy(&before[start..]).chars().count() + 1,
         }
@@ -37,9 +40,9 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(super::FILE)?;
-        if let Some(at) = self.at {
-            write!(f, ":{}:{}", at.line, at.column)?;
+        match self.at {
+            Some(at) => write!(f, "{}:{}:{}", at.file, at.line, at.column)?,
+            None => f.write_str(super::FILE)?,
         }
         write!(f, ": {}", self.what)
     }

@@ -112,8 +112,12 @@ impl<'t> Reader<'t> {
     ) -> Option<(String, Position)> {
         let text = self.text(entry, example)?;
         self.check(entry, check(text))?;
-        let at = Position::of(self.text, entry.value.span().start);
-        Some((text.to_owned(), at))
+        Some((text.to_owned(), self.position(entry.value)))
+    }
+
+    /// The place of a value.
+    pub fn position(&self, value: &Spanned<DeValue<'_>>) -> Position {
+        Position::of(self.text, value.span().start)
     }
 
     /// What a check gave; an error is noted at the value, with the key's name.

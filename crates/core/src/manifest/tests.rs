@@ -21,9 +21,16 @@ fn check(text: &str, wanted: &[&str]) {
     }
 }
 
+/// What a manifest says of the one function of a repository.
+fn only(text: &str) -> Declaration {
+    let manifest = Manifest::parse(text).unwrap();
+    assert!(manifest.functions.len() < 2);
+    manifest.functions.first().cloned().unwrap_or_default()
+}
+
 #[test]
 fn everything() {
-    let manifest = Manifest::parse(
+    let manifest = only(
         r#"
         [function]
         name = "hello"
@@ -34,9 +41,13 @@ fn everything() {
         limits = { memory = "128M", cpus = 0.5, pids = 0x20, requests = 9, timeout = "5s", body = "1K" }
         scale = { idle = "500s" }
         network = "none"
+        path = "services/hello"
         "#,
-    )
-    .unwrap();
+    );
+    assert_eq!(
+        manifest.path().map(|(path, at)| (path, at.line, at.column)),
+        Some(("services/hello", 11, 16))
+    );
     assert_eq!(
         manifest.stack().map(|(stack, at)| (stack, at.line)),
         Some(("rust", 4))
@@ -80,39 +91,41 @@ fn nothing_is_needed() {
         "function = {}",
         "[[function]]\n",
     ] {
-        let manifest = Manifest::parse(text).unwrap();
+        let manifest = only(text);
         assert_eq!(manifest.config(Found::default()), FunctionConfig::default());
         assert_eq!(manifest.stack(), None);
     }
-    let one = Manifest::parse("[[function]]\nlimits.cpus = 2\n").unwrap();
+    let one = only("[[function]]\nlimits.cpus = 2\n");
     assert_eq!(one.config(Found::default()).limits.nano_cpus, 2_000_000_000);
+}
+
+/// The functions of a repository, or what is wrong.
+fn functions(text: &str, account: &str, name: Option<&str>) -> Result<Vec<String>, String> {
+    let functions = Manifest::parse(text).unwrap().functions(account, name);
+    let functions = functions.map_err(|error| error.to_string())?;
+    Ok(functions.iter().map(|(name, _)| name.to_string()).collect())
 }
 
 #[test]
 fn names() {
-    let none = Manifest::parse("").unwrap();
-    let hello = Manifest::parse("[function]\nname = \"hello\"").unwrap();
-    assert_eq!(
-        none.function("demo", Some("hello")).unwrap().as_str(),
-        "demo/hello"
-    );
-    assert_eq!(
-        hello.function("demo", Some("hello")).unwrap().as_str(),
-        "demo/hello"
-    );
-    assert_eq!(hello.function("demo", None).unwrap().as_str(), "demo/hello");
-    for (result, says) in [
+    let hello = "[function]\nname = \"hello\"";
+    for (text, name) in [("", Some("hello")), (hello, Some("hello")), (hello, None)] {
+        assert_eq!(
+            functions(text, "demo", name),
+            Ok(vec!["demo/hello".to_owned()])
+        );
+    }
+    for (text, name, says) in [
+        ("", None, "corefn.toml: the repository demo"),
         (
-            none.function("demo", None),
-            "corefn.toml: the repository demo",
+            "[function]\nenv = {}",
+            None,
+            "corefn.toml:1:1: the repository demo",
         ),
-        (
-            hello.function("demo", Some("other")),
-            "corefn.toml:2:8: name is \"hello\"",
-        ),
-        (none.function("demo", Some("No")), "\"No\" is no name"),
+        (hello, Some("other"), "corefn.toml:2:8: name is \"hello\""),
+        ("", Some("No"), "\"No\" is no name"),
     ] {
-        let error = result.unwrap_err().to_string();
+        let error = functions(text, "demo", name).unwrap_err();
         assert!(error.contains(says), "{error}");
     }
 }
@@ -193,6 +206,12 @@ fn wrong_types() {
 fn wrong_values() {
     check("[function]\nname = \"A b\"", &["2:8 \"A b\" is no name"]);
     check("[function]\nstack = \"\"", &["2:9 \"\" is no stack"]);
+    for path in ["", "/a", "a/", "a//b", "../a", "./a", "a/..", "."] {
+        check(
+            &format!("[function]\npath = \"{path}\""),
+            &["2:8 is no folder of the repository"],
+        );
+    }
     check(
         "[function]\nhealth = \"up\"",
         &["2:10 it starts with a slash"],
@@ -295,9 +314,49 @@ fn all_at_once_in_the_order_of_the_text() {
 
 #[test]
 fn several_functions() {
+    let two = "[[function]]\nname = \"a\"\n[[function]]\nname = \"b\"\n";
+    let names = ["demo/a", "demo/b"].map(ToOwned::to_owned).to_vec();
+    assert_eq!(functions(two, "demo", None), Ok(names));
+    for (text, name, says) in [
+        (
+            two,
+            Some("a"),
+            "corefn.toml:3:1: there are 2 functions, but the repository demo/a deploys one",
+        ),
+        (
+            "[[function]]\nname = \"a\"\n[[function]]\nname = \"a\"\n",
+            None,
+            "corefn.toml:4:8: demo/a: there is another function of this name",
+        ),
+        (
+            "[[function]]\nname = \"a\"\n[[function]]\n",
+            None,
+            "corefn.toml:3:1: the repository demo deploys demo/<name>",
+        ),
+        (
+            "[[function]]\nname = \"a\"\nroutes = [\"/x\"]\n[[function]]\nname = \"b\"\nroutes = [\"/x\"]\n",
+            None,
+            "corefn.toml:5:8: demo/a has the route /x as well",
+        ),
+        (
+            "[[function]]\nname = \"a\"\nroutes = [\"/demo/b\"]\n[[function]]\nname = \"b\"\n",
+            None,
+            "corefn.toml:5:8: demo/a has the route /demo/b as well",
+        ),
+    ] {
+        let error = functions(text, "demo", name).unwrap_err();
+        assert!(error.starts_with(says), "{error}");
+    }
+    // Its own name is a route that it has anyway.
+    let own = "[function]\nroutes = [\"/demo/a\"]\n";
+    assert_eq!(functions(own, "demo", Some("a")).unwrap(), ["demo/a"]);
     check(
-        "[[function]]\nname = \"a\"\n[[function]]\nname = \"b\"\n",
-        &["3:1 this version deploys one function a repository"],
+        "[[function]]\n[[function]]\nnme = 1\n",
+        &["3:1 did you mean \"name\"?"],
+    );
+    check(
+        "function = [{}, 5]",
+        &["1:17 function is an integer, not a table"],
     );
 }
 
@@ -355,10 +414,17 @@ proptest! {
 fn long_texts_do_not_take_long() {
     // As much as the builder reads of a file. If its time grew with the square of the length, each
     // would take minutes.
-    let mut texts: Vec<String> = ["[\"\n", "= =", "a.b.c = 1\n", "[[a]]\n", "[function]\n"]
-        .iter()
-        .map(|piece| piece.repeat((1 << 20) / piece.len()))
-        .collect();
+    let mut texts: Vec<String> = [
+        "[\"\n",
+        "= =",
+        "a.b.c = 1\n",
+        "[[a]]\n",
+        "[function]\n",
+        "[[function]]\n",
+    ]
+    .iter()
+    .map(|piece| piece.repeat((1 << 20) / piece.len()))
+    .collect();
     texts.push((0..50_000).map(|n| format!("k{n} = 1\n")).collect());
     let routes: String = (0..50_000).map(|n| format!("'/{n}', ")).collect();
     texts.push(format!("[function]\nroutes = [{routes}]"));

@@ -14,6 +14,7 @@ use crate::route::Route;
 
 pub(super) const NAME: &str = r#"name = "hello""#;
 pub(super) const STACK: &str = r#"stack = "rust""#;
+pub(super) const PATH: &str = r#"path = "services/hello""#;
 const HEALTH: &str = r#"health = "/healthz""#;
 const MEMORY: &str = r#"memory = "128M""#;
 const IDLE: &str = r#"idle = "60s""#;
@@ -61,6 +62,17 @@ pub(super) fn routes(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Vec<Route> {
         }
     }
     routes
+}
+
+/// Checks the path of a folder from the repository's root.
+pub(super) fn check_path(text: &str) -> Result<(), String> {
+    let plain = |part: &str| !matches!(part, "" | "." | "..");
+    if text.split('/').all(plain) && !text.contains('\0') {
+        return Ok(());
+    }
+    Err(format!(
+        "{text:?} is no folder of the repository: write its path from the root, such as {PATH}"
+    ))
 }
 
 pub(super) fn health(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<String> {

@@ -16,6 +16,8 @@ pub struct Image {
     pub id: String,
     /// What it deploys.
     pub deployment: Deployment,
+    /// The repository that it was pushed to, as its label has it.
+    pub repository: Option<String>,
     /// Whether it is the one that is deployed.
     pub current: bool,
     /// Bytes.
@@ -48,6 +50,7 @@ impl Docker {
                 let current = format!(":{}", names::CURRENT_TAG);
                 Some(Image {
                     deployment: deployment(self.namespace(), &summary.labels)?,
+                    repository: summary.labels.get(label::REPOSITORY).cloned(),
                     current: summary.repo_tags.iter().any(|tag| tag.ends_with(&current)),
                     id: summary.id,
                     size: summary.size,

@@ -1,5 +1,7 @@
 //! What is deployed.
 
+use serde::Serialize;
+
 use corefn_core::event::Event;
 use corefn_core::function::{Deployment, FunctionName};
 use corefn_core::instance::Instance;
@@ -7,6 +9,62 @@ use corefn_core::lease::DEFAULT_IDLE;
 use corefn_core::route::Route;
 
 use super::{Store, StoreError, json, millis, read};
+
+/// What the script is told of a revision that is to be deployed. Texts are kept and published as they are.
+#[derive(Serialize)]
+struct Deploying {
+    function_name: String,
+    record: String,
+    event: String,
+    routes: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first: Option<First>,
+}
+
+/// Its first instance.
+#[derive(Serialize)]
+struct First {
+    id: String,
+    record: String,
+    /// Milliseconds.
+    ttl: String,
+    event: String,
+}
+
+impl Deploying {
+    fn of(deployment: &Deployment, first: Option<&Instance>) -> Self {
+        let own = Route::of(&deployment.function);
+        let event = Event::Deployed {
+            deployment: deployment.clone(),
+        };
+        Self {
+            function_name: deployment.function.to_string(),
+            record: json(deployment),
+            event: json(&event),
+            routes: std::iter::once(&own)
+                .chain(&deployment.config.routes)
+                .map(ToString::to_string)
+                .collect(),
+            first: first.map(|first| First::of(first, deployment)),
+        }
+    }
+}
+
+impl First {
+    fn of(instance: &Instance, deployment: &Deployment) -> Self {
+        let lease_ms = millis(deployment.config.idle(DEFAULT_IDLE));
+        let event = Event::Ready {
+            instance: instance.clone(),
+            lease_ms,
+        };
+        Self {
+            id: instance.id.to_string(),
+            record: json(instance),
+            ttl: lease_ms.to_string(),
+            event: json(&event),
+        }
+    }
+}
 
 impl Store {
     /// Whether Redis has an index: it was filled once and not emptied since.
@@ -27,59 +85,33 @@ impl Store {
             .await
     }
 
-    /// Deploys a revision: the function, its routes, and the news of it. In the same step `first`,
-    /// which must be claimed and ready, becomes the revision's first instance, leased for its idle
-    /// time.
+    /// Deploys revisions, all of them or none: the functions, their routes, and the news of it. In the same step the
+    /// instance beside each, which must be claimed and ready, becomes the revision's first, leased for its idle time.
     ///
     /// # Errors
     /// [`StoreError::Claimed`] when another function has one of the routes, [`StoreError::Lapsed`]
-    /// when `first` is not claimed any more; nothing is changed.
+    /// when an instance is not claimed any more; nothing is changed.
     pub async fn deploy(
         &self,
-        deployment: &Deployment,
-        first: Option<&Instance>,
+        revisions: &[(&Deployment, Option<&Instance>)],
     ) -> Result<(), StoreError> {
-        let event = Event::Deployed {
-            deployment: deployment.clone(),
-        };
         let mut script = self.scripts.deploy.prepare_invoke();
         script
             .key(self.keys.functions())
             .key(self.keys.routes())
             .key(self.keys.events())
-            .key(self.keys.failures(&deployment.function))
-            .key(self.keys.pause(&deployment.function));
-        if let Some(first) = first {
+            .key(self.keys.instances());
+        for (deployment, first) in revisions {
             script
-                .key(self.keys.instances())
-                .key(self.keys.ready(&first.function))
-                .key(self.keys.lease(first.id))
-                .key(self.keys.claim(first.id));
-        }
-        script
-            .arg(deployment.function.as_str())
-            .arg(json(deployment))
-            .arg(json(&event));
-        match first {
-            Some(first) => {
-                let lease_ms = millis(deployment.config.idle(DEFAULT_IDLE));
-                let ready = Event::Ready {
-                    instance: first.clone(),
-                    lease_ms,
-                };
+                .key(self.keys.failures(&deployment.function))
+                .key(self.keys.pause(&deployment.function));
+            if let Some(first) = first {
                 script
-                    .arg(first.id.to_string())
-                    .arg(json(first))
-                    .arg(lease_ms)
-                    .arg(json(&ready));
+                    .key(self.keys.ready(&first.function))
+                    .key(self.keys.lease(first.id))
+                    .key(self.keys.claim(first.id));
             }
-            None => {
-                script.arg(&["", "", "", ""]);
-            }
-        }
-        script.arg(Route::of(&deployment.function).to_string());
-        for route in &deployment.config.routes {
-            script.arg(route.to_string());
+            script.arg(json(&Deploying::of(deployment, *first)));
         }
         match self.invoke::<Vec<String>>(&script).await?.as_slice() {
             [route, owner] => Err(StoreError::Claimed {

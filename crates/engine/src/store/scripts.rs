@@ -48,32 +48,52 @@ local function extend(lease, ttl)
 end
 ";
 
-/// KEYS functions, routes, events, failures, pause, and of the first instance, if there is one,
-/// instances, ready, lease, claim; ARGV function, deployment, event, the first instance or '', its record, TTL and
-/// event, route… Returns nothing, a route and its other owner, or that the claim has lapsed.
+/// KEYS functions, routes, events, instances, and of each deployment failures and pause, and if it has a first
+/// instance, ready, lease and claim; ARGV for each deployment JSON of `super::deployments::Deploying`. Returns nothing, a
+/// route and its other owner, or that a claim has lapsed.
 ///
-/// The instance is told of before the deployment, so that no router ever has one without the other.
+/// Either all is done or nothing. The instance is told of before the deployment, so that no router ever has one without
+/// the other.
 const DEPLOY: &str = r"
-for i = 8, #ARGV do
-  local owner = redis.call('HGET', KEYS[2], ARGV[i])
-  if owner and owner ~= ARGV[1] then return {ARGV[i], owner} end
+local deployments, key = {}, 5
+for i = 1, #ARGV do
+  local new = cjson.decode(ARGV[i])
+  new.failures, new.pause = KEYS[key], KEYS[key + 1]
+  key = key + 2
+  if new.first then
+    new.ready, new.lease, new.claim = KEYS[key], KEYS[key + 1], KEYS[key + 2]
+    key = key + 3
+  end
+  deployments[i] = new
 end
-if ARGV[4] ~= '' then
-  local claimed = redis.call('DEL', KEYS[9]) == 1
-  if not claimed and redis.call('HEXISTS', KEYS[6], ARGV[4]) == 0 then return {'lapsed'} end
-  redis.call('HSET', KEYS[6], ARGV[4], ARGV[5])
-  redis.call('SADD', KEYS[7], ARGV[4])
-  redis.call('SET', KEYS[8], ARGV[6], 'PX', ARGV[6])
-  redis.call('PUBLISH', KEYS[3], ARGV[7])
+for _, new in ipairs(deployments) do
+  for _, route in ipairs(new.routes) do
+    local owner = redis.call('HGET', KEYS[2], route)
+    if owner and owner ~= new.function_name then return {route, owner} end
+  end
+  local first = new.first
+  if first and redis.call('EXISTS', new.claim) == 0 and redis.call('HEXISTS', KEYS[4], first.id) == 0 then
+    return {'lapsed'}
+  end
 end
-local routes = redis.call('HGETALL', KEYS[2])
-for i = 1, #routes, 2 do
-  if routes[i + 1] == ARGV[1] then redis.call('HDEL', KEYS[2], routes[i]) end
+for _, new in ipairs(deployments) do
+  local first = new.first
+  if first then
+    redis.call('DEL', new.claim)
+    redis.call('HSET', KEYS[4], first.id, first.record)
+    redis.call('SADD', new.ready, first.id)
+    redis.call('SET', new.lease, first.ttl, 'PX', first.ttl)
+    redis.call('PUBLISH', KEYS[3], first.event)
+  end
+  local routes = redis.call('HGETALL', KEYS[2])
+  for i = 1, #routes, 2 do
+    if routes[i + 1] == new.function_name then redis.call('HDEL', KEYS[2], routes[i]) end
+  end
+  for _, route in ipairs(new.routes) do redis.call('HSET', KEYS[2], route, new.function_name) end
+  redis.call('HSET', KEYS[1], new.function_name, new.record)
+  redis.call('DEL', new.failures, new.pause)
+  redis.call('PUBLISH', KEYS[3], new.event)
 end
-for i = 8, #ARGV do redis.call('HSET', KEYS[2], ARGV[i], ARGV[1]) end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-redis.call('DEL', KEYS[4], KEYS[5])
-redis.call('PUBLISH', KEYS[3], ARGV[3])
 return {}
 ";
 

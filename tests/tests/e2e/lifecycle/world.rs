@@ -103,7 +103,7 @@ impl World {
         };
         let image = (function.to_owned(), deployment.clone());
         self.docker.state().deployed.extend([image]);
-        self.store.deploy(&deployment, None).await.unwrap();
+        self.store.deploy(&[(&deployment, None)]).await.unwrap();
     }
 
     /// What is deployed.

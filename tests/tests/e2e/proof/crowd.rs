@@ -1,9 +1,12 @@
-//! Ten thousand requests that wait in one worker: all are answered, and they cost little memory.
+//! Ten thousand requests that wait in one worker: all are answered, and they cost little memory. And ten thousand
+//! strangers at the git host.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use corefn_core::config::FunctionConfig;
+use corefn_tests::git_host::GitHost;
 use corefn_tests::{Home, probe, process, wait_until};
 use futures_util::{StreamExt, stream};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -32,6 +35,14 @@ fn allow_files(count: u64) {
     setrlimit(Resource::Nofile, limit).expect("root may raise its limits");
 }
 
+/// Connects from one of two hundred addresses.
+async fn connect(to: SocketAddr, number: usize) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    let from = Ipv4Addr::new(127, 0, 1, (number % 200) as u8 + 1);
+    socket.bind((from, 0).into())?;
+    socket.connect(to).await
+}
+
 /// Sends requests for targets, each on a connection of its own, and returns when all are sent.
 /// They come from several addresses: one has too few ports for them and those before.
 async fn send(to: SocketAddr, targets: Vec<String>) -> Vec<TcpStream> {
@@ -39,10 +50,7 @@ async fn send(to: SocketAddr, targets: Vec<String>) -> Vec<TcpStream> {
         .into_iter()
         .enumerate()
         .map(|(number, target)| async move {
-            let socket = TcpSocket::new_v4().unwrap();
-            let from = Ipv4Addr::new(127, 0, 1, (number % 200) as u8 + 1);
-            socket.bind((from, 0).into()).unwrap();
-            let mut stream = socket.connect(to).await.unwrap();
+            let mut stream = connect(to, number).await.unwrap();
             let head = format!("GET {target} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
             stream.write_all(head.as_bytes()).await.unwrap();
             stream
@@ -145,7 +153,7 @@ async fn a_thousand_functions_wait_for_their_turns() {
         .await;
     for number in 0..FUNCTIONS {
         let deployment = home.without_image(&format!("demo/f{number}"), FunctionConfig::default());
-        home.store.deploy(&deployment, None).await.unwrap();
+        home.store.deploy(&[(&deployment, None)]).await.unwrap();
     }
     let last = format!("/demo/f{}/x", FUNCTIONS - 1);
     wait_until("the router knows them", LONG, async || {
@@ -177,4 +185,33 @@ async fn a_thousand_functions_wait_for_their_turns() {
     );
     let waiting = home.store.keys().waiting();
     assert_eq!(home.redis.command::<u32>(&["EXISTS", &waiting]).await, 0);
+}
+
+/// sshd has as many processes for those who haven't shown a key as its configuration allows, and whoever has one
+/// comes in again when they have gone.
+#[tokio::test]
+async fn ten_thousand_connect_to_the_git_host() {
+    let home = Home::builder("strangers").without_nginx().start().await;
+    let git_host = GitHost::start(&home).await;
+    let alice = git_host.person(&home, "alice").await;
+    allow_files(CROWD as u64 + 1000);
+    let address = git_host.address();
+    let mut most = 0;
+    let strangers: Vec<_> = stream::iter((0..CROWD).map(|number| connect(address, number)))
+        .buffer_unordered(200)
+        .inspect(|_| most = most.max(git_host.sessions()))
+        .collect()
+        .await;
+    let connected = strangers
+        .iter()
+        .filter(|connected| connected.is_ok())
+        .count();
+    println!("{connected} of {CROWD} were connected; sshd had {most} processes at most");
+    assert!(connected > CROWD * 9 / 10, "{connected}");
+    assert!((1..=70).contains(&most), "{most}");
+    drop(strangers);
+    wait_until("those who have a key come in again", LONG, async || {
+        alice.ssh("ls").await.code == 0
+    })
+    .await;
 }

@@ -22,7 +22,7 @@ async fn routers_know_within_50_ms() {
     for number in 0..9 {
         let function = format!("demo/f{number}");
         let deployment = quiet(&home, &function).await;
-        home.store.deploy(&deployment, None).await.unwrap();
+        home.store.deploy(&[(&deployment, None)]).await.unwrap();
         let begin = Instant::now();
         while home.get(&format!("/{function}/other")).await.error() != Some("unknown-export") {
             assert!(

@@ -1,0 +1,172 @@
+//! All builds of a push: one for each function of the repository. They are deployed together or not at all.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use corefn_core::function::RepositoryName;
+use corefn_core::host::Host;
+use corefn_core::lease::DEFAULT_IDLE;
+use corefn_core::manifest::{Declaration, Manifest, ManifestError};
+use corefn_core::names;
+use corefn_engine::docker::Docker;
+use corefn_engine::rebuild::rebuild;
+use corefn_engine::start::random_id;
+use corefn_engine::store::Store;
+
+use super::build::{Build, Built};
+use crate::deploy;
+use crate::error::BuildError;
+use crate::image::Revision;
+use crate::output::Output;
+use crate::service::Job;
+use crate::stack;
+use crate::tree::Tree;
+
+/// How long a request to Docker that was broken off may still take effect there.
+const SETTLES: Duration = Duration::from_secs(1);
+
+/// The builds, in the order of the manifest.
+pub(super) struct Builds<'a> {
+    docker: Arc<Docker>,
+    store: Arc<Store>,
+    repository: RepositoryName,
+    builds: Vec<Build<'a>>,
+    /// What the pusher should know before anything is built.
+    note: Option<String>,
+}
+
+impl<'a> Builds<'a> {
+    /// Checks all that can be checked before anything is made.
+    pub async fn begin(
+        host: &'a Host,
+        repository: &RepositoryName,
+        job: &Job,
+        tree: Tree,
+    ) -> Result<Self, BuildError> {
+        let (manifest, note) = manifest(&tree, repository)?;
+        let functions = manifest.functions(repository.account(), repository.name())?;
+        let stacks = stack::all(Path::new(&host.stacks))?;
+        let parts = functions
+            .into_iter()
+            .map(|(function, declaration)| {
+                let tree = part(&tree, &declaration)?;
+                let stack = stack::choose(&stacks, declaration.stack(), &tree)?;
+                Ok((function, declaration, tree, stack))
+            })
+            .collect::<Result<Vec<_>, BuildError>>()?;
+        let docker = Arc::new(Docker::new(&host.docker, &host.namespace));
+        let store = Arc::new(Store::new(&host.redis, &host.namespace)?);
+        docker.client().await?;
+        // A Redis that was emptied knows of no routes, so it could not say that one is taken.
+        let token = random_id().map_err(|failure| BuildError::rejected(failure.detail))?;
+        rebuild(&store, &docker, &token.to_string(), DEFAULT_IDLE).await?;
+        let mut builds = Vec::new();
+        for (function, declaration, tree, stack) in parts {
+            let (docker, store) = (docker.clone(), store.clone());
+            let revision = Revision {
+                function,
+                repository: repository.clone(),
+                id: job.revision.clone(),
+                commit: job.commit.clone(),
+            };
+            let build = Build::begin(host, docker, store, revision, declaration, tree, stack);
+            builds.push(build.await?);
+        }
+        Ok(Self {
+            docker,
+            store,
+            repository: repository.clone(),
+            builds,
+            note,
+        })
+    }
+
+    /// Makes the images and starts the first instances, of one function after the other.
+    pub async fn run(&mut self, output: &mut Output) -> Result<Vec<Built>, BuildError> {
+        if let Some(note) = &self.note {
+            output.line(note).await;
+        }
+        let mut built = Vec::new();
+        for build in &mut self.builds {
+            built.push(build.run(output).await?);
+        }
+        Ok(built)
+    }
+
+    /// Deploys what was built.
+    pub async fn switch(&self, built: &[Built], output: &mut Output) -> Result<(), BuildError> {
+        let revisions: Vec<_> = built
+            .iter()
+            .map(|built| (&built.deployment, Some(&built.first.instance)))
+            .collect();
+        deploy::switch(&self.docker, &self.store, &revisions).await?;
+        for build in &self.builds {
+            build.keep(output).await;
+        }
+        self.tell_of_others(built, output).await;
+        Ok(())
+    }
+
+    /// Tells of functions that earlier pushes to the repository have deployed, and this one did not.
+    async fn tell_of_others(&self, built: &[Built], output: &mut Output) {
+        // It is deployed, whatever becomes of this.
+        let images = self.docker.images().await.unwrap_or_default();
+        for image in images.iter().filter(|image| image.current) {
+            let function = &image.deployment.function;
+            if image.repository.as_deref() == Some(self.repository.as_str())
+                && built
+                    .iter()
+                    .all(|built| built.deployment.function != *function)
+            {
+                output
+                    .line(&format!(
+                        "warning: {function}, which an earlier push has deployed, is no more in this repository, and \
+                         goes on as it was: corefn rm {function} removes it"
+                    ))
+                    .await;
+            }
+        }
+    }
+
+    /// Removes what was made because of an error.
+    pub async fn undo(&self, error: &BuildError, output: &mut Output) {
+        if matches!(error, BuildError::Interrupted(_)) {
+            tokio::time::sleep(SETTLES).await;
+        }
+        for build in &self.builds {
+            build.undo(output).await;
+        }
+    }
+}
+
+/// What the repository says of its functions, and what the pusher should know about that.
+fn manifest(
+    tree: &Tree,
+    repository: &RepositoryName,
+) -> Result<(Manifest, Option<String>), BuildError> {
+    let (manifest, modules) = (names::MANIFEST, names::MODULES);
+    if let Some(text) = tree.text(manifest)? {
+        let both = tree.has(modules);
+        let note = both.then(|| format!("There is a {manifest}, so {modules} is not read"));
+        return Ok((Manifest::parse(&text)?, note));
+    }
+    let manifest = match tree.text(modules)? {
+        Some(text) => Manifest::of_modules(&text, repository.account())?,
+        None => Manifest::default(),
+    };
+    Ok((manifest, None))
+}
+
+/// The files of a function.
+fn part(tree: &Tree, declaration: &Declaration) -> Result<Tree, BuildError> {
+    let Some((path, at)) = declaration.path() else {
+        return Ok(tree.clone());
+    };
+    tree.folder(path)?.ok_or_else(|| {
+        let what = format!(
+            "path: there is no folder {path} with files in it: add it, or correct its name"
+        );
+        ManifestError::new(Some(at), what).into()
+    })
+}
