@@ -1,0 +1,165 @@
+//! Pushes of C#, and of repositories in the form that CoreFn's ancestor had.
+
+use corefn_tests::git_host::GitHost;
+use corefn_tests::push::{Repository, keep_stack};
+use corefn_tests::{Home, wait_until};
+use futures_util::future::join_all;
+
+use crate::push::the_exports_answer_below;
+use crate::push_interrupted::SOON;
+
+/// A class, what it can't export, and what else is wrong.
+#[tokio::test]
+async fn csharp_methods_become_functions() {
+    let home = Home::start("csharp").await;
+    keep_stack(&home, "csharp").await;
+    let hello = Repository::create(&home, "demo/hello").await;
+    hello.example("csharp").await;
+    let pushed = hello.push().await.accepted().says(&[
+        "stack csharp",
+        "Exports: Hello.Add, Hello.HelloWorld, Hello.Multiply, Hello.Now, Hello.SayHello",
+        r#"-d '{"A":1,"B":1}' http://localhost/demo/hello/Hello.Add"#,
+    ]);
+    assert!(!pushed.output.contains("warning"), "{}", pushed.output);
+    home.knows("demo/hello", &pushed.revision()).await;
+    the_exports_answer_below(&home, "/demo/hello/Hello.").await;
+
+    for (text, reasons) in [
+        (
+            "class X {\n",
+            &["./Hello.cs(1,", "error CS1525", "it does not compile"][..],
+        ),
+        (
+            "public class X { public void F() {} }\n",
+            &["no method carries [ExportedFunction]"],
+        ),
+        (
+            "using CoreFn;\npublic class X {\n[ExportedFunction] public int F(int a, int b) => a;\n\
+             [ExportedFunction] void G() {}\n[ExportedFunction] public void H() {}\n\
+             [ExportedFunction] public void H(int a) {}\n}\n",
+            &[
+                "X.F can't be exported: it takes 2 arguments",
+                "X.G can't be exported: make it public",
+                "X.H can't be exported: there is another of that name",
+            ],
+        ),
+    ] {
+        hello.write("Hello.cs", text);
+        hello.commit("Wrong").await;
+        hello.push().await.rejected(reasons);
+    }
+    the_exports_answer_below(&home, "/demo/hello/Hello.").await;
+}
+
+/// Written for the ancestor, pushed over ssh as it is, and called at the URLs that it had there.
+#[tokio::test]
+async fn modules_of_the_ancestor_answer_where_they_did() {
+    let home = Home::start("modules").await;
+    keep_stack(&home, "csharp").await;
+    let git_host = GitHost::start(&home).await;
+    let person = git_host.person(&home, "shop").await;
+    let shop = Repository::of(&home, &git_host, &person, "shop").await;
+    shop.write(".func", "Functions\r\nAccounts.Books\r\n");
+    shop.write("README.md", "Not a module's file.\n");
+    shop.write(
+        "src/Functions/Example.cs",
+        include_str!("csharp/Example.cs"),
+    );
+    shop.write(
+        "src/Functions/project.json",
+        include_str!("csharp/project.json"),
+    );
+    for (file, text) in [
+        ("Ledger.cs", include_str!("csharp/Ledger.cs")),
+        ("Inner/Tags.cs", include_str!("csharp/Tags.cs")),
+        ("bin/Debug/Left.cs", "what a tool has left\n"),
+    ] {
+        shop.write(&format!("src/Accounts.Books/{file}"), text);
+    }
+    shop.commit("As it stands").await;
+    let pushed = shop.push().await.accepted().says(&[
+        "==> shop/functions, revision ",
+        "project.json asks for Dapper, which this stack hasn't",
+        "==> shop/accounts.books, revision ",
+        "==> deployed shop/functions, revision ",
+        "/shop/Functions",
+        "==> deployed shop/accounts.books, revision ",
+    ]);
+    for function in ["shop/functions", "shop/accounts.books"] {
+        home.knows(function, &pushed.revision()).await;
+    }
+    the_exports_answer_below(&home, "/shop/Functions/Example.").await;
+    the_exports_answer_below(&home, "/shop/functions/Example.").await;
+    assert_eq!(home.get("/shop/FUNCTIONS/Example.Now").await.status, 404);
+
+    let books = "/shop/Accounts.Books/Ledger.";
+    for (method, body, want) in [
+        ("Total", "[1.5, 2, 0.25]", (200, "3.75")),
+        (
+            "Tagged",
+            r#"{"Amount":5}"#,
+            (200, r#"{"Amount":5,"tag":"first"}"#),
+        ),
+        ("Later", "now", (200, "now, later")),
+        ("Nothing", "", (204, "")),
+        ("Fail", "", (500, "the books are closed")),
+        ("FailLater", "", (500, "nobody answers")),
+        (
+            "Total",
+            "[1.5, x]",
+            (
+                400,
+                "The body isn't the function's argument: Unexpected character encountered while parsing value: x. \
+                 Path '[0]', line 1, position 6.",
+            ),
+        ),
+    ] {
+        let path = format!("{books}{method}");
+        let answer = home.client().post(&path, body).await;
+        assert_eq!((answer.status, &*answer.text()), want, "{method}");
+    }
+    // As Newtonsoft reads it: whatever the case of the members.
+    let answer = home
+        .client()
+        .post("/shop/Functions/Example.Add", r#"{"a":1,"b":2}"#);
+    assert_eq!(answer.await.text(), r#"{"Result":3}"#);
+    // Where it was thrown is for the log.
+    let place = "Accounts.Books.Ledger.Fail () [0x00000] in ./Ledger.cs:";
+    wait_until("the log has the place", SOON, async || {
+        let log = person.ssh("logs shop/accounts.books").await;
+        log.succeeded().contains(place)
+    })
+    .await;
+    // Each request had an object, and each is disposed of; for the last there was none, as it had no argument.
+    let disposed = home.get(&format!("{books}Disposed")).await;
+    assert_eq!(disposed.text(), "6");
+    // More at a time than there are threads to begin with.
+    let waits = (0..20).map(|n| {
+        let path = format!("{books}Wait");
+        let client = home.client();
+        async move { client.post(&path, n.to_string()).await.text() }
+    });
+    let answers = join_all(waits).await;
+    assert_eq!(answers, (0..20).map(|n| n.to_string()).collect::<Vec<_>>());
+
+    // Two that differ in case only would be one function.
+    shop.write(".func", "Functions\nfunctions\n");
+    shop.commit("Twice").await;
+    shop.push().await.rejected(&[
+        ".func:2:1: functions and Functions would be one function, shop/functions: rename one of them",
+    ]);
+    // corefn.toml says more than .func can.
+    shop.write(
+        "corefn.toml",
+        "[[function]]\nname = 'functions'\npath = 'src/Functions'\nroutes = ['/shop/Functions']\n\
+         limits = { memory = '128M' }\n",
+    );
+    shop.commit("Limits").await;
+    let pushed = shop.push().await.accepted();
+    let pushed = pushed.says(&[
+        "There is a corefn.toml, so .func is not read",
+        "warning: shop/accounts.books, which an earlier push has deployed",
+    ]);
+    home.knows("shop/functions", &pushed.revision()).await;
+    the_exports_answer_below(&home, "/shop/Functions/Example.").await;
+}

@@ -1,0 +1,7 @@
+namespace Accounts.Books
+{
+    internal class Tags
+    {
+        public string Next() => "first";
+    }
+}
