@@ -8,6 +8,8 @@ use corefn_tests::git_host::GitHost;
 use corefn_tests::push::Repository;
 use corefn_tests::{Home, wait_until};
 
+use crate::push_network::set;
+
 const LONG: Duration = Duration::from_secs(30);
 
 /// What git says of a refused key.
@@ -452,4 +454,41 @@ async fn bad_pushes_over_ssh_change_nothing() {
     })
     .await;
     assert!(!std::path::Path::new("/tmp/broken-out").exists());
+}
+
+/// What is pushed is kept until it is built, which others may put off for long.
+#[tokio::test]
+async fn pushes_that_wait_take_so_much_disk_and_no_more() {
+    let home = Home::builder("pending").without_nginx().start().await;
+    set(&home, "max_pending = '3M'\n");
+    let git_host = GitHost::start(&home).await;
+    let alice = git_host.person(&home, "alice").await;
+    let large = async |name: &str| {
+        let repository = Repository::of(&home, &git_host, &alice, name).await;
+        repository.example("dockerfile").await;
+        repository.run("head -c 2000000 /dev/zero > large").await;
+        repository
+    };
+    let first = large("alice/first").await;
+    first
+        .run("echo 'RUN echo be\"\"gun; sleep 600' >> Dockerfile")
+        .await;
+    first.commit("Sleeps").await;
+    let mut building = first.begin_push("main");
+    building.until("begun").await;
+
+    let second = large("alice/second").await;
+    second.commit("As large").await;
+    second.push().await.rejected(&[
+        "more than 3.1 MB of files, this one's included (max_pending of the host's settings)",
+        "push again when others are done",
+    ]);
+    // There is room for a small one, which waits for its turn.
+    let small = Repository::of(&home, &git_host, &alice, "alice/small").await;
+    small.example("dockerfile").await;
+    let mut waiting = small.begin_push("main");
+    waiting.until("waiting for a turn").await;
+    building.interrupt();
+    waiting.end().await.accepted();
+    second.push().await.accepted();
 }

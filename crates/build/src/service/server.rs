@@ -1,6 +1,6 @@
 //! The service: takes what hooks send, one conversation a connection.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::env;
 use std::fs::{self, File};
@@ -30,7 +30,7 @@ use super::wire::{self, Kind};
 use super::{Job, Request};
 use crate::error::BuildError;
 use crate::hook;
-use crate::output::Output;
+use crate::output::{Output, size};
 use crate::tree::{MAX_TREE, Tree, too_large};
 use crate::work::{Branch, Stop, unless, work};
 
@@ -49,6 +49,7 @@ struct Service {
     /// Whoever builds a repository holds its lock; one that nobody has any more is forgotten.
     locks: RefCell<HashMap<RepositoryName, Weak<Mutex<()>>>>,
     turns: Semaphore,
+    pending: Pending,
     ending: watch::Receiver<bool>,
 }
 
@@ -71,6 +72,10 @@ pub async fn serve() -> Result<(), BuildError> {
         home,
         locks: RefCell::default(),
         turns: Semaphore::new(host.max_builds as usize),
+        pending: Pending {
+            bytes: Cell::new(0),
+            most: host.max_pending,
+        },
         ending,
     });
     LocalSet::new()
@@ -179,7 +184,11 @@ async fn build(
     output: &mut Output,
 ) -> Result<(), BuildError> {
     let repository = job.check()?;
-    let tree = Tree::open(receive(&mut from).await?).await?;
+    let mut held = Held {
+        all: &service.pending,
+        bytes: 0,
+    };
+    let tree = Tree::open(receive(&mut from, &mut held).await?).await?;
     let (answer, answers) = mpsc::channel(1);
     let (gone, is_gone) = oneshot::channel::<()>();
     let mut listening = JoinSet::new();
@@ -220,10 +229,9 @@ async fn build(
 }
 
 /// Receives a tree's archive into a temporary file that has no name.
-async fn receive(from: &mut OwnedReadHalf) -> Result<File, BuildError> {
+async fn receive(from: &mut OwnedReadHalf, held: &mut Held<'_>) -> Result<File, BuildError> {
     let broken = || BuildError::io("the pushed files did not arrive");
     let mut file = tempfile::tempfile().map_err(broken())?;
-    let mut size = 0;
     loop {
         let frame = tokio::time::timeout(PATIENCE, wire::read(from)).await;
         let late = |_| io::Error::from(io::ErrorKind::TimedOut);
@@ -233,10 +241,7 @@ async fn receive(from: &mut OwnedReadHalf) -> Result<File, BuildError> {
             .map_err(broken())?
         {
             Some((Kind::Data, bytes)) => {
-                size += bytes.len() as u64;
-                if size > MAX_ARCHIVE {
-                    return Err(too_large());
-                }
+                held.take(bytes.len() as u64)?;
                 file.write_all(&bytes).map_err(broken())?;
             }
             Some((Kind::End, _)) => break,
@@ -323,6 +328,44 @@ async fn pass(from: Option<impl AsyncRead + Unpin>, far: &Far, kind: Kind) -> io
             0 => return Ok(()),
             length => far.frame(kind, &bytes[..length]).await?,
         }
+    }
+}
+
+/// What the builder keeps of pushed files.
+struct Pending {
+    bytes: Cell<u64>,
+    most: u64,
+}
+
+/// What one push has of it; it is given back when this is dropped.
+struct Held<'a> {
+    all: &'a Pending,
+    bytes: u64,
+}
+
+impl Held<'_> {
+    /// Takes more.
+    fn take(&mut self, bytes: u64) -> Result<(), BuildError> {
+        let all = self.all.bytes.get() + bytes;
+        if self.bytes + bytes > MAX_ARCHIVE {
+            return Err(too_large());
+        }
+        if all > self.all.most {
+            return Err(BuildError::rejected(format!(
+                "the pushes that are being built or wait have more than {} of files, this one's included \
+                 (max_pending of the host's settings): push again when others are done",
+                size(self.all.most)
+            )));
+        }
+        self.all.bytes.set(all);
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.all.bytes.set(self.all.bytes.get() - self.bytes);
     }
 }
 
