@@ -8,7 +8,6 @@ use std::io::Cursor;
 
 use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, VolumeCreateRequest};
 use bollard::query_parameters::{AttachContainerOptionsBuilder, CreateContainerOptions};
-use futures_util::StreamExt as _;
 
 use corefn_core::config::Export;
 use corefn_core::function::FunctionName;
@@ -21,7 +20,7 @@ use crate::context::archive;
 use crate::error::BuildError;
 use crate::limits::{Watch, in_time};
 use crate::network::{self, CA_BUNDLE, ca_variables};
-use crate::output::{Output, size};
+use crate::output::{Output, next_or_silence, size};
 use crate::stack::Kind;
 
 use files::{put, take, take_folder};
@@ -208,10 +207,16 @@ async fn run(
     let watch = Watch::new(docker, limits);
     watch.container(container);
     let printed = async {
-        while let Some(Ok(chunk)) = attached.output.next().await {
-            output.program(&chunk.into_bytes()).await?;
+        loop {
+            let told = async |text: &str| {
+                output.line(text.trim_end()).await;
+                Ok(())
+            };
+            match next_or_silence(&mut attached.output, told).await? {
+                Some(Ok(chunk)) => output.program(&chunk.into_bytes()).await?,
+                _ => return Ok(()),
+            }
         }
-        Ok(())
     };
     watch.during(printed).await?;
     let code = docker.exit_code(container).await?;

@@ -28,6 +28,7 @@ use corefn_engine::docker::{Docker, DockerError};
 
 use crate::context::chunks;
 use crate::error::BuildError;
+use crate::output::next_or_silence;
 
 pub use dockerfile::{DockerfileImage, Recipe, from_dockerfile, keep_cache};
 pub use executable::from_executable;
@@ -248,7 +249,7 @@ pub(crate) async fn run_build(
     let body = body_try_stream(chunks(context));
     let mut steps = std::pin::pin!(client.build_image(options, None, Some(body)));
     let mut id = String::new();
-    while let Some(step) = steps.next().await {
+    while let Some(step) = next_or_silence(&mut steps, &mut told).await? {
         let step = step.map_err(|cause| match cause {
             // The build's own error, and not one of talking to Docker.
             Cause::DockerStreamError { error } => {

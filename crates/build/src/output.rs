@@ -6,7 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anstream::adapter::StripBytes;
+use futures_util::{Stream, StreamExt as _};
 use tokio::io::{AsyncWriteExt as _, Stderr};
+use tokio::time::Instant;
 
 use crate::error::BuildError;
 use crate::service::Far;
@@ -156,6 +158,32 @@ impl Output {
     }
 }
 
+/// How long nothing is printed until the pusher is told that it goes on.
+const SILENCE: Duration = Duration::from_secs(20);
+
+/// The next of what a build prints. Whenever it has printed nothing for a while, `told` gets a line about that.
+///
+/// # Errors
+/// What `told` fails with.
+pub(crate) async fn next_or_silence<S: Stream + Unpin>(
+    printed: &mut S,
+    mut told: impl AsyncFnMut(&str) -> Result<(), BuildError>,
+) -> Result<Option<S::Item>, BuildError> {
+    let begin = Instant::now();
+    loop {
+        match tokio::time::timeout(SILENCE, printed.next()).await {
+            Ok(next) => return Ok(next),
+            Err(_) => {
+                let silence = seconds(begin.elapsed());
+                told(&format!(
+                    "    still under way; nothing was printed for {silence}\n"
+                ))
+                .await?;
+            }
+        }
+    }
+}
+
 /// A duration as people read it: `0.4 s`.
 pub fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
@@ -177,6 +205,28 @@ pub fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_told_of() {
+        let late = async {
+            tokio::time::sleep(Duration::from_secs(45)).await;
+            7
+        };
+        let mut printed = Box::pin(futures_util::stream::once(late));
+        let mut lines = String::new();
+        let told = async |line: &str| {
+            lines.push_str(line);
+            Ok(())
+        };
+        let next = next_or_silence(&mut printed, told).await.unwrap();
+        assert_eq!(next, Some(7));
+        assert_eq!(
+            lines,
+            "    still under way; nothing was printed for 20.0 s\n    still under way; nothing was printed for 40.0 s\n"
+        );
+        let told = async |_: &str| Err(BuildError::Interrupted("it ends"));
+        assert_eq!(next_or_silence(&mut printed, told).await.unwrap(), None);
+    }
     use std::path::PathBuf;
 
     /// An output that nobody reads, and the log that keeps it.

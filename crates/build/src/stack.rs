@@ -131,7 +131,7 @@ fn is_detectable(name: &str) -> bool {
 }
 
 /// Chooses how a repository is built: as its manifest wants, else by its `Dockerfile`, else by the
-/// stack of the highest priority that finds one of its files at the root.
+/// stack of the highest priority that finds one of its files at the root. Says why.
 ///
 /// # Errors
 /// [`BuildError`] that lists the stacks there are, when the one that is wanted isn't there or none
@@ -140,7 +140,7 @@ pub fn choose(
     stacks: &BTreeMap<String, Stack>,
     wanted: Option<(&str, Position)>,
     tree: &Tree,
-) -> Result<Choice, BuildError> {
+) -> Result<(Choice, String), BuildError> {
     pick(stacks, wanted, |file| tree.has(file))
 }
 
@@ -148,12 +148,14 @@ fn pick(
     stacks: &BTreeMap<String, Stack>,
     wanted: Option<(&str, Position)>,
     has: impl Fn(&str) -> bool,
-) -> Result<Choice, BuildError> {
+) -> Result<(Choice, String), BuildError> {
     let names = || {
         let folders = stacks.keys().map(String::as_str);
         let names: Vec<_> = std::iter::once(DOCKERFILE_STACK).chain(folders).collect();
         names.join(", ")
     };
+    let said = |at: Position| format!("{} says so", at.file);
+    let found = |file: &str| format!("found by {file}");
     match wanted {
         Some((DOCKERFILE_STACK, at)) if !has(DOCKERFILE) => Err(ManifestError::new(
             Some(at),
@@ -162,22 +164,25 @@ fn pick(
             ),
         )
         .into()),
-        Some((DOCKERFILE_STACK, _)) => Ok(Choice::Dockerfile),
+        Some((DOCKERFILE_STACK, at)) => Ok((Choice::Dockerfile, said(at))),
         Some((name, at)) => match stacks.get(name) {
-            Some(stack) => Ok(Choice::Stack(stack.clone())),
+            Some(stack) => Ok((Choice::Stack(stack.clone()), said(at))),
             None => Err(ManifestError::new(
                 Some(at),
                 format!("there is no stack {name:?}: write one of {}", names()),
             )
             .into()),
         },
-        None if has(DOCKERFILE) => Ok(Choice::Dockerfile),
+        None if has(DOCKERFILE) => Ok((Choice::Dockerfile, found(DOCKERFILE))),
         None => stacks
             .values()
-            .filter(|stack| stack.description.detect.iter().any(|file| has(file)))
+            .filter_map(|stack| {
+                let mut files = stack.description.detect.iter();
+                Some((stack, files.find(|file| has(file))?))
+            })
             // The first of the highest, where max_by_key would give the last.
-            .min_by_key(|stack| -i128::from(stack.description.priority))
-            .map(|stack| Choice::Stack(stack.clone()))
+            .min_by_key(|(stack, _)| -i128::from(stack.description.priority))
+            .map(|(stack, file)| (Choice::Stack(stack.clone()), found(file)))
             .ok_or_else(|| BuildError::rejected(none_fits(stacks))),
     }
 }
@@ -232,17 +237,27 @@ mod tests {
             line: 2,
             column: 9,
         };
-        for (files, wanted, choice) in [
-            (&["Cargo.toml"][..], None, "rust"),
-            (&["Cargo.toml", "Dockerfile"], None, "dockerfile"),
-            (&["Cargo.toml", "Dockerfile"], Some(("rust", at)), "rust"),
-            (&["Cargo.toml", "x"], None, "rust"),
-            (&["y"], None, "a"),
-            (&["x"], None, "b"),
-            (&[], Some(("b", at)), "b"),
+        for (files, wanted, choice, why) in [
+            (&["Cargo.toml"][..], None, "rust", "found by Cargo.toml"),
+            (
+                &["Cargo.toml", "Dockerfile"],
+                None,
+                "dockerfile",
+                "found by Dockerfile",
+            ),
+            (
+                &["Cargo.toml", "Dockerfile"],
+                Some(("rust", at)),
+                "rust",
+                "corefn.toml says so",
+            ),
+            (&["Cargo.toml", "x"], None, "rust", "found by Cargo.toml"),
+            (&["y"], None, "a", "found by y"),
+            (&["x"], None, "b", "found by x"),
+            (&[], Some(("b", at)), "b", "corefn.toml says so"),
         ] {
-            let found = pick(&three(), wanted, |file| files.contains(&file)).unwrap();
-            assert_eq!(found.name(), choice, "{files:?}");
+            let (found, reason) = pick(&three(), wanted, |file| files.contains(&file)).unwrap();
+            assert_eq!((found.name(), &*reason), (choice, why), "{files:?}");
         }
     }
 

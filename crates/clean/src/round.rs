@@ -20,8 +20,8 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 /// it.
 const ORPHAN_AGE: Duration = Duration::from_secs(10);
 
-/// The same for containers of builders, which have no lock: no build takes that long.
-const BUILD_AGE: Duration = Duration::from_secs(30 * 60);
+/// How much older than a build may become its container must be: builders have no lock.
+const BUILD_GRACE: Duration = Duration::from_secs(15 * 60);
 
 /// After a start of Redis, an outage or a jump of the clock, leases are missing that their holders
 /// have not renewed yet. It is longer than a router relies on an instance without a lease.
@@ -46,6 +46,8 @@ pub struct Cleaner {
     /// Which run of Redis was met last.
     run: Mutex<Option<String>>,
     once: bool,
+    /// How old a container of a builder must be to count as left over.
+    build_age: Duration,
 }
 
 /// A moment, by both clocks.
@@ -77,8 +79,9 @@ impl Clocks {
 }
 
 impl Cleaner {
-    /// One round and no more, if it is for `once`: then nothing is waited for to settle.
-    pub fn new(store: Store, docker: Docker, once: bool) -> Self {
+    /// One round and no more, if it is for `once`: then nothing is waited for to settle. A build may take
+    /// `longest_build`.
+    pub fn new(store: Store, docker: Docker, once: bool, longest_build: Duration) -> Self {
         Self {
             store: Arc::new(store),
             docker: Arc::new(docker),
@@ -89,6 +92,7 @@ impl Cleaner {
             seen: Mutex::default(),
             run: Mutex::default(),
             once,
+            build_age: longest_build.saturating_add(BUILD_GRACE),
         }
     }
 
@@ -200,7 +204,7 @@ impl Cleaner {
         age: Duration,
     ) -> Result<bool, RebuildError> {
         if let Some(role) = container.labels.get(label::ROLE) {
-            return Ok(role == label::ROLE_BUILD && age > BUILD_AGE);
+            return Ok(role == label::ROLE_BUILD && age > self.build_age);
         }
         let Some(instance) = instance(container) else {
             return Ok(false);

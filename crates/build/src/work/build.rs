@@ -31,6 +31,8 @@ pub(super) struct Build<'a> {
     tree: Tree,
     declaration: Declaration,
     stack: Choice,
+    /// Why it is that one.
+    reason: String,
     revision: Revision,
     /// What a `Dockerfile`'s build has come through.
     traces: Traces,
@@ -62,9 +64,10 @@ impl<'a> Build<'a> {
         revision: Revision,
         declaration: Declaration,
         tree: Tree,
-        stack: Choice,
+        stack: (Choice, String),
     ) -> Result<Self, BuildError> {
         let begin = Instant::now();
+        let (stack, reason) = stack;
         let function = &revision.function;
         let routes = declaration.config(Found::default()).routes;
         deploy::check_routes(&store, function, &routes).await?;
@@ -77,6 +80,7 @@ impl<'a> Build<'a> {
             tree,
             declaration,
             stack,
+            reason,
             revision,
             traces: Traces::default(),
             cache: None,
@@ -88,10 +92,11 @@ impl<'a> Build<'a> {
     pub async fn run(&mut self, output: &mut Output) -> Result<Built, BuildError> {
         output
             .line(&format!(
-                "==> {}, revision {}, stack {}",
+                "==> {}, revision {}, stack {} ({})",
                 self.revision.function,
                 self.revision.id,
-                self.stack.name()
+                self.stack.name(),
+                self.reason
             ))
             .await;
         if let [first, others @ ..] = &self.tree.lfs_pointers()?[..] {

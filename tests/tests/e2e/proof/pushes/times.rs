@@ -92,3 +92,22 @@ async fn lines_arrive_in_200_ms() {
     );
     assert!(late[18] <= MOST, "{late:?}");
 }
+
+/// Whoever waits for a build that prints nothing is told that it goes on.
+#[tokio::test]
+async fn silent_builds_are_told_of() {
+    let home = Home::builder("silent").without_nginx().start().await;
+    script_stack(&home);
+    let script = Repository::create(&home, "demo/script").await;
+    script.write("build.sh", "sleep 22; exit 3\n");
+    script.commit("Sleeps").await;
+    let docker = Repository::create(&home, "demo/docker").await;
+    docker.write(
+        "Dockerfile",
+        "FROM debian:bookworm-slim\nRUN sleep 23; exit 3\n",
+    );
+    docker.commit("Sleeps").await;
+    for pushed in [script.push().await, docker.push().await] {
+        pushed.rejected(&["    still under way; nothing was printed for 20.0 s", "3"]);
+    }
+}
