@@ -55,6 +55,8 @@ pub struct Replay {
     new_connection: Cell<bool>,
     /// Where an attempt failed, and how often that had been trusted again before.
     avoided: RefCell<Option<(Rc<Peer<Seat>>, u32)>>,
+    /// One attempt at an instance that was trusted too soon was not counted.
+    forgiven: Cell<bool>,
 }
 
 impl Replay {
@@ -78,6 +80,7 @@ impl Replay {
         self.allowed.set(None);
         self.lost.set(None);
         self.new_connection.set(false);
+        self.forgiven.set(false);
         self.avoided.take();
     }
 
@@ -136,6 +139,14 @@ impl Replay {
         avoided
             .as_ref()
             .is_some_and(|(peer, trusts)| ptr::eq(&peer.slot, seat) && *trusts == seat.trusts())
+    }
+
+    /// Whether the last attempt has failed at this instance as well.
+    fn failed_at(&self, peer: &Rc<Peer<Seat>>) -> bool {
+        let avoided = self.avoided.borrow();
+        avoided
+            .as_ref()
+            .is_some_and(|(former, _)| Rc::ptr_eq(former, peer))
     }
 
     /// The connection to the instance, while nothing of an answer has come and the request may go
@@ -254,7 +265,12 @@ pub fn failed(context: &Context) {
         // It was closed before, as such connections are: that is no attempt.
         return replay.new_connection.set(true);
     } else {
-        upstream.peer.tries = upstream.peer.tries.saturating_sub(1);
+        // It has failed there before and was trusted again, since its system still took connections for it: what the
+        // system then resets has reached nobody, so that it is no attempt. Once: it may be alive and do that itself.
+        let reset = connection.as_ref().is_some_and(|c| c.broken && !c.ended);
+        if !(reset && replay.failed_at(&peer) && !replay.forgiven.replace(true)) {
+            upstream.peer.tries = upstream.peer.tries.saturating_sub(1);
+        }
         context.attempts.set(0);
         context.state.set(State::Open);
         let trusts = peer.slot.trusts();

@@ -20,7 +20,7 @@
 //! | `/whoami` | its user, capabilities and what it can write to |
 //! | `/reach/IP/PORT` | whether it can connect there within a second |
 //! | `/exit` | none: the process ends with code 3 |
-//! | `/dies/CONTAINER` | none: as one that is killed; of another container than the one named, 200 |
+//! | `/dies/CONTAINER/COUNT` | none: as one that is killed; of another container than the one named, 200 |
 //! | anything with `Upgrade: echo` | 101, and then whatever it gets |
 //! | anything else | what it has seen of the request |
 //!
@@ -208,7 +208,7 @@ fn answer(
         }
         ["whoami"] => json(writer, request, &whoami()),
         ["reach", ip, port] => json(writer, request, &reach(ip, port)),
-        ["dies", container] => dies(container, writer),
+        ["dies", container, count] => dies(container, number(count) as usize, writer),
         ["exit"] => {
             eprintln!("the probe exits because it was asked to");
             process::exit(3);
@@ -221,8 +221,8 @@ fn answer(
 static DIES: AtomicBool = AtomicBool::new(false);
 
 /// Ends the process as the system ends one that is killed: this connection is closed, and what it listens on only when
-/// somebody has connected there, whom nobody accepts. Another container's process lives.
-fn dies(container: &str, writer: &mut TcpStream) -> io::Result<()> {
+/// `count` others are connected there, whom nobody accepts. Another container's process lives.
+fn dies(container: &str, count: usize, writer: &mut TcpStream) -> io::Result<()> {
     if env::var("HOSTNAME").unwrap_or_default() != container {
         return writer.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nanother\n");
     }
@@ -230,10 +230,12 @@ fn dies(container: &str, writer: &mut TcpStream) -> io::Result<()> {
     // Who waits for a connection gets one, and then no more.
     let own = writer.local_addr()?;
     let _ = TcpStream::connect(own);
-    let known = connections(own.port());
+    let mut known = connections(own.port());
+    let before = known.len();
     thread::spawn(move || {
-        while connections(own.port()).is_subset(&known) {
+        while known.len() < before + count {
             sleep(1);
+            known.extend(connections(own.port()));
         }
         process::exit(3);
     });
