@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use corefn_build::output::size;
-use corefn_core::function::{Deployment, FunctionName, RevisionId};
+use corefn_core::deployment::Deployment;
+use corefn_core::function::{FunctionName, RevisionId};
 use corefn_core::route::Route;
 
 use crate::error::Error;

@@ -2,12 +2,13 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, lchown};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
 use serde_json::json;
 use tokio::process::Command;
 
@@ -40,6 +41,9 @@ pub async fn ensure(
     name: &RepositoryName,
 ) -> Result<(PathBuf, bool), Error> {
     let builder = builder()?;
+    // Of two pushes at the same time, one waits: git's own lock of its settings refuses the second.
+    let _lock = locked(projects)
+        .map_err(|cause| Error::Io(format!("{} can't be locked", projects.display()), cause))?;
     let path = projects.join(name.path());
     let is_new = !path.join("HEAD").exists();
     if is_new {
@@ -83,6 +87,14 @@ pub async fn ensure(
         )
     })?;
     Ok((path, is_new))
+}
+
+/// Locks a folder until the file that is returned is dropped.
+fn locked(folder: &Path) -> io::Result<File> {
+    fs::create_dir_all(folder)?;
+    let file = File::open(folder)?;
+    rustix::io::retry_on_intr(|| flock(&file, FlockOperation::LockExclusive))?;
+    Ok(file)
 }
 
 /// Gives a folder with all that is in it to an account. Links are not followed.

@@ -7,6 +7,7 @@ use corefn_core::names::HOST_FILE;
 use corefn_tests::cli::{command, corefn, corefn_and, ran};
 use corefn_tests::push::Repository;
 use corefn_tests::{Home, probe, wait_until};
+use futures_util::future::join_all;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -219,6 +220,14 @@ async fn repositories() {
         assert_eq!(made["path"], path.to_str().unwrap());
     }
     assert!(path.join("hooks/pre-receive").exists());
+    // As several pushes at the same time do, to a new one and to one that is there.
+    for name in ["demo/new", "demo/hello"] {
+        let words = ["repo", "create", name, "--json"];
+        let all = (0..8).map(|_| corefn(&home, &words));
+        let made: Vec<_> = join_all(all).await.iter().map(|ran| ran.json()).collect();
+        let new = made.iter().filter(|made| made["created"] == true).count();
+        assert_eq!(new, usize::from(name == "demo/new"), "{made:?}");
+    }
     for bad in ["Demo/hello", "demo/", "a/b/c", "../x", ""] {
         corefn(&home, &["repo", "create", bad])
             .await
