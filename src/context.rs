@@ -22,8 +22,8 @@ use ngx::ffi::{
 use ngx::http::HttpModule;
 
 use corefn_core::config::Limits;
+use corefn_core::deployment::Deployment;
 use corefn_core::error::ErrorCode;
-use corefn_core::function::Deployment;
 use corefn_core::table::{Function, Peer};
 use corefn_engine::acquire::Start;
 

@@ -13,8 +13,9 @@ use ngx::ffi::{
 };
 use ngx::http::HttpModuleMainConf;
 
+use corefn_core::deployment::Deployment;
 use corefn_core::error::{ErrorCode, Failure};
-use corefn_core::function::{Deployment, FunctionName};
+use corefn_core::function::FunctionName;
 use corefn_core::instance::{Instance, InstanceId};
 use corefn_core::names::directive;
 use corefn_core::table::{Peer, Table};

@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use corefn_core::config::FunctionConfig;
-use corefn_core::function::Deployment;
+use corefn_core::deployment::Deployment;
 use corefn_engine::docker::{Placement, Purpose};
 use corefn_engine::ready::ready;
 use corefn_engine::start::random_id;

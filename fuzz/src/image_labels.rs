@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use corefn_core::function::Deployment;
+use corefn_core::deployment::Deployment;
 use corefn_core::names;
 use corefn_engine::docker::deployment;
 

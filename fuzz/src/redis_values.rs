@@ -3,8 +3,8 @@
 
 use std::fmt::Debug;
 
+use corefn_core::deployment::Deployment;
 use corefn_core::event::Event;
-use corefn_core::function::Deployment;
 use corefn_core::instance::Instance;
 use corefn_core::table::Table;
 use serde::Serialize;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use corefn_core::function::{Deployment, FunctionName, RevisionId};
+use corefn_core::deployment::Deployment;
+use corefn_core::function::{FunctionName, RevisionId};
 use corefn_core::instance::Instance;
 use corefn_core::keys::START_LOCK_RENEWAL;
 use corefn_core::names::{self, label};

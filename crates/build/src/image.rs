@@ -22,7 +22,8 @@ use bollard::query_parameters::{
 use futures_util::StreamExt as _;
 
 use corefn_core::config::FunctionConfig;
-use corefn_core::function::{Deployment, FunctionName, RepositoryName, RevisionId};
+use corefn_core::deployment::Deployment;
+use corefn_core::function::{FunctionName, RepositoryName, RevisionId};
 use corefn_core::names::{self, label};
 use corefn_engine::docker::{Docker, DockerError};
 

@@ -7,8 +7,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use crate::deployment::Deployment;
 use crate::error::ErrorCode;
-use crate::function::{Deployment, FunctionName, RevisionId};
+use crate::function::{FunctionName, RevisionId};
 
 /// How long the function isn't started after the first failure in a row, the second, and so on;
 /// after all further ones as after the last. The first costs nothing.

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::deployment::Deployment;
 use crate::error::Failure;
-use crate::function::{Deployment, FunctionName, RevisionId};
+use crate::function::{FunctionName, RevisionId};
 use crate::instance::{Instance, InstanceId};
 
 /// A change that routers must know of. On the wire it is JSON with a `type`.

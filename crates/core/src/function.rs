@@ -6,8 +6,6 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::FunctionConfig;
-
 /// The longest account or name, in bytes. Docker allows 128 for a whole tag and 255 for a
 /// repository; a DNS label allows 63.
 pub const MAX_SEGMENT: usize = 63;
@@ -189,19 +187,6 @@ impl fmt::Display for RevisionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-/// What is deployed of a function: one revision, immutable.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Deployment {
-    /// Which function.
-    pub function: FunctionName,
-    /// Which revision of it.
-    pub revision: RevisionId,
-    /// The image to start, by tag or digest.
-    pub image: String,
-    /// How to start and serve it.
-    pub config: FunctionConfig,
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //! | key | type | holds | TTL | written by | read by |
 //! |---|---|---|---|---|---|
 //! | `epoch` | string | random text; its absence says that Redis was emptied | none | whoever rebuilds | router, cleaner |
-//! | `functions` | hash | function name → JSON of [`Deployment`](crate::function::Deployment) | none | builder, `corefn rm`, rebuild | router, CLI |
+//! | `functions` | hash | function name → JSON of [`Deployment`](crate::deployment::Deployment) | none | builder, `corefn rm`, rebuild | router, CLI |
 //! | `routes` | hash | route → function name | none | builder, `corefn rm`, rebuild | builder (to refuse a claimed one), CLI |
 //! | `instances` | hash | instance → JSON of [`Instance`](crate::instance::Instance), ready and draining ones | none | starter, cleaner | router, cleaner, CLI |
 //! | `ready:<function>` | set | instances that may get work | none | starter, cleaner | router |

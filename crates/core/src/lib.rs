@@ -10,6 +10,7 @@ pub mod access;
 pub mod address;
 pub mod backoff;
 pub mod config;
+pub mod deployment;
 pub mod error;
 pub mod event;
 pub mod function;

@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::deployment::Deployment;
 use crate::error::ErrorCode;
-use crate::function::{Deployment, FunctionName, RevisionId};
+use crate::function::{FunctionName, RevisionId};
 use crate::instance::{Instance, InstanceId};
 use crate::route::{Route, RouteTable};
 

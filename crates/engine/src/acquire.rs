@@ -10,9 +10,9 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use corefn_core::deployment::Deployment;
 use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::event::Event;
-use corefn_core::function::Deployment;
 use corefn_core::instance::Instance;
 use corefn_core::keys::START_LOCK_RENEWAL;
 use corefn_core::names::directive;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use corefn_core::deployment::Deployment;
 use corefn_core::error::{ErrorCode, Failure};
-use corefn_core::function::Deployment;
 use corefn_core::instance::{Instance, InstanceId};
 use corefn_core::keys::START_LOCK_TTL;
 use corefn_core::names;

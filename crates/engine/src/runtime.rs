@@ -24,8 +24,9 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::task::JoinSet;
 
+use corefn_core::deployment::Deployment;
 use corefn_core::error::Failure;
-use corefn_core::function::{Deployment, FunctionName, RevisionId};
+use corefn_core::function::{FunctionName, RevisionId};
 use corefn_core::instance::{Instance, InstanceId};
 
 use crate::acquire::Start;

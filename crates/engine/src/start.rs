@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use corefn_core::deployment::Deployment;
 use corefn_core::error::{ErrorCode, Failure};
-use corefn_core::function::Deployment;
 use corefn_core::instance::{Instance, InstanceId};
 use corefn_core::names;
 

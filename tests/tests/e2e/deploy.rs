@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use corefn_core::config::{Export, FunctionConfig};
-use corefn_core::function::Deployment;
+use corefn_core::deployment::Deployment;
 use corefn_core::names::env;
 use corefn_tests::{Home, probe, wait_for, wait_until};
 

@@ -1,7 +1,7 @@
 //! Repositories that deploy several functions.
 
 use corefn_build::deploy::switch;
-use corefn_core::function::Deployment;
+use corefn_core::deployment::Deployment;
 use corefn_core::instance::{Instance, InstanceId};
 use corefn_tests::push::{Repository, builds};
 use corefn_tests::{Home, probe};

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use corefn_core::config::FunctionConfig;
+use corefn_core::deployment::Deployment;
 use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::event::Event;
-use corefn_core::function::{Deployment, FunctionName, RevisionId};
+use corefn_core::function::{FunctionName, RevisionId};
 use corefn_engine::store::Claim;
 use corefn_tests::client::ClientError;
 use corefn_tests::{Answer, Home, probe, wait_for, wait_until};

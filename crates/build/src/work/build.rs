@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use corefn_core::config::FunctionConfig;
-use corefn_core::function::Deployment;
+use corefn_core::deployment::Deployment;
 use corefn_core::host::Host;
 use corefn_core::manifest::{Declaration, Found};
 use corefn_engine::docker::Docker;

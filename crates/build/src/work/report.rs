@@ -1,7 +1,7 @@
 //! What a pusher is told at the end.
 
 use corefn_core::config::Export;
-use corefn_core::function::Deployment;
+use corefn_core::deployment::Deployment;
 
 use super::build::Built;
 use crate::output::{Output, seconds, size};

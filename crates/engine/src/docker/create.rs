@@ -9,7 +9,7 @@ use bollard::models::{
 };
 use bollard::query_parameters::{CreateContainerOptions, StartContainerOptions};
 
-use corefn_core::function::Deployment;
+use corefn_core::deployment::Deployment;
 use corefn_core::instance::InstanceId;
 use corefn_core::names::{self, env, label};
 

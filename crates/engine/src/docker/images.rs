@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use bollard::query_parameters::ListImagesOptionsBuilder;
 
-use corefn_core::function::{Deployment, RevisionId};
+use corefn_core::deployment::Deployment;
+use corefn_core::function::RevisionId;
 use corefn_core::names::{self, label};
 
 use super::{Docker, DockerError};

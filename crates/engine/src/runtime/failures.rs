@@ -5,8 +5,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use corefn_core::backoff::{QUICK, Rows, is_own_fault};
+use corefn_core::deployment::Deployment;
 use corefn_core::error::{ErrorCode, Failure};
-use corefn_core::function::{Deployment, FunctionName, RevisionId};
+use corefn_core::function::{FunctionName, RevisionId};
 use corefn_core::instance::InstanceId;
 
 use super::shared::Shared;

@@ -8,8 +8,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use corefn_core::deployment::Deployment;
 use corefn_core::error::{ErrorCode, Failure};
-use corefn_core::function::Deployment;
 use corefn_core::instance::{Instance, InstanceId};
 use corefn_core::lease::{DEFAULT_IDLE, UNLEASED_RELIANCE};
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use corefn_core::deployment::Deployment;
 use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::event::Event;
-use corefn_core::function::{Deployment, FunctionName};
+use corefn_core::function::FunctionName;
 use corefn_core::instance::{Instance, InstanceId};
 use corefn_core::lease::relied_until;
 

@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
+use corefn_core::deployment::Deployment;
 use corefn_core::event::Event;
-use corefn_core::function::{Deployment, FunctionName};
+use corefn_core::function::FunctionName;
 use corefn_core::instance::Instance;
 use corefn_core::lease::DEFAULT_IDLE;
 use corefn_core::route::Route;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use corefn_core::function::{Deployment, FunctionName};
+use corefn_core::deployment::Deployment;
+use corefn_core::function::FunctionName;
 use corefn_core::instance::{Instance, InstanceId};
 use corefn_core::lease::DRAINING_LEASE;
 

@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use corefn_core::backoff::{MEMORY, PAUSES, PAUSES_OF_DEATHS, QUICK, is_own_fault};
+use corefn_core::deployment::Deployment;
 use corefn_core::error::Failure;
 use corefn_core::event::Event;
-use corefn_core::function::{Deployment, FunctionName, RevisionId};
+use corefn_core::function::{FunctionName, RevisionId};
 use corefn_core::instance::InstanceId;
 use corefn_core::keys::{Keys, START_LOCK_TTL, TURN_TTL};
 

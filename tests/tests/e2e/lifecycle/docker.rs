@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use corefn_core::function::Deployment;
+use corefn_core::deployment::Deployment;
 use corefn_core::instance::Instance;
 use corefn_core::names::{CURRENT_TAG, image, label};
 use serde_json::{Value, json};

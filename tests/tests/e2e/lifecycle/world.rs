@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use corefn_core::config::FunctionConfig;
+use corefn_core::deployment::Deployment;
 use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::event::Event;
-use corefn_core::function::{Deployment, FunctionName, RevisionId};
+use corefn_core::function::{FunctionName, RevisionId};
 use corefn_core::instance::Instance;
 use corefn_engine::acquire::{Launcher, Ledger, acquire};
 use corefn_engine::start::random_id;
