@@ -12,11 +12,11 @@ use rustix::process::Signal;
 
 use crate::cli::{Ran, corefn, ran};
 use crate::folder::Folder;
+use crate::git::as_nobody_special;
 use crate::home::Home;
 use crate::port::Port;
 use crate::process::Process;
 use crate::programs::{program, workspace};
-use crate::push::{as_nobody_special, trust_as_this_machine};
 use crate::wait::wait_until;
 
 /// The account of the machine that git runs as; `scripts/setup` makes it.
@@ -51,7 +51,7 @@ impl GitHost {
     /// # Panics
     /// When something can't be had, such as the account, or root's rights.
     pub async fn start(home: &Home) -> Self {
-        trust_as_this_machine(home);
+        home.trust_as_this_machine();
         let folder = home.folder.clone();
         let (user, group) = account();
         let settings = folder.read(HOST_FILE);

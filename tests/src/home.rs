@@ -1,5 +1,7 @@
 //! An installation.
 
+mod builder;
+
 use std::future::IntoFuture;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +19,6 @@ use corefn_engine::store::{Store, StoreError};
 use tokio::task::JoinSet;
 
 use crate::access::{self, Access};
-use crate::builder::{self, Builder};
 use crate::cleaner::Cleaner;
 use crate::client::{Answer, Client, Request};
 use crate::docker;
@@ -30,6 +31,11 @@ use crate::process;
 use crate::proxy::Proxy;
 use crate::redis::Redis;
 use crate::wait::{wait_for, wait_until};
+
+pub use builder::Builder;
+
+/// Variables that name a file of certificates, where the machine was told to trust one of its own.
+const CA_VARIABLES: [&str; 3] = ["SSL_CERT_FILE", "CARGO_HTTP_CAINFO", "CURL_CA_BUNDLE"];
 
 /// How long a router may take to hear of something on a machine that is busy. How fast it is on
 /// one that isn't, other tests say.
@@ -252,6 +258,16 @@ impl Home {
     /// A GET; await it for the answer.
     pub fn get(&self, target: &str) -> Request {
         self.client().get(target)
+    }
+
+    /// Has builds trust the certificates that this machine was told to trust.
+    pub(crate) fn trust_as_this_machine(&self) {
+        let host = self.folder.read(HOST_FILE);
+        let bundle = CA_VARIABLES.iter().filter_map(std::env::var_os).next();
+        if let Some(bundle) = bundle.filter(|_| !host.contains("ca_bundle")) {
+            let line = format!("ca_bundle = '{}'\n", bundle.display());
+            self.folder.write(HOST_FILE, host + &line);
+        }
     }
 
     /// Makes an image of the probe for a new revision of a function, without deploying it.

@@ -16,7 +16,6 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
-pub mod builder;
 pub mod cleaner;
 pub mod cli;
 pub mod client;
@@ -25,6 +24,7 @@ pub mod docker;
 pub mod engine;
 pub mod events;
 pub mod folder;
+mod git;
 pub mod git_host;
 pub mod home;
 pub mod load;
@@ -41,7 +41,6 @@ pub mod redis;
 pub mod slow;
 pub mod wait;
 
-pub use builder::Builder;
 pub use client::{Answer, Client};
-pub use home::Home;
+pub use home::{Builder, Home};
 pub use wait::{wait_for, wait_until};

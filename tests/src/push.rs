@@ -18,18 +18,13 @@ use tokio::time::timeout;
 use crate::cli::corefn;
 use crate::docker;
 use crate::folder::PREFIX;
+use crate::git::as_nobody_special;
 use crate::git_host::{GitHost, Person};
 use crate::home::Home;
 use crate::programs::workspace;
 
 /// How long a push may take: a stack's image and a first compilation are within it.
 const PATIENCE: Duration = Duration::from_secs(240);
-
-/// Variables that name a file of certificates, where the machine was told to trust one of its own.
-const CA_VARIABLES: [&str; 3] = ["SSL_CERT_FILE", "CARGO_HTTP_CAINFO", "CURL_CA_BUNDLE"];
-
-/// Variables of a git that may have started the tests; they'd lead ours to its repository.
-const GIT_VARIABLES: [&str; 3] = ["GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"];
 
 /// A repository and a working copy of it.
 #[derive(Debug)]
@@ -61,7 +56,7 @@ impl Repository {
     /// # Panics
     /// As all of this does, when a program that must succeed doesn't.
     pub async fn create(home: &Home, name: &str) -> Self {
-        trust_as_this_machine(home);
+        home.trust_as_this_machine();
         let created = corefn(home, &["repo", "create", name]).await;
         let bare = PathBuf::from(created.succeeded().trim_end());
         let work = home.folder.file("work").join(name);
@@ -330,7 +325,7 @@ pub async fn builds(docker: &Docker) -> Vec<Container> {
 /// # Panics
 /// When that fails.
 pub async fn keep_stack(home: &Home, name: &str) -> Images {
-    trust_as_this_machine(home);
+    home.trust_as_this_machine();
     let text = home.folder.read(HOST_FILE);
     let host = Host {
         namespace: format!("{PREFIX}-stacks"),
@@ -340,28 +335,4 @@ pub async fn keep_stack(home: &Home, name: &str) -> Images {
     let docker = Docker::new(docker::URL, &host.namespace);
     let made = stack::ensure(&docker, &host, &stacks[name], &mut Output::default()).await;
     made.unwrap_or_else(|error| panic!("the stack {name}: {error}"))
-}
-
-/// Has builds trust the certificates that this machine was told to trust.
-pub(crate) fn trust_as_this_machine(home: &Home) {
-    let host = home.folder.read(HOST_FILE);
-    let bundle = CA_VARIABLES.iter().filter_map(std::env::var_os).next();
-    if let Some(bundle) = bundle.filter(|_| !host.contains("ca_bundle")) {
-        let line = format!("ca_bundle = '{}'\n", bundle.display());
-        home.folder.write(HOST_FILE, host + &line);
-    }
-}
-
-/// Keeps the user's own settings of git out of the tests.
-pub(crate) fn as_nobody_special(command: &mut Command) -> &mut Command {
-    for variable in GIT_VARIABLES {
-        command.env_remove(variable);
-    }
-    for who in ["AUTHOR", "COMMITTER"] {
-        command.env(format!("GIT_{who}_NAME"), "Somebody");
-        command.env(format!("GIT_{who}_EMAIL"), "somebody@example.com");
-    }
-    command
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_CONFIG_NOSYSTEM", "1")
 }

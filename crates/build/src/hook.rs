@@ -7,19 +7,20 @@ use std::pin::pin;
 use std::time::SystemTime;
 
 use corefn_core::function::RevisionId;
-use corefn_core::host::{GitHost, Host};
+use corefn_core::host::GitHost;
 use corefn_core::names::env as variables;
 use corefn_engine::home;
 
 use crate::error::BuildError;
 use crate::git::Git;
 use crate::interrupt::interrupted;
+use crate::job::Job;
 use crate::output::Output;
 use crate::push::{Update, updates};
 use crate::repository::Repository;
-use crate::service::{self, Job};
+use crate::service;
 use crate::tree::Tree;
-use crate::work::{Branch, Stop, unless, work};
+use crate::work::{Branch, Stop, host, unless, work};
 
 /// Runs the hook with git's environment and standard input. Returns the exit status: zero if git
 /// shall accept the push.
@@ -123,15 +124,6 @@ async fn deploy(
     let socket = home.join(builder);
     let built = service::build(&socket, &job, &tree, output, is_as_pushed);
     unless(&mut stop, built).await
-}
-
-/// The installation's settings, for whoever builds.
-pub(crate) fn host(home: &Path) -> Result<Host, BuildError> {
-    let host = home::read(home)?;
-    Ok(Host {
-        stacks: home.join(&host.stacks).display().to_string(),
-        ..host
-    })
 }
 
 /// What was pushed to a repository of this machine.

@@ -17,6 +17,7 @@ pub mod git;
 pub mod hook;
 pub mod image;
 pub mod interrupt;
+mod job;
 mod limits;
 mod network;
 pub mod output;
@@ -25,6 +26,7 @@ pub mod repository;
 pub mod service;
 pub mod stack;
 pub mod tree;
+mod wire;
 mod work;
 
 pub use error::BuildError;

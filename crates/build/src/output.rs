@@ -11,7 +11,7 @@ use tokio::io::{AsyncWriteExt as _, Stderr};
 use tokio::time::Instant;
 
 use crate::error::BuildError;
-use crate::service::Far;
+use crate::wire::Far;
 
 /// Writes to the pusher (git prefixes each line with `remote:`) and to the log.
 ///

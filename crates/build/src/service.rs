@@ -6,16 +6,12 @@
 
 mod client;
 mod server;
-mod wire;
 
 use serde::{Deserialize, Serialize};
 
-use corefn_core::function::{RepositoryName, RevisionId};
-
-use crate::error::BuildError;
+use crate::job::Job;
 
 pub use client::{build, run};
-pub(crate) use server::Far;
 pub use server::serve;
 
 /// What the service is asked for.
@@ -34,102 +30,4 @@ enum Request {
         #[serde(default)]
         input: Option<String>,
     },
-}
-
-/// What is to be built.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Job {
-    /// The repository that was pushed to.
-    pub repository: String,
-    /// The branch that was pushed to, as people call it.
-    pub branch: String,
-    /// The commit, in hexadecimal digits.
-    pub commit: String,
-    /// The revision that it becomes.
-    pub revision: RevisionId,
-}
-
-impl Job {
-    /// The repository's name, when the whole job is as a hook sends it.
-    ///
-    /// # Errors
-    /// [`BuildError::Rejected`] with what is wrong.
-    pub fn check(&self) -> Result<RepositoryName, BuildError> {
-        let wrong = |what: &str| BuildError::rejected(format!("the hook's {what} is none"));
-        let hexadecimal = |text: &str| text.bytes().all(|b| b.is_ascii_hexdigit());
-        if !matches!(self.commit.len(), 40 | 64) || !hexadecimal(&self.commit) {
-            return Err(wrong("commit"));
-        }
-        let time = self.revision.0.strip_suffix(&self.commit[..7]);
-        let time = time.and_then(|time| time.strip_suffix('-'));
-        let is_time =
-            |time: &str| time.len() == 15 && time.bytes().all(|b| b.is_ascii_digit() || b == b'T');
-        if !time.is_some_and(is_time) {
-            return Err(wrong("revision"));
-        }
-        self.repository.parse().map_err(|_| wrong("repository"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn jobs_are_checked() {
-        let job = Job {
-            repository: "demo/hello".into(),
-            branch: "main".into(),
-            commit: "0123456789abcdef0123456789abcdef01234567".into(),
-            revision: RevisionId("20231114T221320-0123456".into()),
-        };
-        assert_eq!(job.check().unwrap().to_string(), "demo/hello");
-        for (bad, what) in [
-            (
-                Job {
-                    repository: "../x".into(),
-                    ..job.clone()
-                },
-                "repository",
-            ),
-            (
-                Job {
-                    commit: "x".into(),
-                    ..job.clone()
-                },
-                "commit",
-            ),
-            (
-                Job {
-                    commit: "g".repeat(40),
-                    ..job.clone()
-                },
-                "commit",
-            ),
-            (
-                Job {
-                    revision: RevisionId("latest".into()),
-                    ..job.clone()
-                },
-                "revision",
-            ),
-            (
-                Job {
-                    revision: RevisionId("20231114T221320-0123457".into()),
-                    ..job.clone()
-                },
-                "revision",
-            ),
-            (
-                Job {
-                    revision: RevisionId("../../../etc/xx-0123456".into()),
-                    ..job.clone()
-                },
-                "revision",
-            ),
-        ] {
-            let error = bad.check().unwrap_err().to_string();
-            assert!(error.contains(what), "{error}");
-        }
-    }
 }

@@ -5,14 +5,16 @@ mod build;
 mod builds;
 mod report;
 
+use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
 
 use corefn_core::host::Host;
+use corefn_engine::home;
 
 use crate::error::BuildError;
+use crate::job::Job;
 use crate::output::Output;
-use crate::service::Job;
 use crate::tree::Tree;
 
 use builds::Builds;
@@ -28,6 +30,15 @@ pub(crate) trait Branch {
     /// Whether the branch is still where it was when the push began. git would refuse the push
     /// later if it isn't, and what is deployed must be what the branch points to.
     async fn is_as_pushed(&mut self) -> Result<bool, BuildError>;
+}
+
+/// The installation's settings, for whoever builds.
+pub(crate) fn host(home: &Path) -> Result<Host, BuildError> {
+    let host = home::read(home)?;
+    Ok(Host {
+        stacks: home.join(&host.stacks).display().to_string(),
+        ..host
+    })
 }
 
 /// Builds and deploys what was pushed.

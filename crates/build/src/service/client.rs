@@ -6,11 +6,12 @@ use std::path::Path;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 
-use super::wire::{self, Kind};
-use super::{Job, Request};
+use super::Request;
 use crate::error::BuildError;
+use crate::job::Job;
 use crate::output::Output;
 use crate::tree::Tree;
+use crate::wire::{self, Kind};
 
 /// Has the service at a socket build and deploy a tree. What it writes goes to `output`, and
 /// `is_as_pushed` answers when it asks whether the branch still is. Returns the exit status.

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::unix::OwnedReadHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
@@ -26,13 +26,13 @@ use corefn_core::function::{RepositoryName, check_segment};
 use corefn_core::names::env as variables;
 use corefn_engine::home;
 
-use super::wire::{self, Kind};
-use super::{Job, Request};
+use super::Request;
 use crate::error::BuildError;
-use crate::hook;
+use crate::job::Job;
 use crate::output::{Output, size};
 use crate::tree::{MAX_TREE, Tree, too_large};
-use crate::work::{Branch, Stop, unless, work};
+use crate::wire::{self, Far, Kind};
+use crate::work::{Branch, Stop, host, unless, work};
 
 /// How long whoever connects may take to say what it wants, and between two pieces of a tree.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -145,7 +145,7 @@ fn listen(path: &Path) -> Result<(UnixListener, File), BuildError> {
 
 async fn converse(service: Rc<Service>, stream: UnixStream) {
     let (mut from, to) = stream.into_split();
-    let far = Far(Rc::new(Mutex::new(to)));
+    let far = Far::of(to);
     let status = match first(&mut from).await {
         Ok(Some(Request::Build(job))) => {
             let mut output = Output::to(far.clone());
@@ -224,7 +224,7 @@ async fn build(
         far: far.clone(),
         answers,
     };
-    let host = hook::host(&service.home)?;
+    let host = host(&service.home)?;
     work(&host, job, tree, &mut branch, &mut stop, output).await
 }
 
@@ -379,21 +379,6 @@ impl Service {
             locks.insert(repository.clone(), Arc::downgrade(&lock));
             lock
         })
-    }
-}
-
-/// The other side's screen, and its ear.
-#[derive(Clone)]
-pub(crate) struct Far(Rc<Mutex<OwnedWriteHalf>>);
-
-impl Far {
-    /// Writes to the pusher's screen.
-    pub async fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        self.frame(Kind::Error, bytes).await
-    }
-
-    async fn frame(&self, kind: Kind, bytes: &[u8]) -> io::Result<()> {
-        wire::write(&mut *self.0.lock().await, kind, bytes).await
     }
 }
 

@@ -18,8 +18,8 @@ use super::build::{Build, Built};
 use crate::deploy;
 use crate::error::BuildError;
 use crate::image::Revision;
+use crate::job::Job;
 use crate::output::Output;
-use crate::service::Job;
 use crate::stack;
 use crate::tree::Tree;
 

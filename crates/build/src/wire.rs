@@ -1,14 +1,17 @@
-//! How the two sides talk: frames of one byte that says what it is, four of the length (big endian),
+//! How a hook and the service talk: frames of one byte that says what it is, four of the length (big endian),
 //! and as many bytes.
 
 use std::io;
+use std::rc::Rc;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::sync::Mutex;
 
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// To the service, first: what is asked for, in JSON.
     Request = b'R',
     /// To the service: a piece of the tree's archive.
@@ -41,10 +44,10 @@ impl Kind {
 }
 
 /// The most bytes of a frame.
-pub(super) const MAX: usize = 64 << 10;
+pub(crate) const MAX: usize = 64 << 10;
 
 /// Writes bytes as frames of a kind; an empty one if there are none.
-pub(super) async fn write(
+pub(crate) async fn write(
     to: &mut (impl AsyncWrite + Unpin),
     kind: Kind,
     bytes: &[u8],
@@ -67,7 +70,7 @@ pub(super) async fn write(
 ///
 /// # Errors
 /// [`io::ErrorKind::InvalidData`] when it is of no kind or too long.
-pub(super) async fn read(
+pub(crate) async fn read(
     from: &mut (impl AsyncRead + Unpin),
 ) -> io::Result<Option<(Kind, Vec<u8>)>> {
     let mut head = [0; 5];
@@ -86,6 +89,27 @@ pub(super) async fn read(
     let mut bytes = vec![0; length];
     from.read_exact(&mut bytes).await?;
     Ok(Some((kind, bytes)))
+}
+
+/// The other side's screen, and its ear.
+#[derive(Clone)]
+pub(crate) struct Far(Rc<Mutex<OwnedWriteHalf>>);
+
+impl Far {
+    /// The other side of a connection.
+    pub fn of(to: OwnedWriteHalf) -> Self {
+        Self(Rc::new(Mutex::new(to)))
+    }
+
+    /// Writes to the pusher's screen.
+    pub async fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        self.frame(Kind::Error, bytes).await
+    }
+
+    /// Writes bytes as frames of a kind.
+    pub async fn frame(&self, kind: Kind, bytes: &[u8]) -> io::Result<()> {
+        write(&mut *self.0.lock().await, kind, bytes).await
+    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! What a test wants of its installation.
 
-use crate::home::Home;
+use super::Home;
 use crate::nginx::Conf;
 
 /// What the router gets for Docker.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Access {
+pub(super) enum Access {
     /// Docker's own socket.
     Direct,
     /// A socket that counts, [`crate::proxy::Proxy`].
@@ -15,12 +15,12 @@ pub(crate) enum Access {
 /// An installation that is to be started.
 #[derive(Debug, Clone)]
 pub struct Builder {
-    pub(crate) name: String,
-    pub(crate) conf: Conf,
-    pub(crate) access: Access,
-    pub(crate) nginx: bool,
-    pub(crate) alerts: bool,
-    pub(crate) engine: bool,
+    pub(super) name: String,
+    pub(super) conf: Conf,
+    pub(super) access: Access,
+    pub(super) nginx: bool,
+    pub(super) alerts: bool,
+    pub(super) engine: bool,
 }
 
 impl Builder {
