@@ -17,9 +17,12 @@ namespace CoreFn.Bootstrap
     {
         const int Backlog = 512;
 
+        /// <summary>Milliseconds until it is tried again when no connection could be accepted.</summary>
+        const int Pause = 100;
+
         readonly Func<Request, Task<Answer>> handler;
         readonly HashSet<Connection> connections = new HashSet<Connection>();
-        bool ending;
+        volatile bool ending;
 
         Server(Func<Request, Task<Answer>> handler)
         {
@@ -47,9 +50,15 @@ namespace CoreFn.Bootstrap
                 {
                     socket = await listener.AcceptSocketAsync();
                 }
-                catch (ObjectDisposedException)
+                catch (Exception) when (ending)
                 {
                     return;
+                }
+                catch (SocketException)
+                {
+                    // Such as too many open files: those that close make room.
+                    await Task.Delay(Pause);
+                    continue;
                 }
                 var connection = new Connection(socket, handler);
                 lock (connections)
