@@ -177,15 +177,17 @@ pub struct Traces {
 pub async fn remove_traces(docker: &Docker, traces: &Traces) -> Result<(), DockerError> {
     const PATIENCE: Duration = Duration::from_secs(20);
     const PAUSE: Duration = Duration::from_millis(200);
+    const RETRIES: u32 = 2;
     const IN_USE: u16 = 409;
     let client = docker.client().await?;
     let begin = Instant::now();
     for container in &traces.containers {
-        let look = async || {
+        let is_gone = async || {
             let none = None::<InspectContainerOptions>;
-            client.inspect_container(container, none).await.is_ok()
+            let found = client.inspect_container(container, none).await;
+            found.is_err_and(|cause| docker.failed("look at a container", cause).is_absent())
         };
-        while look().await && begin.elapsed() < PATIENCE {
+        while !is_gone().await && begin.elapsed() < PATIENCE {
             tokio::time::sleep(PAUSE).await;
         }
     }
@@ -205,9 +207,15 @@ pub async fn remove_traces(docker: &Docker, traces: &Traces) -> Result<(), Docke
             Err(error) if error.is_absent() => continue,
             Err(error) => return Err(error),
         }
-        match remove(docker, layer).await {
-            Err(error) if error.status() != Some(IN_USE) => return Err(error),
-            _ => {}
+        // Docker finds a container no more a moment before it stops counting it as one that uses the layer. (Whoever
+        // uses it for longer is another push, which keeps it.)
+        let mut retries = 0..RETRIES;
+        loop {
+            match remove(docker, layer).await {
+                Err(error) if error.status() != Some(IN_USE) => return Err(error),
+                Err(_) if retries.next().is_some() => tokio::time::sleep(PAUSE).await,
+                _ => break,
+            }
         }
     }
     Ok(())
@@ -237,6 +245,10 @@ pub(crate) async fn load(
     Ok(())
 }
 
+/// What Docker's builder says when it looks at all that stands on an image, for what it could use again, and one of them
+/// is removed meanwhile, whosever it is.
+const CACHE_GONE: &str = "unable to find image \"sha256:";
+
 /// Runs a build of Docker's, and returns the image's identifier. `what` says what is built, as an
 /// infinitive; `told` gets what Docker prints.
 pub(crate) async fn run_build(
@@ -252,6 +264,7 @@ pub(crate) async fn run_build(
     let mut id = String::new();
     while let Some(step) = next_or_silence(&mut steps, &mut told).await? {
         let step = step.map_err(|cause| match cause {
+            Cause::DockerStreamError { error } if error.starts_with(CACHE_GONE) => BuildError::Lost,
             // The build's own error, and not one of talking to Docker.
             Cause::DockerStreamError { error } => {
                 BuildError::rejected(format!("Docker could not {what}: {error}"))

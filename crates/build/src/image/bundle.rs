@@ -42,7 +42,9 @@ pub async fn ensure(docker: &Docker, tag: &str, bundle: &[u8]) -> Result<(), Bui
     let namespace = docker.namespace().to_owned();
     let labels = HashMap::from([(label::NAMESPACE.to_owned(), namespace)]);
     let what = format!("make the image {tag}");
-    let (options, context) = (options(&labels).t(tag).build(), Cursor::new(packed));
+    // (It is made once. What Docker would look through for it is all that stands on nothing.)
+    let options = options(&labels).t(tag).nocache(true).build();
+    let context = Cursor::new(packed);
     run_build(docker, options, context, &what, async |_: &str| Ok(())).await?;
     remove_others(docker, tag).await?;
     Ok(())

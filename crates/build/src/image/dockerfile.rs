@@ -229,7 +229,7 @@ impl DockerfileImage {
     ) -> Result<String, BuildError> {
         let tag = revision.tag(docker.namespace());
         let labels = revision.labels(docker.namespace(), config);
-        let options = options(&labels).t(&tag).build();
+        let options = options(&labels).t(&tag).nocache(true).build();
         let text = format!("FROM {}\n", self.image);
         let packed = Cursor::new(archive(&[(DOCKERFILE, 0o644, text.as_bytes())])?);
         let what = format!("label the image {tag}");

@@ -45,8 +45,10 @@ pub async fn from_files(
         .map_err(BuildError::io(
             "the files that the build made can't be packed",
         ))?;
+    // (All functions of the stack stand on the runtime, and Docker would look through them.)
     let options = options(&revision.labels(docker.namespace(), config))
         .t(&tag)
+        .nocache(true)
         .build();
     let what = format!("make the image {tag}");
     run_build(docker, options, packed, &what, async |_: &str| Ok(())).await?;

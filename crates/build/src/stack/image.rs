@@ -20,6 +20,9 @@ use crate::repository::lock;
 /// How many digits of the content's hash are in the image's tag.
 const HASH_DIGITS: usize = 16;
 
+/// How often an image is built for which Docker looks at others that are removed meanwhile.
+const ATTEMPTS: u32 = 5;
+
 /// The stage of a stack's Dockerfile that functions run on.
 const RUNTIME: &str = "runtime";
 
@@ -92,12 +95,19 @@ pub async fn ensure(
         if let Some(stage) = stage {
             options = options.target(stage);
         }
-        let told = async |text: &str| {
-            output.bytes(text.as_bytes()).await;
-            Ok(())
-        };
-        let context = Cursor::new(packed.archive.clone());
-        run_build(docker, options.build(), context, &what, told).await?;
+        let options = options.build();
+        let mut attempts = 1..ATTEMPTS;
+        loop {
+            let told = async |text: &str| {
+                output.bytes(text.as_bytes()).await;
+                Ok(())
+            };
+            let context = Cursor::new(packed.archive.clone());
+            match run_build(docker, options.clone(), context, &what, told).await {
+                Err(BuildError::Lost) if attempts.next().is_some() => {}
+                built => break built,
+            }
+        }?;
     }
     output
         .line(&format!(

@@ -21,7 +21,7 @@ use crate::stack::{self, Choice, Stack};
 use crate::tree::Tree;
 
 /// How often a `Dockerfile` is built whose layers are removed meanwhile.
-const ATTEMPTS: u32 = 3;
+const ATTEMPTS: u32 = 5;
 
 /// A build that has everything it needs to begin.
 pub(super) struct Build<'a> {

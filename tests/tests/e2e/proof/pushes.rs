@@ -1,6 +1,7 @@
 //! Pushes that compile.
 
 mod c;
+mod churn;
 mod csharp;
 mod go;
 mod large;
