@@ -36,8 +36,8 @@ pub enum BuildError {
         /// What went wrong.
         cause: io::Error,
     },
-    /// What Docker had built was gone before it was used: a push of the same files, which was given up, took it
-    /// along.
+    /// What Docker had built, or was looking at for what it could use again, was removed meanwhile: by a push of the
+    /// same files, which was given up, or by anybody.
     #[error("what was built was removed meanwhile: push again")]
     Lost,
     /// Something about the push, the repository or the stack; the text says all of it.

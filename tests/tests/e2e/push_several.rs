@@ -110,7 +110,7 @@ async fn functions_of_one_repository() {
     shop.run("sed -i 1,4d corefn.toml").await;
     shop.commit("Without the first").await;
     shop.push().await.accepted().says(&[
-        "warning: shop/one, which an earlier push has deployed, is no more in this repository",
+        "warning: shop/one, which an earlier push has deployed, is no longer in this repository",
         "corefn rm shop/one removes it",
     ]);
     answers(&home, &good).await;

@@ -121,7 +121,7 @@ impl<'a> Builds<'a> {
             {
                 output
                     .line(&format!(
-                        "warning: {function}, which an earlier push has deployed, is no more in this repository, and \
+                        "warning: {function}, which an earlier push has deployed, is no longer in this repository, and \
                          goes on as it was: corefn rm {function} removes it"
                     ))
                     .await;

@@ -62,8 +62,8 @@ async fn modules_of_the_ancestor_answer_where_they_did() {
     shop.write(".func", "Functions\r\nAccounts.Books\r\n");
     shop.write("README.md", "Not a module's file.\n");
     shop.write(
-        "src/Functions/Example.cs",
-        include_str!("csharp/Example.cs"),
+        "src/Functions/Hello.cs",
+        include_str!("../../../../../examples/csharp/Hello.cs"),
     );
     shop.write(
         "src/Functions/project.json",
@@ -88,9 +88,9 @@ async fn modules_of_the_ancestor_answer_where_they_did() {
     for function in ["shop/functions", "shop/accounts.books"] {
         home.knows(function, &pushed.revision()).await;
     }
-    the_exports_answer_below(&home, "/shop/Functions/Example.").await;
-    the_exports_answer_below(&home, "/shop/functions/Example.").await;
-    assert_eq!(home.get("/shop/FUNCTIONS/Example.Now").await.status, 404);
+    the_exports_answer_below(&home, "/shop/Functions/Hello.").await;
+    the_exports_answer_below(&home, "/shop/functions/Hello.").await;
+    assert_eq!(home.get("/shop/FUNCTIONS/Hello.Now").await.status, 404);
 
     let books = "/shop/Accounts.Books/Ledger.";
     for (method, body, want) in [
@@ -121,7 +121,7 @@ async fn modules_of_the_ancestor_answer_where_they_did() {
     // As Newtonsoft reads it: whatever the case of the members.
     let answer = home
         .client()
-        .post("/shop/Functions/Example.Add", r#"{"a":1,"b":2}"#);
+        .post("/shop/Functions/Hello.Add", r#"{"a":1,"b":2}"#);
     assert_eq!(answer.await.text(), r#"{"Result":3}"#);
     // Where it was thrown is for the log.
     let place = "Accounts.Books.Ledger.Fail () [0x00000] in ./Ledger.cs:";
@@ -161,5 +161,5 @@ async fn modules_of_the_ancestor_answer_where_they_did() {
         "warning: shop/accounts.books, which an earlier push has deployed",
     ]);
     home.knows("shop/functions", &pushed.revision()).await;
-    the_exports_answer_below(&home, "/shop/Functions/Example.").await;
+    the_exports_answer_below(&home, "/shop/Functions/Hello.").await;
 }
