@@ -20,6 +20,12 @@ begin_run() {
     scripts/sweep || note "(from an earlier run; removed)"
 }
 
+# docker_is_up: to be called once it is. An engine that was not up when the run began could not be swept then, and
+# keeps what a run before has left in it.
+docker_is_up() {
+    [ -n "$docker_was_up" ] || KEEP_STACKS=1 scripts/sweep || note "(from an earlier run; removed)"
+}
+
 # phase NAME TITLE COMMAND...: runs the command, and keeps what it prints in NAME.log.
 phase() {
     local name=$1 title=$2 begin=$SECONDS

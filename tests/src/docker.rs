@@ -68,10 +68,7 @@ pub async fn remove_all(docker: &Docker) -> Result<(), DockerError> {
         }
         tokio::time::sleep(AFTERMATH).await;
     }
-    // A start that was given up with its router may still make one anew.
-    while remove_networks(docker).await? > 0 {
-        tokio::time::sleep(AFTERMATH).await;
-    }
+    remove_networks(docker).await?;
     remove_volumes(docker).await
 }
 
@@ -81,28 +78,37 @@ fn ours(docker: &Docker) -> HashMap<&'static str, Vec<String>> {
     HashMap::from([("label", vec![label])])
 }
 
-/// Removes networks, and returns how many.
-async fn remove_networks(docker: &Docker) -> Result<usize, DockerError> {
+/// Removes networks until there is none: a start that was given up with its router may still make one
+/// anew. Docker lists a container no longer a moment before it lets go of the container's endpoint.
+async fn remove_networks(docker: &Docker) -> Result<(), DockerError> {
     let client = docker.client().await?;
     let filters = ours(docker);
-    let networks = ListNetworksOptionsBuilder::default()
-        .filters(&filters)
-        .build();
-    let networks = client.list_networks(Some(networks)).await;
-    let mut count = 0;
-    for network in networks.map_err(|cause| docker.failed("list networks", cause))? {
-        let removed = client.remove_network(&network.id.unwrap_or_default()).await;
-        match removed.map_err(|cause| docker.failed("remove a network", cause)) {
-            // No container is left, so it counts an endpoint that it has forgotten to take away:
-            // its own fault, until it is started again.
-            Err(error) if error.status() == Some(403) => eprintln!("{error}"),
-            removed => {
-                removed?;
-                count += 1;
+    let begin = Instant::now();
+    loop {
+        let networks = ListNetworksOptionsBuilder::default()
+            .filters(&filters)
+            .build();
+        let networks = client.list_networks(Some(networks)).await;
+        let networks = networks.map_err(|cause| docker.failed("list networks", cause))?;
+        if networks.is_empty() {
+            return Ok(());
+        }
+        for network in networks {
+            let removed = client.remove_network(&network.id.unwrap_or_default()).await;
+            match removed.map_err(|cause| docker.failed("remove a network", cause)) {
+                Err(error) if error.status() == Some(403) && begin.elapsed() > PATIENCE => {
+                    // An endpoint that it has forgotten is its own fault, until it is started again.
+                    eprintln!("{error}");
+                    return Ok(());
+                }
+                Err(error) if !error.is_absent() && error.status() != Some(403) => {
+                    return Err(error);
+                }
+                _ => {}
             }
         }
+        tokio::time::sleep(AFTERMATH).await;
     }
-    Ok(count)
 }
 
 async fn remove_volumes(docker: &Docker) -> Result<(), DockerError> {
