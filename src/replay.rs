@@ -265,10 +265,13 @@ pub fn failed(context: &Context) {
         // It was closed before, as such connections are: that is no attempt.
         return replay.new_connection.set(true);
     } else {
-        // It has failed there before and was trusted again, since its system still took connections for it: what the
-        // system then resets has reached nobody, so that it is no attempt. Once: it may be alive and do that itself.
-        let reset = connection.as_ref().is_some_and(|c| c.broken && !c.ended);
-        if !(reset && replay.failed_at(&peer) && !replay.forgiven.replace(true)) {
+        // It has failed there before and was trusted again, since its system still took connections for it: what that
+        // system then refuses or resets has reached nobody, so that it is no attempt. Once: it may be alive and do that
+        // itself.
+        let reached_nobody = connection
+            .as_ref()
+            .map_or(!sent, |c| !c.timed_out && (!sent || (c.broken && !c.ended)));
+        if !(reached_nobody && replay.failed_at(&peer) && !replay.forgiven.replace(true)) {
             upstream.peer.tries = upstream.peer.tries.saturating_sub(1);
         }
         context.attempts.set(0);

@@ -32,7 +32,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 use std::{env, fs, process, thread};
@@ -65,8 +65,16 @@ fn main() {
     });
     println!("the probe listens on {host}:{port}");
     for stream in listener.incoming().flatten() {
-        while DIES.load(Ordering::SeqCst) {
-            sleep(1000);
+        match DYING.load(Ordering::SeqCst) {
+            NOT => {}
+            LISTENS => sleep(3_600_000),
+            _ => {
+                // Held, so that the kernel does not reset it.
+                let _last = listener.accept();
+                drop(listener);
+                sleep(1000);
+                process::exit(3);
+            }
         }
         thread::spawn(move || {
             // A client that goes away is no reason to complain.
@@ -217,19 +225,29 @@ fn answer(
     }
 }
 
-/// Whether nothing is accepted any more.
-static DIES: AtomicBool = AtomicBool::new(false);
+/// Whether, and how, the process dies.
+static DYING: AtomicU8 = AtomicU8::new(NOT);
+const NOT: u8 = 0;
+/// It accepts nobody, and still listens.
+const LISTENS: u8 = 1;
+/// It accepts the next, and listens no more.
+const LINGERS: u8 = 2;
 
 /// Ends the process as the system ends one that is killed: this connection is closed, and what it listens on only when
-/// `count` others are connected there, whom nobody accepts. Another container's process lives.
+/// `count` others are connected there, whom nobody accepts. With a `count` of 0 the next that connects is not told for a
+/// second that nobody is there, and all others are at once.
 fn dies(container: &str, count: usize, writer: &mut TcpStream) -> io::Result<()> {
     if env::var("HOSTNAME").unwrap_or_default() != container {
         return writer.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nanother\n");
     }
-    DIES.store(true, Ordering::SeqCst);
+    let how = if count > 0 { LISTENS } else { LINGERS };
+    DYING.store(how, Ordering::SeqCst);
     // Who waits for a connection gets one, and then no more.
     let own = writer.local_addr()?;
     let _ = TcpStream::connect(own);
+    if count == 0 {
+        return Err(io::ErrorKind::ConnectionAborted.into());
+    }
     let mut known = connections(own.port());
     let before = known.len();
     thread::spawn(move || {
@@ -242,15 +260,18 @@ fn dies(container: &str, count: usize, writer: &mut TcpStream) -> io::Result<()>
     Err(io::ErrorKind::ConnectionAborted.into())
 }
 
-/// Who is connected to a port, as the kernel has it: those that nobody has accepted as well.
+/// Who is connected to a port, as the kernel has it: those that nobody has accepted as well, and of these also those
+/// that have gone away again, since nothing else would show who came for a moment.
 fn connections(port: u16) -> HashSet<String> {
     const ESTABLISHED: &str = "01";
+    const CLOSE_WAIT: &str = "08";
     let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
     let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     table
         .lines()
         .map(words)
-        .filter(|words| words[1].ends_with(&format!(":{port:04X}")) && words[3] == ESTABLISHED)
+        .filter(|words| words[1].ends_with(&format!(":{port:04X}")))
+        .filter(|words| [ESTABLISHED, CLOSE_WAIT].contains(&words[3].as_str()))
         .map(|words| words[2].clone())
         .collect()
 }
