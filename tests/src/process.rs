@@ -8,10 +8,13 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::folder::Folder;
-use crate::wait::wait_for;
+use crate::wait::{wait_for, wait_until};
 
 /// How long a process may take to end after SIGTERM before it gets SIGKILL, when a test is over.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the threads of one may take to begin, on a machine that is busy.
+const LONG: Duration = Duration::from_secs(30);
 
 /// A process that ends with its owner.
 #[derive(Debug)]
@@ -177,6 +180,16 @@ pub fn threads(id: u32) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// Waits until a process has threads of these names, in order. Each gives itself its name, so that it has its parent's
+/// for a moment.
+///
+/// # Panics
+/// When it doesn't come to that.
+pub async fn until_threads(id: u32, names: &[&str]) {
+    let what = format!("the threads of {id} are {names:?}");
+    wait_until(&what, LONG, async || threads(id) == names).await;
 }
 
 /// The kinds of a process's open files, in order: `socket`, `anon_inode:[eventfd]`, a path.

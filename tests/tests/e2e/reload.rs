@@ -60,7 +60,7 @@ async fn reloads_under_load_lose_no_request() {
         report.assert_all_answered();
     }
     for worker in home.nginx.workers() {
-        assert_eq!(process::threads(worker), THREADS);
+        process::until_threads(worker, &THREADS).await;
     }
     no_sockets_left(&home);
     wait_until(
@@ -108,7 +108,7 @@ async fn quit_finishes_all_requests() {
     home.until_under_way(requests.len()).await;
     let workers = home.nginx.workers();
     for &worker in &workers {
-        assert_eq!(process::threads(worker), THREADS);
+        process::until_threads(worker, &THREADS).await;
     }
     home.nginx.quit().await;
     for (path, request) in requests {

@@ -59,7 +59,7 @@ async fn module_that_is_not_used_changes_nothing() {
 async fn worker_that_serves_functions_has_one_thread_more() {
     let home = Home::builder("used").workers(2).start().await;
     for worker in home.nginx.workers() {
-        assert_eq!(process::threads(worker), ["corefn", "nginx"]);
+        process::until_threads(worker, &["corefn", "nginx"]).await;
     }
     // Neither the master nor its cache helpers take part.
     let all = process::children(std::process::id());
