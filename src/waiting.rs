@@ -86,7 +86,7 @@ impl Waiting {
         queue: u32,
     ) -> Result<(Ticket, Option<u64>), ErrorCode> {
         let host = host_place(worker)?;
-        let slot = worker.lane.function(function);
+        let slot = worker.shard.function(function);
         let slot = slot.ok_or_else(|| worker.zone_is_full())?;
         let place = slot.enter(queue).ok_or_else(|| {
             let (who, limit) = (format!("for {function}"), directive::QUEUE);
@@ -182,7 +182,7 @@ impl Waiting {
 
 /// A place among all who wait on this host.
 fn host_place(worker: &Worker) -> Result<Place, ErrorCode> {
-    let slot = worker.lane.host();
+    let slot = worker.shard.host();
     let slot = slot.ok_or_else(|| worker.zone_is_full())?;
     let most = worker.host_queue;
     slot.enter(most)

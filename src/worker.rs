@@ -1,4 +1,4 @@
-//! What a worker process has: the table, the requests that wait, its lane and its runtime thread.
+//! What a worker process has: the table, the requests that wait, its shard and its runtime thread.
 //!
 //! All of it belongs to the event loop's thread.
 
@@ -24,7 +24,7 @@ use corefn_engine::runtime::{Command, Level, Runtime, Update};
 use crate::bridge::Bridge;
 use crate::seat::Seat;
 use crate::waiting::Waiting;
-use crate::zone::{self, Lane, Place, Slot, TELLING_INTERVAL};
+use crate::zone::{self, Place, Shard, Slot, TELLING_INTERVAL};
 use crate::{CorefnModule, descriptors, guard, log, pin, raw, signals};
 
 /// One worker's state. Fields are dropped in their order: the thread ends before the bridge it
@@ -57,7 +57,7 @@ pub struct Worker {
     /// When it was last told that the shared memory is full; 0 for never.
     told_full: Cell<u64>,
     /// This worker's part of the shared memory.
-    pub lane: Lane,
+    pub shard: Shard,
 }
 
 /// A snapshot that is being taken over, piece by piece. Meanwhile the table before it serves on.
@@ -102,7 +102,7 @@ pub fn start(cycle: &mut ngx_cycle_t) {
 
 fn make(cycle: &ngx_cycle_t, main: &crate::conf::MainConf) -> Result<Worker, String> {
     let memory = zone::memory(main.zone).ok_or("the shared memory is not there")?;
-    let (lane, gauges) = Lane::take(memory)
+    let (shard, gauges) = Shard::take(memory)
         .ok_or("more than 128 worker processes share the zone: use fewer workers")?;
     let bridge = Bridge::open(cycle)
         .ok_or("no connection is left for the runtime thread: raise worker_connections")?;
@@ -124,21 +124,21 @@ fn make(cycle: &ngx_cycle_t, main: &crate::conf::MainConf) -> Result<Worker, Str
         limited: RefCell::default(),
         host_queue: main.host_queue(),
         told_full: Cell::new(0),
-        lane,
+        shard,
     })
 }
 
 /// Called when a process ends its work.
 pub fn stop() {
     if let Some(worker) = WORKER.take() {
-        // What is let go of here must be let go of before another process gets the lane.
+        // What is let go of here must be let go of before another process gets the shard.
         drop((
             worker.table.take(),
             worker.former.take(),
             worker.filling.take(),
             worker.limited.take(),
         ));
-        worker.lane.release();
+        worker.shard.release();
     }
 }
 
@@ -322,7 +322,7 @@ impl Worker {
         let slot = match limited.get(function) {
             Some(slot) => slot.clone(),
             None => {
-                let slot = self.lane.requests(function);
+                let slot = self.shard.requests(function);
                 let slot = slot.ok_or_else(|| self.zone_is_full())?;
                 limited.insert(function.clone(), slot.clone());
                 slot
@@ -365,7 +365,7 @@ impl Worker {
 
     fn take_seat(&self, instance: Instance) -> Option<Rc<Peer<Seat>>> {
         let id = instance.id;
-        let slot = Seat::new(self.lane.instance(id)?, instance.address);
+        let slot = Seat::new(self.shard.instance(id)?, instance.address);
         let peer = Rc::new(Peer { instance, slot });
         let mut seats = self.seats.borrow_mut();
         seats.retain(|_, peer| peer.strong_count() > 0);

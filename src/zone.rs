@@ -1,9 +1,6 @@
-//! The memory that all workers share: who works on what.
+//! The memory that all workers share: who works on what. `corefn_sync::zone` says how.
 //!
-//! A slot stands for an instance, or for a function that requests wait for. It has one count for
-//! each lane; a worker owns a lane from its start to its end, so that the share of one that
-//! crashed is given back, by the next that starts or by any other within a second. Slots are found, taken and freed under the zone's mutex, which nginx
-//! takes back from a worker that dies; counts are atomics.
+//! A slot is this worker's hold on the counters of an instance, or of a function that requests wait for.
 
 mod gauges;
 mod memory;
@@ -14,6 +11,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ptr::NonNull;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 
 use ngx::core::Pool;
@@ -25,12 +23,14 @@ use ngx::ffi::{
 use corefn_core::function::FunctionName;
 use corefn_core::instance::InstanceId;
 use corefn_sync::enter_within;
+use corefn_sync::zone::Counters;
 
 use crate::CorefnModule;
 use crate::{guard, raw};
 pub use gauges::HostGauges;
 use gauges::Watch;
 pub use memory::Memory;
+use memory::System;
 use ngx::http::HttpModule;
 
 /// The smallest zone: nginx's own minimum is eight pages; this holds some 400 slots.
@@ -92,27 +92,28 @@ pub fn memory(zone: *mut ngx_shm_zone_t) -> Option<Memory> {
     unsafe { *(*zone.as_ptr()).data.cast::<Option<Memory>>() }
 }
 
-/// One worker's lane through the zone.
-pub struct Lane {
+/// One worker's part of the zone.
+pub struct Shard {
     memory: Memory,
     number: usize,
     open: RefCell<HashMap<u64, Weak<Held>>>,
     watch: Watch,
 }
 
-impl Lane {
-    /// Takes a lane for this process, and what the runtime thread reads of it; none if all are
-    /// taken by living processes.
+impl Shard {
+    /// Takes a shard for this process, and what the runtime thread reads of the zone; none if living
+    /// processes own all of them.
     pub fn take(memory: Memory) -> Option<(Self, Arc<HostGauges>)> {
-        let number = memory.take_lane()?;
+        let me = i32::try_from(std::process::id()).ok()?;
+        let number = memory.zone().take_shard(me, &System)?;
         let (watch, gauges) = gauges::pair(memory);
-        let lane = Self {
+        let shard = Self {
             memory,
             number,
             open: RefCell::default(),
             watch,
         };
-        Some((lane, Arc::new(gauges)))
+        Some((shard, Arc::new(gauges)))
     }
 
     /// The slot of an instance; none if the zone is full.
@@ -137,20 +138,20 @@ impl Lane {
 
     /// Gives everything back.
     pub fn release(&self) {
-        self.memory.release_lane(self.number);
+        self.memory.zone().release_shard(self.number);
     }
 
     fn slot(&self, key: u64, id: Option<InstanceId>) -> Option<Slot> {
         if let Some(held) = self.open.borrow().get(&key).and_then(Weak::upgrade) {
             return Some(Slot(held));
         }
-        let index = self.memory.attach(key, self.number)?;
+        let index = self.memory.zone().attach(key, self.number)?;
         if let Some(id) = id {
             self.watch.begin(id, index);
         }
         let held = Rc::new(Held {
             memory: self.memory,
-            lane: self.number,
+            shard: self.number,
             index,
             watched: id.map(|id| (self.watch.clone(), id)),
         });
@@ -194,7 +195,7 @@ pub struct Slot(Rc<Held>);
 
 struct Held {
     memory: Memory,
-    lane: usize,
+    shard: usize,
     index: usize,
     watched: Option<(Watch, InstanceId)>,
 }
@@ -204,7 +205,18 @@ impl Drop for Held {
         if let Some((watch, id)) = &self.watched {
             watch.end(*id);
         }
-        self.memory.detach(self.index, self.lane);
+        self.memory.zone().detach(self.index, self.shard);
+    }
+}
+
+impl Held {
+    fn counters(&self) -> &Counters {
+        &self.memory.zone().counters[self.index]
+    }
+
+    /// This worker's count of what is under way.
+    fn active(&self) -> &AtomicU32 {
+        &self.counters().active[self.shard]
     }
 }
 
@@ -212,48 +224,40 @@ impl Slot {
     /// Takes one of `most` places here; none if they are taken. Of all workers that ask, never do
     /// more get one than there are.
     pub fn enter(&self, most: u32) -> Option<Place> {
-        let lanes = self.0.memory.lanes(self.0.index);
-        enter_within(lanes, self.0.lane, most).then(|| Place(self.clone()))
+        let active = &self.0.counters().active;
+        enter_within(active, self.0.shard, most).then(|| Place(self.clone()))
     }
 
     /// One more is under way here.
     pub fn begin(&self) {
-        self.0
-            .memory
-            .lane(self.0.index, self.0.lane)
-            .fetch_add(1, Relaxed);
+        self.0.active().fetch_add(1, Relaxed);
     }
 
     /// One less is, since `now`.
     pub fn end(&self, now: u64) {
-        let memory = &self.0.memory;
-        memory.slot(self.0.index).last_work.fetch_max(now, Relaxed);
-        memory.lane(self.0.index, self.0.lane).fetch_sub(1, Relaxed);
+        self.0.counters().last_work.fetch_max(now, Relaxed);
+        self.0.active().fetch_sub(1, Relaxed);
     }
 
     /// How many are under way on all workers.
     pub fn load(&self) -> u32 {
-        self.0.memory.load(self.0.index)
+        self.0.counters().load()
     }
 
     /// The time until which the instance's lease may be relied on.
     pub fn until(&self) -> u64 {
-        self.0.memory.slot(self.0.index).until.load(Relaxed)
+        self.0.counters().until.load(Relaxed)
     }
 
     /// The lease may be relied on until then.
     pub fn extend(&self, until: u64) {
-        self.0
-            .memory
-            .slot(self.0.index)
-            .until
-            .fetch_max(until, Relaxed);
+        self.0.counters().until.fetch_max(until, Relaxed);
     }
 
     /// Whether to tell of something at `now` that is told of once in an interval: of all workers
     /// that ask, one may. For slots of no instance, which have no lease to renew.
     pub fn may_tell(&self, now: u64) -> bool {
-        let told = &self.0.memory.slot(self.0.index).renewed;
+        let told = &self.0.counters().renewed;
         let last = told.load(Relaxed);
         (last == 0 || now.saturating_sub(last) >= TELLING_INTERVAL)
             && told
@@ -263,7 +267,7 @@ impl Slot {
 
     /// The idle time that the next renewal goes by, in milliseconds.
     pub fn set_idle(&self, idle: u64) {
-        let current = &self.0.memory.slot(self.0.index).idle;
+        let current = &self.0.counters().idle;
         if current.load(Relaxed) != idle {
             current.store(idle, Relaxed);
         }

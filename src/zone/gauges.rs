@@ -9,7 +9,8 @@ use corefn_core::instance::InstanceId;
 use corefn_core::lease::{Activity, renewal};
 use corefn_engine::runtime::Gauges;
 
-use super::{Memory, instance_key};
+use super::instance_key;
+use super::memory::{Memory, System};
 
 /// The event loop's end: tells which instances this worker has slots of.
 #[derive(Clone)]
@@ -68,21 +69,22 @@ impl Gauges for HostGauges {
     fn due(&self, now: u64) -> Vec<(InstanceId, u64)> {
         #[cfg(feature = "fault-injection")]
         crate::fault::strike("due");
-        self.memory.bury(now);
+        let zone = self.memory.zone();
+        zone.take_back_orphans(now, &System);
         self.with_slots(|slots| {
             let due = slots.iter().filter_map(|(id, &index)| {
-                let slot = self.memory.slot(index);
+                let counters = &zone.counters[index];
                 let activity = Activity {
-                    in_flight: self.memory.load(index),
-                    last_work: slot.last_work.load(Relaxed),
-                    renewed: slot.renewed.load(Relaxed),
-                    idle: slot.idle.load(Relaxed),
+                    in_flight: counters.load(),
+                    last_work: counters.last_work.load(Relaxed),
+                    renewed: counters.renewed.load(Relaxed),
+                    idle: counters.idle.load(Relaxed),
                 };
                 let ttl = renewal(activity, now)?;
-                // The event loop may have let go of the slot by now, and another may have it. Of the
-                // workers that see it due, one gets it.
-                let mine = self.memory.with(index, instance_key(*id), |slot| {
-                    let (renewed, last) = (&slot.renewed, activity.renewed);
+                // The event loop may have let go of the counters by now, and another instance may have them.
+                // Of the workers that see it due, one gets it.
+                let mine = zone.with(index, instance_key(*id), |counters| {
+                    let (renewed, last) = (&counters.renewed, activity.renewed);
                     let swapped = renewed.compare_exchange(last, now, Relaxed, Relaxed);
                     swapped.is_ok()
                 });
@@ -97,8 +99,8 @@ impl Gauges for HostGauges {
             if let Some(&index) = slots.get(&instance) {
                 // As of due(): what one instance is relied on for must not be another's.
                 let key = instance_key(instance);
-                self.memory.with(index, key, |slot| {
-                    slot.until.fetch_max(until, Relaxed);
+                self.memory.zone().with(index, key, |counters| {
+                    counters.until.fetch_max(until, Relaxed);
                 });
             }
         });

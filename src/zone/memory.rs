@@ -1,50 +1,11 @@
-//! The layout of the shared memory, and what is done to it under its mutex.
+//! The shared memory behind a zone: its layout, its mutex, and what the system knows of its owners.
 
 use std::ptr::NonNull;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};
+use std::slice;
+use std::sync::atomic::AtomicU64;
 
-use corefn_sync::{ATTACHED, sum};
+use corefn_sync::zone::{Counters, Header, Mutex, Processes, Zone};
 use ngx::ffi::{ngx_pid_t, ngx_shmtx_lock, ngx_shmtx_unlock, ngx_slab_alloc, ngx_slab_pool_t};
-
-/// How many worker processes may share a zone at once, old and new ones of a reload together.
-const LANES: usize = 128;
-
-/// How often it is looked whether the owners of lanes live, in milliseconds.
-const BURIAL_INTERVAL: u64 = 1_000;
-
-/// What the zone begins with; the keys and then the slots follow it.
-#[repr(C)]
-struct Header {
-    /// Who has each lane; 0 for nobody.
-    owners: [AtomicI32; LANES],
-    /// When each of them started, which tells it from a later process of the same number.
-    started: [AtomicU64; LANES],
-    /// When it was last looked whether they all live.
-    looked: AtomicU64,
-}
-
-/// What is shared about an instance or a function. Times are milliseconds of the monotonic clock.
-#[repr(C)]
-pub struct Shared {
-    /// When work last ended.
-    pub last_work: AtomicU64,
-    /// When the lease was last renewed.
-    pub renewed: AtomicU64,
-    /// Until when it may be relied on.
-    pub until: AtomicU64,
-    /// The idle time.
-    pub idle: AtomicU64,
-    lanes: [AtomicU32; LANES],
-}
-
-/// A lane, and which process has it: 0 for none.
-#[derive(Clone, Copy, PartialEq)]
-struct Owned {
-    lane: usize,
-    pid: ngx_pid_t,
-    started: u64,
-}
 
 /// A mapped zone.
 #[derive(Clone, Copy)]
@@ -52,7 +13,7 @@ pub struct Memory {
     pool: NonNull<ngx_slab_pool_t>,
     header: NonNull<Header>,
     keys: NonNull<AtomicU64>,
-    slots: NonNull<Shared>,
+    counters: NonNull<Counters>,
     count: usize,
 }
 
@@ -64,11 +25,11 @@ unsafe impl Send for Memory {}
 unsafe impl Sync for Memory {}
 
 impl Memory {
-    /// Lays out fresh memory of `size` bytes. All zeros are: no owners, no keys, no counts.
+    /// Lays out fresh memory of `size` bytes. None if it is too small.
     pub fn create(pool: &mut ngx_slab_pool_t, size: usize) -> Option<Self> {
-        let each = size_of::<AtomicU64>() + size_of::<Shared>();
+        let each = size_of::<AtomicU64>() + size_of::<Counters>();
         // nginx's slab allocator keeps a description of each page beside the pages.
-        let usable = size - size / 64 - (16 << 10);
+        let usable = size.checked_sub(size / 64 + (16 << 10))?;
         let count = usable.checked_sub(size_of::<Header>())? / each;
         let bytes = size_of::<Header>() + count * each;
         // SAFETY: a valid pool; the result is checked.
@@ -82,178 +43,34 @@ impl Memory {
                 pool: NonNull::from(pool),
                 header,
                 keys,
-                slots: keys.add(count).cast(),
+                counters: keys.add(count).cast(),
                 count,
             })
         }
     }
 
-    /// Takes a lane for this process: one of nobody, or of a process that is no more, whose counts
-    /// are given back.
-    pub fn take_lane(&self) -> Option<usize> {
-        let me = i32::try_from(std::process::id()).ok()?;
-        let start = start_of(me).unwrap_or(0);
-        let dead = self.dead_lanes();
-        self.locked(|| {
-            self.clear_dead_lanes(&dead);
-            let Header {
-                owners, started, ..
-            } = self.header();
-            let lane = owners
-                .iter()
-                .position(|owner| [0, me].contains(&owner.load(Relaxed)))?;
-            self.clear_lane(lane);
-            started[lane].store(start, Relaxed);
-            owners[lane].store(me, Relaxed);
-            Some(lane)
-        })
-    }
-
-    /// Gives back the counts of workers that died and that no other follows, as those of a reload
-    /// that were finishing their work. Of the workers that ask, one a second looks.
-    pub fn bury(&self, now: u64) {
-        let looked = &self.header().looked;
-        let last = looked.load(Relaxed);
-        let mine = now.saturating_sub(last) >= BURIAL_INTERVAL
-            && looked.compare_exchange(last, now, Relaxed, Relaxed).is_ok();
-        if !mine {
-            return;
-        }
-        let dead = self.dead_lanes();
-        if !dead.is_empty() {
-            self.locked(|| self.clear_dead_lanes(&dead));
+    /// The zone in it.
+    pub fn zone(&self) -> Zone<'_, Self> {
+        // SAFETY: create() allocated so many of each and filled them with zeros, which are valid; they are
+        // only atomics, and stay mapped.
+        let (header, keys, counters) = unsafe {
+            (
+                self.header.as_ref(),
+                slice::from_raw_parts(self.keys.as_ptr(), self.count),
+                slice::from_raw_parts(self.counters.as_ptr(), self.count),
+            )
+        };
+        Zone {
+            header,
+            keys,
+            counters,
+            mutex: *self,
         }
     }
+}
 
-    /// Gives a lane and all its counts back.
-    pub fn release_lane(&self, lane: usize) {
-        self.locked(|| self.clear_lane(lane));
-    }
-
-    /// Attaches a lane to the slot of a key, which is taken if it isn't there yet. None if all are
-    /// taken.
-    pub fn attach(&self, key: u64, lane: usize) -> Option<usize> {
-        let key = key.max(1);
-        self.locked(|| {
-            let found = (0..self.count).find(|&at| self.key(at).load(Relaxed) == key);
-            let index = match found {
-                Some(index) => index,
-                None => {
-                    let free = (0..self.count).find(|&at| self.key(at).load(Relaxed) == 0)?;
-                    let slot = self.slot(free);
-                    for time in [&slot.last_work, &slot.renewed, &slot.until, &slot.idle] {
-                        time.store(0, Relaxed);
-                    }
-                    self.key(free).store(key, Relaxed);
-                    free
-                }
-            };
-            self.lane(index, lane).fetch_or(ATTACHED, Relaxed);
-            Some(index)
-        })
-    }
-
-    /// Detaches a lane from a slot; the last one frees it.
-    pub fn detach(&self, index: usize, lane: usize) {
-        self.locked(|| {
-            self.lane(index, lane).store(0, Relaxed);
-            self.free_if_unused(index);
-        });
-    }
-
-    /// A slot.
-    pub fn slot(&self, index: usize) -> &Shared {
-        assert!(index < self.count, "slot {index} of {}", self.count);
-        // SAFETY: the index is checked, and slots are only atomics, for which zeros are valid.
-        unsafe { self.slots.add(index).as_ref() }
-    }
-
-    /// A lane's count in a slot.
-    pub fn lane(&self, index: usize, lane: usize) -> &AtomicU32 {
-        &self.slot(index).lanes[lane]
-    }
-
-    /// All lanes' counts in a slot.
-    pub fn lanes(&self, index: usize) -> &[AtomicU32] {
-        &self.slot(index).lanes
-    }
-
-    /// The sum of a slot's counts.
-    pub fn load(&self, index: usize) -> u32 {
-        sum(self.lanes(index))
-    }
-
-    fn header(&self) -> &Header {
-        // SAFETY: create() made it; it is only atomics.
-        unsafe { self.header.as_ref() }
-    }
-
-    fn key(&self, index: usize) -> &AtomicU64 {
-        assert!(index < self.count, "key {index} of {}", self.count);
-        // SAFETY: the index is checked; keys are atomics.
-        unsafe { self.keys.add(index).as_ref() }
-    }
-
-    /// The lanes of processes that are no more. It asks the system, so not under the mutex: event
-    /// loops wait for that.
-    fn dead_lanes(&self) -> Vec<Owned> {
-        let lanes = (0..LANES).map(|lane| self.owned(lane));
-        lanes
-            .filter(|owned| owned.pid != 0 && !is_alive(owned.pid, owned.started))
-            .collect()
-    }
-
-    /// Clears those of the lanes that nobody has taken since.
-    fn clear_dead_lanes(&self, dead: &[Owned]) {
-        for owned in dead {
-            if self.owned(owned.lane) == *owned {
-                self.clear_lane(owned.lane);
-            }
-        }
-    }
-
-    fn owned(&self, lane: usize) -> Owned {
-        let Header {
-            owners, started, ..
-        } = self.header();
-        Owned {
-            lane,
-            pid: owners[lane].load(Relaxed),
-            started: started[lane].load(Relaxed),
-        }
-    }
-
-    /// Does something with the slot of a key, if it still is that one's: slots are taken and freed
-    /// under the mutex, which is held meanwhile.
-    pub fn with<T>(&self, index: usize, key: u64, action: impl FnOnce(&Shared) -> T) -> Option<T> {
-        self.locked(|| {
-            let is_its = self.key(index).load(Relaxed) == key.max(1);
-            is_its.then(|| action(self.slot(index)))
-        })
-    }
-
-    fn clear_lane(&self, lane: usize) {
-        for index in 0..self.count {
-            if self.key(index).load(Relaxed) != 0 {
-                self.lane(index, lane).store(0, Relaxed);
-                self.free_if_unused(index);
-            }
-        }
-        self.header().owners[lane].store(0, Relaxed);
-    }
-
-    fn free_if_unused(&self, index: usize) {
-        if self
-            .slot(index)
-            .lanes
-            .iter()
-            .all(|count| count.load(Relaxed) == 0)
-        {
-            self.key(index).store(0, Relaxed);
-        }
-    }
-
-    /// Does it under the mutex, for microseconds. If it panics the mutex is given back.
+/// nginx takes the mutex back from a worker that dies with it.
+impl Mutex for Memory {
     fn locked<T>(&self, action: impl FnOnce() -> T) -> T {
         struct Unlock(NonNull<ngx_slab_pool_t>);
         impl Drop for Unlock {
@@ -269,18 +86,20 @@ impl Memory {
     }
 }
 
-/// Whether the process that has this number and started then is still there.
-fn is_alive(pid: ngx_pid_t, started: u64) -> bool {
-    // SAFETY: signal 0 only asks. A process that may not be asked is one.
-    let exists = unsafe { libc::kill(pid, 0) == 0 || *libc::__errno_location() != libc::ESRCH };
-    // Without a time to compare, the number has to do.
-    exists && (started == 0 || start_of(pid).is_none_or(|start| start == started))
-}
+/// The processes of this machine.
+pub struct System;
 
-/// When a process started, in clock ticks since the machine did: field 22 of proc_pid_stat(5). The
-/// second, its name, may hold spaces and is in parentheses.
-fn start_of(pid: ngx_pid_t) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_whitespace().nth(19)?.parse().ok()
+impl Processes for System {
+    /// In clock ticks since the machine started: field 22 of proc_pid_stat(5). The second, the process's
+    /// name, may hold spaces and is in parentheses.
+    fn started(&self, process: ngx_pid_t) -> Option<u64> {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+        let (_, fields) = stat.rsplit_once(')')?;
+        fields.split_whitespace().nth(19)?.parse().ok()
+    }
+
+    fn exists(&self, process: ngx_pid_t) -> bool {
+        // SAFETY: signal 0 only asks. A process that may not be asked is one.
+        unsafe { libc::kill(process, 0) == 0 || *libc::__errno_location() != libc::ESRCH }
+    }
 }

@@ -1,14 +1,19 @@
-//! What the threads and processes of a router share by atomics alone, without a lock.
+//! What the threads and processes of a router share by atomics.
 //!
 //! With `--cfg loom` the atomics are loom's, which tries every order that the memory model of C11
 //! allows: `make proof ONLY=loom`. On x86 most of the wrong ones never happen.
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod bell;
 mod count;
+#[cfg(not(loom))]
+pub mod zone;
 
 pub use bell::Bell;
-pub use count::{ATTACHED, enter_within, sum};
+pub use count::enter_within;
+#[cfg(loom)]
+pub use count::sum;
 
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic;
