@@ -26,6 +26,11 @@ use crate::programs::workspace;
 /// How long a push may take: a stack's image and a first compilation are within it.
 const PATIENCE: Duration = Duration::from_secs(240);
 
+/// A folder's name for a repository: that of `a` must not be around that of `a/b`.
+fn flat(repository: &str) -> String {
+    repository.replace('/', ".")
+}
+
 /// A repository and a working copy of it.
 #[derive(Debug)]
 pub struct Repository {
@@ -59,7 +64,7 @@ impl Repository {
         home.trust_as_this_machine();
         let created = corefn(home, &["repo", "create", name]).await;
         let bare = PathBuf::from(created.succeeded().trim_end());
-        let work = home.folder.file("work").join(name);
+        let work = home.folder.file("work").join(flat(name));
         let url = bare.display().to_string();
         Self::working_copy(work, bare, &url).await
     }
@@ -69,7 +74,11 @@ impl Repository {
     /// # Panics
     /// As of [`Repository::create`].
     pub async fn of(home: &Home, git_host: &GitHost, person: &Person, name: &str) -> Self {
-        let work = home.folder.file("work").join(person.name()).join(name);
+        let work = home
+            .folder
+            .file("work")
+            .join(person.name())
+            .join(flat(name));
         let repository = Self::working_copy(work, git_host.bare(name), &person.url(name)).await;
         let command = person.ssh_command().replace('\'', "'\\''");
         repository

@@ -12,6 +12,7 @@ use corefn_build::output::Output;
 use corefn_build::repository::Repository;
 use corefn_core::function::FunctionName;
 use corefn_core::names::{self, label};
+use corefn_engine::docker::Image;
 
 use crate::error::Error;
 use crate::installation::Installation;
@@ -64,10 +65,12 @@ pub async fn undeploy(
     // The image store is the truth about what is deployed, so this tag goes first: nobody who
     // rebuilds the index from here on finds the function.
     let images = here.docker.images().await?;
-    let images: Vec<_> = images
+    let (images, others): (Vec<_>, Vec<_>) = images
         .into_iter()
-        .filter(|image| image.deployment.function == *function)
-        .collect();
+        .partition(|image| image.deployment.function == *function);
+    if with_repository {
+        check_alone(&here.projects, function, &others)?;
+    }
     let current = format!(
         "{}:{}",
         names::image(here.docker.namespace(), function),
@@ -98,6 +101,29 @@ pub async fn undeploy(
         images.len()
     );
     printer.one(&removed, &text)
+}
+
+/// Refuses to delete a repository that other functions are deployed from. Only an account's own may have several.
+fn check_alone(projects: &Path, function: &FunctionName, others: &[Image]) -> Result<(), Error> {
+    if projects.join(format!("{function}.git")).exists() {
+        return Ok(());
+    }
+    let account = function.account();
+    let of_account = |image: &&Image| image.repository.as_deref() == Some(account);
+    let mut names: Vec<&str> = others
+        .iter()
+        .filter(|image| image.current)
+        .filter(of_account)
+        .map(|image| image.deployment.function.as_str())
+        .collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    names.sort_unstable();
+    Err(Error::Refused(format!(
+        "the repository {account} also deploys {}: remove these first, or leave out --repository",
+        names.join(", ")
+    )))
 }
 
 /// Deletes the repository of a function that was removed, if that is asked for, or says that it is kept.

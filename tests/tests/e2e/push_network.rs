@@ -29,7 +29,7 @@ async fn images(home: &Home) -> usize {
 #[tokio::test]
 async fn dockerfiles_trust_what_the_host_trusts() {
     let home = Home::start("bundle").await;
-    let bundle = home.folder.file("work/demo/perl/ca.pem");
+    let bundle = home.folder.file("work/demo.perl/ca.pem");
     set(
         &home,
         &format!(

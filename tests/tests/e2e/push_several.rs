@@ -3,6 +3,7 @@
 use corefn_build::deploy::switch;
 use corefn_core::deployment::Deployment;
 use corefn_core::instance::{Instance, InstanceId};
+use corefn_tests::cli::corefn;
 use corefn_tests::push::{Repository, builds};
 use corefn_tests::{Home, probe};
 
@@ -114,6 +115,55 @@ async fn functions_of_one_repository() {
         "corefn rm shop/one removes it",
     ]);
     answers(&home, &good).await;
+
+    // The repository goes with the last of them, not with another.
+    let alone = "error: the repository shop also deploys shop/two: remove these first, or leave out --repository";
+    let rm = async |words: &[&str]| corefn(&home, &[&["rm"], words].concat()).await;
+    rm(&["--repository", "shop/one"]).await.failed(1, &[alone]);
+    answers(&home, &good).await;
+    rm(&["shop/one"]).await.succeeded();
+    rm(&["--repository", "shop/one"]).await.failed(1, &[alone]);
+    answers(&home, &good[1..]).await;
+    rm(&["--repository", "shop/two"]).await.succeeded();
+    assert!(!shop.bare().exists());
+}
+
+/// Nobody deploys over the function of another repository, until it has been removed.
+#[tokio::test]
+async fn functions_belong_to_one_repository() {
+    let home = Home::start("owner").await;
+    let orders = Repository::create(&home, "shop/orders").await;
+    write(&orders, &home, ".", "its own");
+    orders.commit("One").await;
+    let pushed = orders.push().await.accepted();
+    home.knows("shop/orders", &pushed.revision()).await;
+
+    let shop = Repository::create(&home, "shop").await;
+    shop.write(
+        "corefn.toml",
+        "[[function]]\nname = 'orders'\npath = 'orders'\n",
+    );
+    write(&shop, &home, "orders", "the shop's");
+    shop.commit("Orders as well").await;
+    let before = State::of(&home, &shop).await;
+    shop.push().await.rejected(&[
+        "shop/orders is deployed from the repository shop/orders: push it there, or remove it first \
+         (corefn rm shop/orders)",
+    ]);
+    assert_eq!(State::of(&home, &shop).await, before);
+    answers(&home, &[("/shop/orders/x", "its own")]).await;
+    corefn(&home, &["rm", "shop/orders"]).await.succeeded();
+    let pushed = shop.push().await.accepted();
+    home.knows("shop/orders", &pushed.revision()).await;
+    answers(&home, &[("/shop/orders/x", "the shop's")]).await;
+
+    // And the other way round.
+    orders.run("echo >> server.pl").await;
+    orders.commit("Once more").await;
+    orders
+        .push()
+        .await
+        .rejected(&["shop/orders is deployed from the repository shop: push it there"]);
 }
 
 /// Where one can't be deployed, the other is not, and no image is called the current one that isn't.

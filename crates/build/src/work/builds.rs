@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use corefn_core::function::RepositoryName;
+use corefn_core::function::{FunctionName, RepositoryName};
 use corefn_core::host::Host;
 use corefn_core::lease::DEFAULT_IDLE;
 use corefn_core::manifest::{Declaration, Manifest, ManifestError};
@@ -61,6 +61,7 @@ impl<'a> Builds<'a> {
         // A Redis that was emptied knows of no routes, so it could not say that one is taken.
         let token = random_id().map_err(|failure| BuildError::rejected(failure.detail))?;
         rebuild(&store, &docker, &token.to_string(), DEFAULT_IDLE).await?;
+        check_owner(&docker, repository, parts.iter().map(|part| &part.0)).await?;
         let mut builds = Vec::new();
         for (function, declaration, tree, stack) in parts {
             let (docker, store) = (docker.clone(), store.clone());
@@ -138,6 +139,34 @@ impl<'a> Builds<'a> {
             build.undo(output).await;
         }
     }
+}
+
+/// Refuses functions that are deployed from another repository: `shop` and `shop/orders` may both name
+/// `shop/orders`, and who may push to one need not be let into the other.
+async fn check_owner(
+    docker: &Docker,
+    repository: &RepositoryName,
+    functions: impl Iterator<Item = &FunctionName>,
+) -> Result<(), BuildError> {
+    let images = docker.images().await?;
+    let lines: Vec<String> = functions
+        .filter_map(|function| {
+            let image = images
+                .iter()
+                .find(|image| image.current && image.deployment.function == *function)?;
+            let owner = image.repository.as_deref()?;
+            (owner != repository.as_str()).then(|| {
+                format!(
+                    "{function} is deployed from the repository {owner}: push it there, or remove it first \
+                     (corefn rm {function})"
+                )
+            })
+        })
+        .collect();
+    if lines.is_empty() {
+        return Ok(());
+    }
+    Err(BuildError::rejected(lines.join("\n")))
 }
 
 /// What the repository says of its functions, and what the pusher should know about that.

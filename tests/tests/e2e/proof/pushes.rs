@@ -224,7 +224,7 @@ async fn node_packages_become_functions() {
 #[tokio::test]
 async fn dockerfiles_fetch_what_the_host_trusts() {
     let home = Home::start("tls").await;
-    let bundle = home.folder.file("work/demo/tls/ca.pem");
+    let bundle = home.folder.file("work/demo.tls/ca.pem");
     set(&home, &format!("ca_bundle = '{}'\n", bundle.display()));
     let runtime = keep_stack(&home, "python").await.runtime.unwrap();
     let tls = Repository::create(&home, "demo/tls").await;
