@@ -3,6 +3,7 @@
 //! It carries all that there is to know about the revision as labels: the image store is the truth
 //! about what is deployed.
 
+mod builder;
 mod bundle;
 mod dockerfile;
 mod executable;
@@ -11,13 +12,10 @@ mod without;
 
 use std::collections::HashMap;
 use std::io::Read;
-use std::time::{Duration, Instant};
 
 use bollard::body_try_stream;
-use bollard::errors::Error as Cause;
 use bollard::query_parameters::{
-    BuildImageOptions, BuildImageOptionsBuilder, ImportImageOptionsBuilder,
-    InspectContainerOptions, ListImagesOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder,
+    ImportImageOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder,
 };
 use futures_util::StreamExt as _;
 
@@ -28,9 +26,9 @@ use corefn_core::names::{self, label};
 use corefn_engine::docker::{Docker, DockerError};
 
 use crate::context::chunks;
-use crate::error::BuildError;
-use crate::output::next_or_silence;
 
+pub use builder::Traces;
+pub(crate) use builder::{options, run_build};
 pub use dockerfile::{DockerfileImage, Recipe, from_dockerfile, keep_cache};
 pub use executable::from_executable;
 pub use files::from_files;
@@ -156,79 +154,6 @@ pub async fn remove_others(docker: &Docker, tag: &str) -> Result<(), DockerError
     Ok(())
 }
 
-/// What a build of a `Dockerfile` has left in Docker, by their identifiers, in the order in which they
-/// came.
-#[derive(Debug, Default)]
-pub struct Traces {
-    /// Layers that it made or used.
-    pub layers: Vec<String>,
-    /// Containers in which its commands ran.
-    pub containers: Vec<String>,
-}
-
-/// Removes what a build has left of which no image was made. Docker removes its containers, and takes
-/// its time for that when the build was broken off: they are waited for, since they use its layers.
-///
-/// Whatever has a tag, is below another image or is in use by another container stays, so that it does
-/// no harm if a build has printed what looks like another's layer.
-///
-/// # Errors
-/// [`DockerError`] when Docker can't do it.
-pub async fn remove_traces(docker: &Docker, traces: &Traces) -> Result<(), DockerError> {
-    const PATIENCE: Duration = Duration::from_secs(20);
-    const PAUSE: Duration = Duration::from_millis(200);
-    const RETRIES: u32 = 2;
-    const IN_USE: u16 = 409;
-    let client = docker.client().await?;
-    let begin = Instant::now();
-    for container in &traces.containers {
-        let is_gone = async || {
-            let none = None::<InspectContainerOptions>;
-            let found = client.inspect_container(container, none).await;
-            found.is_err_and(|cause| docker.failed("look at a container", cause).is_absent())
-        };
-        while !is_gone().await && begin.elapsed() < PATIENCE {
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-    for layer in traces.layers.iter().rev() {
-        let found = client.inspect_image(layer).await;
-        match found.map_err(|cause| docker.failed(format!("look at the layer {layer}"), cause)) {
-            Ok(image)
-                if image
-                    .repo_tags
-                    .as_ref()
-                    .is_some_and(|tags| !tags.is_empty()) =>
-            {
-                continue;
-            }
-            Ok(_) => {}
-            // Docker removes what is below a layer along with it.
-            Err(error) if error.is_absent() => continue,
-            Err(error) => return Err(error),
-        }
-        // Docker finds a container no more a moment before it stops counting it as one that uses the layer. (Whoever
-        // uses it for longer is another push, which keeps it.)
-        let mut retries = 0..RETRIES;
-        loop {
-            match remove(docker, layer).await {
-                Err(error) if error.status() != Some(IN_USE) => return Err(error),
-                Err(_) if retries.next().is_some() => tokio::time::sleep(PAUSE).await,
-                _ => break,
-            }
-        }
-    }
-    Ok(())
-}
-
-/// What all builds have in common: whatever comes of one, no container of it stays.
-pub(crate) fn options(labels: &HashMap<String, String>) -> BuildImageOptionsBuilder {
-    BuildImageOptionsBuilder::default()
-        .rm(true)
-        .forcerm(true)
-        .labels(labels)
-}
-
 /// Loads an image that is as `docker save` writes one; `tag` is the one that it names itself.
 pub(crate) async fn load(
     docker: &Docker,
@@ -243,40 +168,4 @@ pub(crate) async fn load(
         step.map_err(|cause| docker.failed(format!("load the image {tag}"), cause))?;
     }
     Ok(())
-}
-
-/// What Docker's builder says when it looks at all that stands on an image, for what it could use again, and one of them
-/// is removed meanwhile, whosever it is.
-const CACHE_GONE: &str = "unable to find image \"sha256:";
-
-/// Runs a build of Docker's, and returns the image's identifier. `what` says what is built, as an
-/// infinitive; `told` gets what Docker prints.
-pub(crate) async fn run_build(
-    docker: &Docker,
-    options: BuildImageOptions,
-    context: impl Read + Send + 'static,
-    what: &str,
-    mut told: impl AsyncFnMut(&str) -> Result<(), BuildError>,
-) -> Result<String, BuildError> {
-    let client = docker.client().await?;
-    let body = body_try_stream(chunks(context));
-    let mut steps = std::pin::pin!(client.build_image(options, None, Some(body)));
-    let mut id = String::new();
-    while let Some(step) = next_or_silence(&mut steps, &mut told).await? {
-        let step = step.map_err(|cause| match cause {
-            Cause::DockerStreamError { error } if error.starts_with(CACHE_GONE) => BuildError::Lost,
-            // The build's own error, and not one of talking to Docker.
-            Cause::DockerStreamError { error } => {
-                BuildError::rejected(format!("Docker could not {what}: {error}"))
-            }
-            cause => docker.failed(what, cause).into(),
-        })?;
-        if let Some(text) = step.stream {
-            told(&text).await?;
-        }
-        if let Some(built) = step.aux.and_then(|aux| aux.id) {
-            id = built;
-        }
-    }
-    Ok(id)
 }

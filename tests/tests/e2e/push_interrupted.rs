@@ -9,6 +9,8 @@ use bollard::query_parameters::{
     ListImagesOptionsBuilder,
 };
 use corefn_build::image::{self, Traces};
+use corefn_build::output::Output;
+use corefn_build::repository;
 use corefn_core::names::{HOST_FILE, label};
 use corefn_tests::push::Repository;
 use corefn_tests::{Home, docker, wait_until};
@@ -73,6 +75,39 @@ async fn layers(home: &Home, mark: &str) -> usize {
     client.list_images(Some(options)).await.unwrap().len()
 }
 
+/// Docker goes on with a step that it has begun, whatever becomes of who asked for it: that makes one layer more.
+#[tokio::test]
+async fn builds_end_between_their_steps() {
+    let home = Home::builder("steps").without_nginx().start().await;
+    let settings = home.folder.read(HOST_FILE);
+    let hello = Repository::create(&home, "demo/hello").await;
+    let mark = format!("test.mark={}", home.namespace());
+    let steps: String = (0..60).map(|step| format!("ENV STEP={step}\n")).collect();
+    let text = format!("FROM debian:bookworm-slim\nLABEL {mark}\n{steps}");
+    hello.write("Dockerfile", &text);
+    hello.commit("Steps").await;
+    home.folder
+        .write(HOST_FILE, format!("{settings}\n[build]\ntimeout = '1s'\n"));
+    let pushed = hello.push().await;
+    pushed.rejected(&["the build was ended: it took longer than 1s"]);
+    assert_eq!(layers(&home, &mark).await, 0);
+    home.folder.write(HOST_FILE, settings);
+    for leave in [Leave::Interrupt, Leave::Kill] {
+        let mut push = hello.begin_push("main");
+        push.until("Step 10/").await;
+        match leave {
+            Leave::Interrupt => push.interrupt(),
+            Leave::Kill => push.kill().await,
+        }
+        // The hook keeps its lock until it has removed all.
+        let projects = home.folder.file("projects");
+        let repository = repository::Repository::open(hello.bare(), &projects).unwrap();
+        let lock = repository.lock(&mut Output::default()).await.unwrap();
+        assert_eq!(layers(&home, &mark).await, 0, "{leave:?}");
+        drop(lock);
+    }
+}
+
 /// As when Docker is slow to end a build that was broken off.
 #[tokio::test]
 async fn layers_go_with_the_container_that_uses_them() {
@@ -104,11 +139,10 @@ async fn layers_go_with_the_container_that_uses_them() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         docker.remove(&uses_it).await.unwrap();
     };
-    let traces = Traces {
-        layers: vec![layer],
-        containers: vec![uses_it.clone()],
-    };
-    let (removed, ()) = tokio::join!(image::remove_traces(docker, &traces), ends);
+    let mut traces = Traces::default();
+    traces.note(&format!(" ---> {}", &layer["sha256:".len()..][..12]));
+    traces.note(&format!(" ---> Running in {}", &uses_it[..12]));
+    let (removed, ()) = tokio::join!(traces.remove(docker), ends);
     removed.unwrap();
     assert_eq!(layers(&home, &mark).await, 0);
 }

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use corefn_core::names::label;
 use corefn_engine::docker::Docker;
 
-use super::{identifier, options, remove_others, run_build};
+use super::{Traces, identifier, options, remove_others, run_build};
 use crate::context::{DOCKERFILE, archive, hex};
 use crate::error::BuildError;
 use crate::network::{CA_BUNDLE, ca_variables};
@@ -45,7 +45,8 @@ pub async fn ensure(docker: &Docker, tag: &str, bundle: &[u8]) -> Result<(), Bui
     // (It is made once. What Docker would look through for it is all that stands on nothing.)
     let options = options(&labels).t(tag).nocache(true).build();
     let context = Cursor::new(packed);
-    run_build(docker, options, context, &what, async |_: &str| Ok(())).await?;
+    let (mut traces, told) = (Traces::default(), async |_: &str| Ok(()));
+    run_build(docker, options, context, &what, &mut traces, told).await?;
     remove_others(docker, tag).await?;
     Ok(())
 }

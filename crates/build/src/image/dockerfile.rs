@@ -11,6 +11,7 @@ use corefn_core::host::Host;
 use corefn_core::names::{self, label};
 use corefn_engine::docker::Docker;
 
+use super::builder::container;
 use super::without::without;
 use super::{Revision, Traces, bundle, identifier, options, remove, run_build, tag};
 use crate::context::{DOCKERFILE, IGNORE_FILE, Ignore, archive};
@@ -111,7 +112,7 @@ pub struct DockerfileImage {
 /// Builds a repository by its `Dockerfile`, for a revision.
 ///
 /// `traces` gets what the build leaves, as it comes: when nothing is made of it,
-/// [`super::remove_traces`] removes it.
+/// [`Traces::remove`] removes it.
 ///
 /// # Errors
 /// [`BuildError`] when the build fails; what Docker printed was passed on.
@@ -141,14 +142,12 @@ pub async fn from_dockerfile(
         .cpuperiod(CPU_PERIOD as i32)
         .cpuquota(i32::try_from(quota).unwrap_or(i32::MAX))
         .build();
-    let before = traces.layers.len();
+    let before = traces.count();
     let mut is_hidden = false;
     let watch = Watch::new(docker, limits);
     let told = async |text: &str| {
-        traces.layers.extend(id(text, "---> "));
-        if let Some(container) = id(text, "---> Running in ") {
+        if let Some(container) = container(text) {
             watch.container(&container);
-            traces.containers.push(container);
         }
         if text.starts_with("Step ") {
             is_hidden = bundle::is_added_step(text);
@@ -159,13 +158,13 @@ pub async fn from_dockerfile(
         output.program(text.as_bytes()).await
     };
     let what = "build the Dockerfile";
-    let building = run_build(docker, options, recipe.context, what, told);
+    let building = run_build(docker, options, recipe.context, what, traces, told);
     let built = in_time(limits, watch.during(building)).await;
     // (In the midst of a build, Docker may say anything of a layer that it has just found.)
     let mut built = built;
-    for layer in &traces.layers[before..] {
+    for layer in traces.since(before) {
         if built.is_err() {
-            built = or_lost(docker, layer, built).await;
+            built = or_lost(docker, &layer, built).await;
         }
     }
     let built = built?;
@@ -226,6 +225,7 @@ impl DockerfileImage {
         docker: &Docker,
         revision: &Revision,
         config: &FunctionConfig,
+        traces: &mut Traces,
     ) -> Result<String, BuildError> {
         let tag = revision.tag(docker.namespace());
         let labels = revision.labels(docker.namespace(), config);
@@ -233,7 +233,8 @@ impl DockerfileImage {
         let text = format!("FROM {}\n", self.image);
         let packed = Cursor::new(archive(&[(DOCKERFILE, 0o644, text.as_bytes())])?);
         let what = format!("label the image {tag}");
-        let labelled = run_build(docker, options, packed, &what, async |_: &str| Ok(())).await;
+        let told = async |_: &str| Ok(());
+        let labelled = run_build(docker, options, packed, &what, traces, told).await;
         or_lost(docker, &self.image, labelled).await?;
         Ok(tag)
     }
@@ -252,14 +253,6 @@ async fn or_lost<T>(
     outcome
 }
 
-/// The layer or container that a step of the build has come to: Docker's builder prints a mark and the
-/// first twelve digits of its identifier.
-fn id(text: &str, mark: &str) -> Option<String> {
-    const DIGITS: usize = 12;
-    let id = text.trim().strip_prefix(mark)?;
-    (id.len() == DIGITS && id.bytes().all(|b| b.is_ascii_hexdigit())).then(|| id.to_owned())
-}
-
 /// Whether an image's user, `user[:group]` or nothing, is root.
 fn is_root(user: &str) -> bool {
     let name = user.split(':').next().unwrap_or_default();
@@ -269,22 +262,6 @@ fn is_root(user: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn layers_and_containers() {
-        let of = |text: &str| (id(text, "---> "), id(text, "---> Running in "));
-        let known = Some("0123456789ab".to_owned());
-        assert_eq!(of(" ---> 0123456789ab\n"), (known.clone(), None));
-        assert_eq!(of(" ---> Running in 0123456789ab\n"), (None, known));
-        for other in [
-            "",
-            " ---> Using cache\n",
-            "0123456789ab",
-            "Successfully built 0123456789ab\n",
-        ] {
-            assert_eq!(of(other), (None, None), "{other:?}");
-        }
-    }
 
     #[test]
     fn root() {

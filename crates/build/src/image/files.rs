@@ -14,7 +14,7 @@ use tar::{Archive, Builder, EntryType, Header};
 use corefn_core::config::FunctionConfig;
 use corefn_engine::docker::Docker;
 
-use super::{Revision, options, run_build};
+use super::{Revision, Traces, options, run_build};
 use crate::context::DOCKERFILE;
 use crate::error::BuildError;
 
@@ -35,6 +35,7 @@ pub async fn from_files(
     config: &FunctionConfig,
     runtime: &str,
     files: File,
+    traces: &mut Traces,
 ) -> Result<String, BuildError> {
     let tag = revision.tag(docker.namespace());
     let text = format!("FROM {runtime}\nADD {ARCHIVE} /\n");
@@ -51,7 +52,8 @@ pub async fn from_files(
         .nocache(true)
         .build();
     let what = format!("make the image {tag}");
-    run_build(docker, options, packed, &what, async |_: &str| Ok(())).await?;
+    let told = async |_: &str| Ok(());
+    run_build(docker, options, packed, &what, traces, told).await?;
     Ok(tag)
 }
 

@@ -12,7 +12,7 @@ use corefn_engine::docker::{Docker, DockerError};
 use super::{DESCRIPTION_FILE, Kind, Stack};
 use crate::context::pack;
 use crate::error::BuildError;
-use crate::image::{identifier, options, remove_others, run_build};
+use crate::image::{Traces, identifier, options, remove_others, run_build};
 use crate::network;
 use crate::output::{Output, seconds};
 use crate::repository::lock;
@@ -103,7 +103,8 @@ pub async fn ensure(
                 Ok(())
             };
             let context = Cursor::new(packed.archive.clone());
-            match run_build(docker, options.clone(), context, &what, told).await {
+            let mut traces = Traces::default();
+            match run_build(docker, options.clone(), context, &what, &mut traces, told).await {
                 Err(BuildError::Lost) if attempts.next().is_some() => {}
                 built => break built,
             }

@@ -10,7 +10,7 @@ use corefn_core::manifest::{Declaration, Found};
 use corefn_engine::docker::Docker;
 use corefn_engine::store::Store;
 
-use crate::compile::{self, OWNER, Product, compile, sweep};
+use crate::compile::{OWNER, Product, compile, sweep};
 use crate::deploy::{self, First};
 use crate::error::BuildError;
 use crate::image::{
@@ -120,7 +120,7 @@ impl<'a> Build<'a> {
             .await;
         let first = deploy::start_first(&self.docker, &self.store, &deployment).await?;
         self.steps.push(("start", first.took));
-        compile::sweep(&self.docker, &self.revision.function).await?;
+        sweep(&self.docker, &self.revision.function).await?;
         Ok(Built {
             size: image::size(&self.docker, &tag).await?,
             deployment,
@@ -144,13 +144,15 @@ impl<'a> Build<'a> {
 
     /// Removes what was made: the containers, the image and its layers. What can't be removed is told, for the
     /// error that led here matters more.
-    pub async fn undo(&self, output: &mut Output) {
+    pub async fn undo(&mut self, output: &mut Output) {
         let tag = self.revision.tag(&self.host.namespace);
+        // What is still being built may have the tag in the end.
+        self.traces.ended().await;
         let swept = sweep(&self.docker, &self.revision.function).await;
         let Revision { function, id, .. } = &self.revision;
         let withdrawn = deploy::withdraw(&self.docker, function, id).await;
         let removed = image::remove(&self.docker, &tag).await;
-        let traces = image::remove_traces(&self.docker, &self.traces).await;
+        let traces = self.traces.remove(&self.docker).await;
         for left in [swept, withdrawn, removed, traces]
             .into_iter()
             .filter_map(Result::err)
@@ -196,7 +198,7 @@ impl<'a> Build<'a> {
             }
             (Product::Files(files), runtime) => {
                 let runtime = runtime.unwrap_or(images.builder);
-                from_files(docker, revision, &config, &runtime, files).await?
+                from_files(docker, revision, &config, &runtime, files, &mut self.traces).await?
             }
         };
         self.steps.push(("image", begin.elapsed()));
@@ -237,7 +239,9 @@ impl<'a> Build<'a> {
             exports: None,
             user: image.user.clone(),
         });
-        let tag = image.label(docker, revision, &config).await?;
+        let tag = image
+            .label(docker, revision, &config, &mut self.traces)
+            .await?;
         Ok((tag, config))
     }
 

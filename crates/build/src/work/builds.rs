@@ -131,11 +131,11 @@ impl<'a> Builds<'a> {
     }
 
     /// Removes what was made because of an error.
-    pub async fn undo(&self, error: &BuildError, output: &mut Output) {
+    pub async fn undo(&mut self, error: &BuildError, output: &mut Output) {
         if matches!(error, BuildError::Interrupted(_)) {
             tokio::time::sleep(SETTLES).await;
         }
-        for build in &self.builds {
+        for build in &mut self.builds {
             build.undo(output).await;
         }
     }

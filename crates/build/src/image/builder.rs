@@ -1,0 +1,303 @@
+//! Docker's builder, and what it leaves when a build is broken off.
+//!
+//! Docker goes on with the step that it has begun when nobody listens any more, and makes a layer of it that nobody
+//! knows of. So each build is followed to its end: one that nobody waits for is ended, step by step.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bollard::Docker as Client;
+use bollard::body_try_stream;
+use bollard::errors::Error as Cause;
+use bollard::models::BuildInfo;
+use bollard::query_parameters::{
+    BuildImageOptions, BuildImageOptionsBuilder, InspectContainerOptions,
+    KillContainerOptionsBuilder,
+};
+use futures_util::stream::poll_fn;
+use futures_util::{Stream, StreamExt as _};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use corefn_engine::docker::{Docker, DockerError};
+
+use super::remove;
+use crate::context::chunks;
+use crate::error::BuildError;
+use crate::output::next_or_silence;
+
+/// What Docker's builder says when it looks at all that stands on an image, for what it could use again, and one of them
+/// is removed meanwhile, whosever it is.
+const CACHE_GONE: &str = "unable to find image \"sha256:";
+
+/// What Docker says of an image that others stand on.
+const HAS_CHILDREN: &str = "image has dependent child images";
+
+/// How long a build that nobody waits for may take to end. Only its commands can be ended: files that it copies and
+/// what it notes in an image it makes layers of, and an image that it pulls may take longer.
+const END: Duration = Duration::from_secs(60);
+
+/// The pause between two attempts to kill a command: it may not have been started yet.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What all builds have in common: whatever comes of one, no container of it stays.
+pub(crate) fn options(labels: &HashMap<String, String>) -> BuildImageOptionsBuilder {
+    BuildImageOptionsBuilder::default()
+        .rm(true)
+        .forcerm(true)
+        .labels(labels)
+}
+
+/// Runs a build of Docker's, and returns the image's identifier. `what` says what is built, as an
+/// infinitive; `told` gets what Docker prints, and `traces` what the build leaves.
+pub(crate) async fn run_build(
+    docker: &Docker,
+    options: BuildImageOptions,
+    context: impl Read + Send + 'static,
+    what: &str,
+    traces: &mut Traces,
+    mut told: impl AsyncFnMut(&str) -> Result<(), BuildError>,
+) -> Result<String, BuildError> {
+    let client = docker.client().await?.clone();
+    let (sender, mut receiver) = mpsc::channel(1);
+    let seen = traces.seen.clone();
+    traces.builds.spawn(async move {
+        let body = body_try_stream(chunks(context));
+        let mut steps = pin!(client.build_image(options, None, Some(body)));
+        if !follow(&mut steps, &seen, sender).await {
+            let _ = tokio::time::timeout(END, end(&mut steps, &seen, &client)).await;
+        }
+    });
+    let mut steps = pin!(poll_fn(|cx| receiver.poll_recv(cx)));
+    let mut id = String::new();
+    while let Some(step) = next_or_silence(&mut steps, &mut told).await? {
+        let step = step.map_err(|cause| match cause {
+            Cause::DockerStreamError { error } if error.starts_with(CACHE_GONE) => BuildError::Lost,
+            // The build's own error, and not one of talking to Docker.
+            Cause::DockerStreamError { error } => {
+                BuildError::rejected(format!("Docker could not {what}: {error}"))
+            }
+            cause => docker.failed(what, cause).into(),
+        })?;
+        if let Some(text) = step.stream {
+            told(&text).await?;
+        }
+        if let Some(built) = step.aux.and_then(|aux| aux.id) {
+            id = built;
+        }
+    }
+    Ok(id)
+}
+
+/// Passes on what a build says, until it has ended or nobody listens. Returns whether it has ended.
+async fn follow(
+    steps: &mut (impl Stream<Item = Result<BuildInfo, Cause>> + Unpin),
+    seen: &Mutex<Seen>,
+    listener: mpsc::Sender<Result<BuildInfo, Cause>>,
+) -> bool {
+    loop {
+        let step = tokio::select! {
+            step = steps.next() => step,
+            () = listener.closed() => return false,
+        };
+        let Some(step) = step else {
+            return true;
+        };
+        note(seen, &step);
+        if listener.send(step).await.is_err() {
+            return false;
+        }
+    }
+}
+
+/// Ends a build: kills each command that it runs. What else it does ends by itself.
+async fn end(
+    steps: &mut (impl Stream<Item = Result<BuildInfo, Cause>> + Unpin),
+    seen: &Mutex<Seen>,
+    client: &Client,
+) {
+    let killing = async {
+        let options = KillContainerOptionsBuilder::default()
+            .signal("SIGKILL")
+            .build();
+        loop {
+            let last = lock(seen).containers.last().cloned();
+            if let Some(container) = last {
+                // (None is killed that has ended, or that is not to be started.)
+                let options = Some(options.clone());
+                let _ = client.kill_container(&container, options).await;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    // At the same time: Docker has a command killed only when all that it has printed is read.
+    let reading = async {
+        while let Some(step) = steps.next().await {
+            note(seen, &step);
+        }
+    };
+    tokio::select! {
+        () = reading => {}
+        () = killing => {}
+    }
+}
+
+fn note(seen: &Mutex<Seen>, step: &Result<BuildInfo, Cause>) {
+    if let Ok(BuildInfo {
+        stream: Some(text), ..
+    }) = step
+    {
+        lock(seen).note(text);
+    }
+}
+
+fn lock(seen: &Mutex<Seen>) -> std::sync::MutexGuard<'_, Seen> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What builds of Docker's have left in it.
+#[derive(Debug, Default)]
+pub struct Traces {
+    seen: Arc<Mutex<Seen>>,
+    /// The builds, which go on by themselves.
+    builds: JoinSet<()>,
+}
+
+/// By their identifiers, in the order in which they came.
+#[derive(Debug, Clone, Default)]
+struct Seen {
+    /// Layers that were made or used.
+    layers: Vec<String>,
+    /// Containers of which they were made.
+    containers: Vec<String>,
+}
+
+impl Seen {
+    /// Notes what a line of Docker's builder tells of.
+    fn note(&mut self, text: &str) {
+        self.layers.extend(id(text, "---> "));
+        self.containers.extend(container(text));
+    }
+}
+
+impl Traces {
+    /// Notes what a line of Docker's builder tells of.
+    pub fn note(&mut self, text: &str) {
+        lock(&self.seen).note(text);
+    }
+
+    /// How many layers there are so far.
+    pub(super) fn count(&self) -> usize {
+        lock(&self.seen).layers.len()
+    }
+
+    /// The layers that have come after the first `count`.
+    pub(super) fn since(&self, count: usize) -> Vec<String> {
+        lock(&self.seen).layers[count..].to_vec()
+    }
+
+    /// Waits until the builds have ended, those that nobody waits for, too.
+    pub async fn ended(&mut self) {
+        while self.builds.join_next().await.is_some() {}
+    }
+
+    /// Removes what the builds have left of which no image was made, when they have ended. Docker removes their containers, and takes its time for that when a build was broken
+    /// off: they are waited for, since they use its layers.
+    ///
+    /// Whatever has a tag, is below another image or is in use by another container stays, so that it does
+    /// no harm if a build has printed what looks like another's layer.
+    ///
+    /// # Errors
+    /// [`DockerError`] when Docker can't do it.
+    pub async fn remove(&mut self, docker: &Docker) -> Result<(), DockerError> {
+        self.ended().await;
+        let Seen { layers, containers } = lock(&self.seen).clone();
+        until_gone(docker, &containers).await?;
+        for layer in layers.iter().rev() {
+            remove_layer(docker, layer).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Waits until containers are gone, or for a while.
+async fn until_gone(docker: &Docker, containers: &[String]) -> Result<(), DockerError> {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let client = docker.client().await?;
+    let begin = Instant::now();
+    for container in containers {
+        let is_gone = async || {
+            let none = None::<InspectContainerOptions>;
+            let found = client.inspect_container(container, none).await;
+            found.is_err_and(|cause| docker.failed("look at a container", cause).is_absent())
+        };
+        while !is_gone().await && begin.elapsed() < PATIENCE {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a layer, unless it has a tag or is in use.
+async fn remove_layer(docker: &Docker, layer: &str) -> Result<(), DockerError> {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let found = docker.client().await?.inspect_image(layer).await;
+    match found.map_err(|cause| docker.failed(format!("look at the layer {layer}"), cause)) {
+        Ok(image) => {
+            if image.repo_tags.is_some_and(|tags| !tags.is_empty()) {
+                return Ok(());
+            }
+        }
+        // Docker removes what is below a layer along with it.
+        Err(error) if error.is_absent() => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    // Docker finds a container no more a moment before it stops counting it as one that uses the layer. (Whoever
+    // uses it for longer is another push, which keeps it.)
+    let begin = Instant::now();
+    loop {
+        match remove(docker, layer).await {
+            Err(error) if !error.is_conflict() => return Err(error),
+            Err(error) if error.to_string().contains(HAS_CHILDREN) => return Ok(()),
+            Err(_) if begin.elapsed() < PATIENCE => tokio::time::sleep(PAUSE).await,
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// The container that a step has, if a line tells of it.
+pub(super) fn container(text: &str) -> Option<String> {
+    id(text, "---> Running in ")
+}
+
+/// The layer or container that a step of the build has come to: Docker's builder prints a mark and the
+/// first twelve digits of its identifier.
+fn id(text: &str, mark: &str) -> Option<String> {
+    const DIGITS: usize = 12;
+    let id = text.trim().strip_prefix(mark)?;
+    (id.len() == DIGITS && id.bytes().all(|b| b.is_ascii_hexdigit())).then(|| id.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_and_containers() {
+        let of = |text: &str| (id(text, "---> "), container(text));
+        let known = Some("0123456789ab".to_owned());
+        assert_eq!(of(" ---> 0123456789ab\n"), (known.clone(), None));
+        assert_eq!(of(" ---> Running in 0123456789ab\n"), (None, known));
+        for other in [
+            "",
+            " ---> Using cache\n",
+            "0123456789ab",
+            "Successfully built 0123456789ab\n",
+        ] {
+            assert_eq!(of(other), (None, None), "{other:?}");
+        }
+    }
+}
