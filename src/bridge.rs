@@ -13,7 +13,8 @@ use ngx::ffi::{
 use corefn_engine::runtime::{Outbox, Update};
 use corefn_sync::Bell;
 
-use crate::{guard, worker};
+/// What nginx calls for an event.
+type Handler = unsafe extern "C" fn(*mut ngx_event_t);
 
 /// The runtime thread's end.
 pub struct Doorbell {
@@ -57,8 +58,8 @@ pub struct Bridge {
 }
 
 impl Bridge {
-    /// Opens it and has nginx watch it.
-    pub fn open(cycle: &ngx_cycle_t) -> Option<Self> {
+    /// Opens it and has nginx watch it: `handler` is called when updates have come.
+    pub fn open(cycle: &ngx_cycle_t, handler: Handler) -> Option<Self> {
         // SAFETY: plain system call; the result is checked.
         let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
         if fd < 0 {
@@ -83,7 +84,7 @@ impl Bridge {
         // SAFETY: a connection of nginx's has a read event.
         let watched = unsafe {
             let read = (*connection.as_ptr()).read;
-            (*read).handler = Some(ring);
+            (*read).handler = Some(handler);
             (*read).log = cycle.log;
             ngx_handle_read_event(read, 0)
         };
@@ -116,9 +117,4 @@ impl Drop for Bridge {
         // SAFETY: the connection is this bridge's own; closing it closes the descriptor.
         unsafe { ngx_close_connection(self.connection.as_ptr()) };
     }
-}
-
-unsafe extern "C" fn ring(_event: *mut ngx_event_t) {
-    // A bell that nobody answers never rings again.
-    guard::twice("ring", worker::answer);
 }

@@ -12,17 +12,14 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use ngx::ffi::{
-    NGX_DONE, NGX_OK, ngx_add_timer, ngx_connection_log_error_e_NGX_ERROR_INFO, ngx_connection_t,
-    ngx_del_timer, ngx_event_t, ngx_handle_read_event, ngx_http_block_reading,
-    ngx_http_cleanup_add, ngx_http_core_run_phases, ngx_http_finalize_request,
-    ngx_http_request_empty_handler, ngx_http_request_t, ngx_http_run_posted_requests,
-    ngx_http_test_reading, ngx_int_t, ngx_msec_t, ngx_pool_cleanup_add, ngx_pool_cleanup_t,
-    ngx_post_event, ngx_posted_events,
+    NGX_OK, ngx_add_timer, ngx_connection_log_error_e_NGX_ERROR_INFO, ngx_del_timer, ngx_event_t,
+    ngx_handle_read_event, ngx_http_cleanup_add, ngx_http_request_empty_handler,
+    ngx_http_request_t, ngx_http_test_reading, ngx_int_t, ngx_msec_t, ngx_pool_cleanup_add,
+    ngx_pool_cleanup_t, ngx_post_event, ngx_posted_events,
 };
 use ngx::http::HttpModule;
 
 use corefn_core::config::Limits;
-use corefn_core::deployment::Deployment;
 use corefn_core::error::ErrorCode;
 use corefn_core::table::{Function, Peer};
 use corefn_engine::acquire::Start;
@@ -30,18 +27,14 @@ use corefn_engine::acquire::Start;
 use crate::page::Page;
 use crate::raw::now;
 use crate::replay::Replay;
-use crate::seat::Seat;
-use crate::waiting::{Resumption, Ticket};
-use crate::worker::Worker;
+use crate::seat::{ActiveRequest, Seat};
+use crate::waiting::Ticket;
 use crate::zone::Place;
-use crate::{CorefnModule, guard, respond};
+use crate::{CorefnModule, guard};
 
 /// How much longer than the runtime thread may take a request waits: the thread knows why it
 /// failed, and has the function's last output to fetch first.
 const TIMER_SLACK: Duration = Duration::from_secs(5);
-
-/// While a body is still being sent, whether it has been is looked at so often at most.
-const LEAST_LOOK: Duration = Duration::from_millis(50);
 
 /// Where a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +91,25 @@ struct Grant {
 impl Drop for Grant {
     fn drop(&mut self) {
         self.peer.slot.leave(self.key, now());
+    }
+}
+
+/// What nginx calls for an event.
+pub type Handler = unsafe extern "C" fn(*mut ngx_event_t);
+
+/// nginx learns of it when it reads its events next.
+impl ActiveRequest for Context {
+    /// The request goes elsewhere if it may.
+    fn on_instance_ended(&self) {
+        // SAFETY: a request whose context is there is alive, and so is its connection to the
+        // instance.
+        unsafe {
+            if let Some(mut connection) = self.replay.movable(&*self.request()) {
+                let connection = connection.as_mut();
+                connection.set_log_error(ngx_connection_log_error_e_NGX_ERROR_INFO);
+                libc::shutdown(connection.fd, libc::SHUT_RDWR);
+            }
+        }
     }
 }
 
@@ -238,19 +250,14 @@ impl Context {
         self.state.set(State::Granted);
     }
 
-    /// Counts the request, until it ends, among those that are under way at its function, if that
-    /// takes only so many.
-    ///
-    /// # Errors
-    /// [`ErrorCode::TooManyRequests`].
-    pub fn enter(&self, worker: &Worker, deployment: &Deployment) -> Result<(), ErrorCode> {
-        if let Some(most) = deployment.config.limits.requests
-            && self.place.borrow().is_none()
-        {
-            let place = worker.enter(&deployment.function, most)?;
-            self.place.replace(Some(place));
-        }
-        Ok(())
+    /// Whether the request counts among those that are under way at its function.
+    pub fn has_place(&self) -> bool {
+        self.place.borrow().is_some()
+    }
+
+    /// Counts the request, until it ends, among those that are under way at its function.
+    pub fn take_place(&self, place: Place) {
+        self.place.replace(Some(place));
     }
 
     /// After how many seconds trying again makes sense, when the request fails with `code`.
@@ -270,20 +277,6 @@ impl Context {
         }
     }
 
-    /// The instance is no more: the request goes elsewhere if it may. nginx learns of it when it
-    /// reads its events next.
-    pub fn instance_ended(&self) {
-        // SAFETY: a request whose context is there is alive, and so is its connection to the
-        // instance.
-        unsafe {
-            if let Some(mut connection) = self.replay.movable(&*self.request()) {
-                let connection = connection.as_mut();
-                connection.set_log_error(ngx_connection_log_error_e_NGX_ERROR_INFO);
-                libc::shutdown(connection.fd, libc::SHUT_RDWR);
-            }
-        }
-    }
-
     /// The limits of its function.
     pub fn limits(&self) -> Option<Limits> {
         let function = self.function.borrow();
@@ -295,9 +288,9 @@ impl Context {
         self.waited.get()
     }
 
-    /// Suspends the request until [`Context::resume`]: its phases are not run meanwhile. Whether
+    /// Suspends the request: its phases are not run until it is resumed. Whether
     /// the client goes away is watched for, and the body may keep arriving. It waits for `timeout`
-    /// in all, however often it is suspended.
+    /// in all, however often it is suspended, and `on_timeout` is called when that is over.
     ///
     /// # Errors
     /// [`ErrorCode::Internal`] when nginx can't watch the connection.
@@ -306,6 +299,7 @@ impl Context {
         r: &mut ngx_http_request_t,
         ticket: Ticket,
         timeout: Duration,
+        on_timeout: Handler,
     ) -> Result<(), ErrorCode> {
         // SAFETY: a request has a connection with a read event.
         let watched = unsafe {
@@ -323,27 +317,24 @@ impl Context {
         }
         r.read_event_handler = Some(ngx_http_test_reading);
         r.write_event_handler = Some(ngx_http_request_empty_handler);
-        self.wait(ticket, timeout);
+        self.wait(ticket, timeout, on_timeout);
         Ok(())
     }
 
-    /// Waits until [`Context::resume`].
-    pub fn wait(&self, ticket: Ticket, timeout: Duration) {
+    /// Waits; as of [`Context::suspend`].
+    pub fn wait(&self, ticket: Ticket, timeout: Duration, on_timeout: Handler) {
         self.ticket.replace(Some(ticket));
         self.since.set(now());
         self.state.set(State::Waiting);
         let patience = timeout.as_millis() as u64;
         self.patience.set(patience);
         let left = Duration::from_millis(patience.saturating_sub(self.waited.get()));
-        self.set_timer(left + TIMER_SLACK, too_late);
+        self.set_timer(left + TIMER_SLACK, on_timeout);
     }
 
-    /// The function has so long to begin its answer, from when it has the whole request.
-    pub fn limit_answer(&self, limit: Duration) {
-        self.set_timer(limit, overdue);
-    }
-
-    fn set_timer(&self, time: Duration, handler: unsafe extern "C" fn(*mut ngx_event_t)) {
+    /// Has `handler` called after a time, with the context as the event's data, unless the request ends or waits
+    /// before.
+    pub fn set_timer(&self, time: Duration, handler: Handler) {
         let mut timer = self.timer.borrow_mut();
         timer.data = ptr::from_ref(self).cast_mut().cast();
         timer.handler = Some(handler);
@@ -354,68 +345,16 @@ impl Context {
         unsafe { ngx_add_timer(&mut *timer, time) };
     }
 
-    /// Ends the wait: the handler runs again, and the request goes on to an instance or an error.
-    /// The request may be gone when this returns.
-    pub fn resume(&self, resumption: Resumption) {
+    /// The wait has ended: it counts as time waited.
+    pub fn end_wait(&self) {
         self.stop_waiting();
         self.waited
             .set(self.waited.get() + now().saturating_sub(self.since.get()));
-        match resumption {
-            Resumption::Ready(start) => {
-                self.start.set(start);
-                self.state.set(State::Open);
-            }
-            Resumption::Failed(code) if code != ErrorCode::StartTimeout || !self.has_time() => {
-                self.state.set(State::Failed(code));
-            }
-            // It joined others late, and their time is up; or what it waited for is out of date.
-            Resumption::Failed(_) | Resumption::Anew => {
-                self.attempts.set(self.attempts.get().saturating_sub(1));
-                self.state.set(State::Open);
-            }
-        }
-        if self.replay.stand_in.is_open() {
-            return match self.state.get() {
-                State::Failed(code) => self.finish(code),
-                _ => self.replay.wake(),
-            };
-        }
-        let request = self.request.as_ptr();
-        // SAFETY: a request whose context is there is alive. It may end within the call, its
-        // connection's memory not.
-        unsafe {
-            (*request).read_event_handler = Some(ngx_http_block_reading);
-            (*request).write_event_handler = Some(ngx_http_core_run_phases);
-            let connection: *mut ngx_connection_t = (*request).connection;
-            ngx_http_core_run_phases(request);
-            ngx_http_run_posted_requests(connection);
-        }
     }
 
     /// Whether a good part of the time that the request may wait is left.
-    fn has_time(&self) -> bool {
+    pub fn has_time(&self) -> bool {
         self.waited.get() < self.patience.get() / 10 * 9
-    }
-
-    /// Ends the request with an error while nginx proxies it. The request may be gone when this
-    /// returns.
-    pub fn finish(&self, code: ErrorCode) {
-        let request = self.request();
-        // SAFETY: a request whose context is there is alive. The count that is added keeps it so
-        // while nginx gives up, which takes one. Its connection's memory outlives it.
-        unsafe {
-            let connection = (*request).connection;
-            let main = (*request).main;
-            (*main).set_count((*main).count() + 1);
-            self.replay.give_up(request);
-            self.state.set(State::Failed(code));
-            let answer = respond::error(&mut *request, self, code);
-            let status = respond::finish(request, answer);
-            if status != NGX_DONE as ngx_int_t {
-                ngx_http_finalize_request(request, status);
-            }
-            ngx_http_run_posted_requests(connection);
-        }
     }
 
     /// Leaves the place among those who wait.
@@ -463,28 +402,4 @@ unsafe extern "C" fn drop_context(data: *mut c_void) {
     guard::twice("drop_context", || context.close());
     // (Where it could not be closed, what it owns is given back by its parts.)
     guard::nothing("forget_context", move || drop(context));
-}
-
-unsafe extern "C" fn overdue(event: *mut ngx_event_t) {
-    // Nothing else looks whether there is an answer.
-    let gone = Cell::new(false);
-    guard::twice_unless("overdue", &gone, || {
-        // SAFETY: as of too_late(), and it is not gone.
-        let context = unsafe { Context::share((*event).data) };
-        let limit = context.limits().and_then(|limits| limits.timeout());
-        if let Some(limit) = limit
-            && !context.replay.time_out(&gone)
-        {
-            context.set_timer((limit / 4).max(LEAST_LOOK), overdue);
-        }
-    });
-}
-
-unsafe extern "C" fn too_late(event: *mut ngx_event_t) {
-    // nginx has no other timer for the request.
-    guard::twice("too_late", || {
-        // SAFETY: the timer's data is the context it is part of, whose end deletes the timer.
-        let context = unsafe { Context::share((*event).data) };
-        context.resume(Resumption::Failed(ErrorCode::StartTimeout));
-    });
 }

@@ -11,17 +11,19 @@ use ngx::ffi::{
 use ngx::http::HttpModuleLocationConf;
 
 use corefn_core::error::ErrorCode;
+use corefn_core::path;
 use corefn_core::table::Function;
 use corefn_engine::acquire::Start;
 use corefn_engine::runtime::Command;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use crate::conf::LocationConf;
 use crate::context::{Context, State};
 use crate::respond::Answer;
 use crate::seat::Seat;
+use crate::waiting::Waiter;
 use crate::worker::{self, Worker};
-use crate::{CorefnModule, guard, raw, respond};
+use crate::{CorefnModule, guard, raw, respond, resume};
 
 /// How often a request may be given an instance that is gone before it gets there.
 const MAX_ATTEMPTS: u32 = 3;
@@ -84,8 +86,8 @@ fn decide(
         if let Some(failure) = &*worker.unavailable.borrow() {
             return Err(failure.code);
         }
-        let ticket = worker.waiting.join_table(worker, context)?;
-        context.suspend(r, ticket, conf.start_timeout())?;
+        let ticket = worker.waiting.join_table(&worker.shard, waiter(context))?;
+        context.suspend(r, ticket, conf.start_timeout(), resume::too_late)?;
         return Ok(Step::Wait);
     }
     let (function, prefix) = route(r, worker)?;
@@ -93,7 +95,12 @@ fn decide(
     context.prefix.set(prefix);
     check_path(r, &function, prefix)?;
     check_body(r, &function)?;
-    context.enter(worker, &function.deployment)?;
+    let deployment = &function.deployment;
+    if let Some(most) = deployment.config.limits.requests
+        && !context.has_place()
+    {
+        context.take_place(worker.enter(&deployment.function, most)?);
+    }
     find_instance(r, worker, context, &function, conf)
 }
 
@@ -149,23 +156,17 @@ fn route(
 }
 
 /// Whether the path is one the function can be asked for.
-///
-/// nginx checked access by the normalized path, and the function gets the path as the client sent
-/// it. So the client must have spelled the prefix plainly: otherwise what was checked and what is
-/// asked for could be two functions.
 fn check_path(
     r: &ngx_http_request_t,
     function: &Function<Seat>,
     prefix: usize,
 ) -> Result<(), ErrorCode> {
     let path = r.uri.as_bytes();
-    if r.valid_unparsed_uri() != 0 {
-        let raw = r.unparsed_uri.as_bytes();
-        let plain = raw.get(..prefix) == path.get(..prefix)
-            && matches!(raw.get(prefix), None | Some(b'/' | b'?' | b'#'));
-        if !plain {
-            return Err(ErrorCode::BadPath);
-        }
+    // A path that nginx has rewritten is not the client's.
+    if r.valid_unparsed_uri() != 0
+        && !path::is_spelled_plainly(r.unparsed_uri.as_bytes(), path, prefix)
+    {
+        return Err(ErrorCode::BadPath);
     }
     let rest = path.get(prefix..).unwrap_or_default();
     if function.deployment.config.exports_path(rest) {
@@ -200,10 +201,12 @@ fn wait(
     context.attempts.set(attempts);
     context.start.set(Start::Cold);
     let deployment = &function.deployment;
-    let (ticket, number) =
-        worker
-            .waiting
-            .join(worker, &deployment.function, context, conf.queue())?;
+    let (ticket, number) = worker.waiting.join(
+        &worker.shard,
+        &deployment.function,
+        waiter(context),
+        conf.queue(),
+    )?;
     let timeout = conf.start_timeout();
     let asked = number.is_none_or(|number| {
         worker.runtime.send(Command::Acquire {
@@ -217,9 +220,14 @@ fn wait(
         return Err(ErrorCode::Internal);
     }
     if context.replay.is_under_way() {
-        context.wait(ticket, timeout);
+        context.wait(ticket, timeout, resume::too_late);
     } else {
-        context.suspend(r, ticket, timeout)?;
+        context.suspend(r, ticket, timeout, resume::too_late)?;
     }
     Ok(Step::Wait)
+}
+
+fn waiter(context: &Rc<Context>) -> Weak<dyn Waiter> {
+    let context: Rc<dyn Waiter> = context.clone();
+    Rc::downgrade(&context)
 }

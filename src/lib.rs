@@ -11,8 +11,10 @@ mod bridge;
 mod conf;
 mod context;
 mod descriptors;
+mod directives;
 #[cfg(feature = "fault-injection")]
 mod fault;
+mod filters;
 mod guard;
 mod handler;
 mod log;
@@ -22,9 +24,12 @@ mod pin;
 mod raw;
 mod replay;
 mod respond;
+mod resume;
+mod retry;
 mod seat;
 mod signals;
 mod standin;
+mod upstream;
 mod variables;
 mod waiting;
 mod worker;
@@ -35,10 +40,14 @@ use std::ptr;
 
 use ngx::core::{NGX_CONF_ERROR, Pool};
 use ngx::ffi::{
-    NGX_HTTP_MODULE, NGX_OK, ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t,
-    ngx_uint_t,
+    NGX_ERROR, NGX_HTTP_MODULE, NGX_LOG_EMERG, NGX_OK, ngx_array_push, ngx_conf_t, ngx_cycle_t,
+    ngx_http_handler_pt, ngx_http_module_t, ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE, ngx_int_t,
+    ngx_module_t, ngx_uint_t,
 };
-use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleMainConf, Merge, MergeConfigError};
+use ngx::http::{
+    HttpModule, HttpModuleLocationConf, HttpModuleMainConf, Merge, MergeConfigError,
+    NgxHttpCoreModule,
+};
 
 use conf::{LocationConf, MainConf};
 
@@ -59,7 +68,7 @@ impl HttpModule for CorefnModule {
 
     unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         // SAFETY: nginx passes a valid configuration.
-        guard::status("postconfiguration", || conf::finish(unsafe { &mut *cf }))
+        guard::status("postconfiguration", || install(unsafe { &mut *cf }))
     }
 
     unsafe extern "C" fn merge_loc_conf(
@@ -101,6 +110,31 @@ impl Merge for LocationConf {
         self.inherit(outer);
         Ok(())
     }
+}
+
+/// Completes the configuration, and puts the handler and the filters into place if some location is for functions.
+fn install(cf: &mut ngx_conf_t) -> ngx_int_t {
+    match conf::complete(cf) {
+        Ok(false) => return NGX_OK as ngx_int_t,
+        Ok(true) => {}
+        Err(text) => {
+            log::conf(cf, NGX_LOG_EMERG, &text);
+            return NGX_ERROR as ngx_int_t;
+        }
+    }
+    let Some(core) = NgxHttpCoreModule::main_conf_mut(cf) else {
+        return NGX_ERROR as ngx_int_t;
+    };
+    let phase = &mut core.phases[ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE as usize];
+    // SAFETY: the array was made by nginx for handlers.
+    let place = unsafe { ngx_array_push(&mut phase.handlers) }.cast::<ngx_http_handler_pt>();
+    if place.is_null() {
+        return NGX_ERROR as ngx_int_t;
+    }
+    // SAFETY: the place is a new element of the array.
+    unsafe { place.write(Some(handler::precontent)) };
+    filters::install();
+    NGX_OK as ngx_int_t
 }
 
 static MODULE_CONTEXT: ngx_http_module_t = ngx_http_module_t {
@@ -155,7 +189,7 @@ mod exports {
 #[unsafe(no_mangle)]
 pub static mut ngx_http_corefn_module: ngx_module_t = ngx_module_t {
     ctx: ptr::addr_of!(MODULE_CONTEXT).cast_mut().cast(),
-    commands: (&raw mut conf::COMMANDS).cast(),
+    commands: (&raw mut directives::COMMANDS).cast(),
     type_: NGX_HTTP_MODULE as ngx_uint_t,
     init_process: Some(init_process),
     exit_process: Some(exit_process),

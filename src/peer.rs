@@ -10,11 +10,11 @@ use ngx::ffi::{
 };
 
 use corefn_core::names::directive;
+use corefn_core::retry::ATTEMPTS;
 
 use crate::context::{Context, State};
 use crate::handler::{self, Step};
-use crate::replay::{self, TRIES};
-use crate::{guard, log};
+use crate::{guard, log, resume, retry};
 
 /// Called for each request that is proxied to the upstream.
 pub unsafe extern "C" fn init(
@@ -37,8 +37,8 @@ pub unsafe extern "C" fn init(
         upstream.peer.data = Rc::as_ptr(&context).cast_mut().cast();
         upstream.peer.get = Some(get);
         upstream.peer.free = Some(free);
-        upstream.peer.tries = TRIES;
-        context.replay.begin(upstream);
+        upstream.peer.tries = ATTEMPTS;
+        context.replay.begin(upstream, retry::finalize);
         NGX_OK as ngx_int_t
     })
 }
@@ -62,7 +62,11 @@ unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> n
             Ok(Step::Wait) => None,
             Err(code) => Some(code),
         };
-        if context.replay.stand_in.open(pc, &context, ending) {
+        if context
+            .replay
+            .stand_in
+            .open(pc, ending, resume::settle, data)
+        {
             NGX_AGAIN as ngx_int_t
         } else {
             NGX_ERROR as ngx_int_t
@@ -76,9 +80,9 @@ fn connect(r: &ngx_http_request_t, pc: &mut ngx_peer_connection_t, context: &Con
     let Some(peer) = context.peer() else {
         return NGX_ERROR as ngx_int_t;
     };
-    context.replay.connects();
+    context.replay.on_connect();
     if let Some(limit) = context.limits().and_then(|limits| limits.timeout()) {
-        context.limit_answer(limit);
+        resume::limit_answer(context, limit);
     }
     // The context keeps the peer, and so the address and the name, as long as the request.
     let seat = &peer.slot;
@@ -111,7 +115,7 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
         // SAFETY: as of get().
         let context = unsafe { Context::share(data) };
         if state & NGX_PEER_FAILED as ngx_uint_t != 0 {
-            replay::failed(&context);
+            retry::failed(&context);
         }
         // nginx would count another try for a kept-alive connection.
         // SAFETY: as of get().

@@ -1,5 +1,4 @@
-//! What becomes of a request whose connection to the instance failed: it is sent again, once, if the
-//! function can't have seen it or if seeing it twice does no harm.
+//! What is kept of a request that nginx proxies, so that it can be sent again.
 //!
 //! nginx does the sending: `peer.tries` says how often more it may, and our `get` names another
 //! instance or has it wait for one ([`crate::standin`]).
@@ -12,21 +11,15 @@ use std::rc::Rc;
 use ngx::ffi::{
     NGX_HTTP_BAD_GATEWAY, NGX_HTTP_DELETE, NGX_HTTP_GATEWAY_TIME_OUT, NGX_HTTP_GET, NGX_HTTP_HEAD,
     NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_OPTIONS, NGX_HTTP_PROPFIND, NGX_HTTP_PUT,
-    NGX_HTTP_TRACE, NGX_HTTP_UPSTREAM_FT_ERROR, NGX_LOG_ERR, ngx_connection_t, ngx_http_request_t,
+    NGX_HTTP_TRACE, NGX_HTTP_UPSTREAM_FT_ERROR, ngx_connection_t, ngx_http_request_t,
     ngx_http_upstream_t, ngx_int_t, ngx_msec_t, ngx_uint_t,
 };
 
 use corefn_core::error::ErrorCode;
 use corefn_core::table::Peer;
-use corefn_engine::runtime::Command;
 
-use crate::context::{Context, State};
 use crate::seat::Seat;
 use crate::standin::StandIn;
-use crate::{guard, log, respond, worker};
-
-/// The first attempt and one more.
-pub const TRIES: ngx_uint_t = 2;
 
 /// Methods whose requests may be seen twice (RFC 9110, 9.2.2).
 const IDEMPOTENT: u32 = NGX_HTTP_GET
@@ -37,7 +30,8 @@ const IDEMPOTENT: u32 = NGX_HTTP_GET
     | NGX_HTTP_TRACE
     | NGX_HTTP_PROPFIND;
 
-type Finalize = unsafe extern "C" fn(*mut ngx_http_request_t, ngx_int_t);
+/// What nginx calls when it is done with the proxying.
+pub type Finalize = unsafe extern "C" fn(*mut ngx_http_request_t, ngx_int_t);
 
 /// What a request's context keeps for it.
 #[derive(Default)]
@@ -60,12 +54,28 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// nginx begins to proxy the request.
-    pub fn begin(&self, upstream: &mut ngx_http_upstream_t) {
+    /// nginx begins to proxy the request, and calls `finalize` when it is done.
+    pub fn begin(&self, upstream: &mut ngx_http_upstream_t, finalize: Finalize) {
         self.reset();
         self.finalize.set(upstream.finalize_request);
         upstream.finalize_request = Some(finalize);
         self.upstream.set(Some(NonNull::from(upstream)));
+    }
+
+    /// What nginx would have called; once.
+    pub fn original(&self) -> Option<Finalize> {
+        self.finalize.take()
+    }
+
+    /// nginx is done with it.
+    pub fn end(&self) {
+        self.stand_in.leave();
+        self.upstream.set(None);
+    }
+
+    /// nginx's part of it, while nginx proxies the request.
+    pub fn upstream(&self) -> Option<NonNull<ngx_http_upstream_t>> {
+        self.upstream.get()
     }
 
     /// Whether nginx proxies the request.
@@ -75,8 +85,7 @@ impl Replay {
 
     /// Back to the beginning.
     pub fn reset(&self) {
-        self.stand_in.leave();
-        self.upstream.set(None);
+        self.end();
         self.allowed.set(None);
         self.lost.set(None);
         self.new_connection.set(false);
@@ -85,8 +94,34 @@ impl Replay {
     }
 
     /// The request goes to its instance.
-    pub fn connects(&self) {
+    pub fn on_connect(&self) {
         self.lost.set(None);
+    }
+
+    /// The last attempt failed with `code`.
+    pub fn on_failure(&self, code: ErrorCode) {
+        self.lost.set(Some(code));
+    }
+
+    /// A kept-alive connection won't do from now on.
+    pub fn demand_new_connection(&self) {
+        self.new_connection.set(true);
+    }
+
+    /// Whether an attempt was left uncounted.
+    pub fn is_forgiven(&self) -> bool {
+        self.forgiven.get()
+    }
+
+    /// An attempt is left uncounted.
+    pub fn forgive(&self) {
+        self.forgiven.set(true);
+    }
+
+    /// The next attempt is not made there, unless it is trusted again until then.
+    pub fn avoid(&self, peer: Rc<Peer<Seat>>) {
+        let trusts = peer.slot.trusts();
+        self.avoided.replace(Some((peer, trusts)));
     }
 
     /// Whether a kept-alive connection won't do.
@@ -142,7 +177,7 @@ impl Replay {
     }
 
     /// Whether the last attempt has failed at this instance as well.
-    fn failed_at(&self, peer: &Rc<Peer<Seat>>) -> bool {
+    pub fn failed_at(&self, peer: &Rc<Peer<Seat>>) -> bool {
         let avoided = self.avoided.borrow();
         avoided
             .as_ref()
@@ -187,7 +222,7 @@ impl Replay {
     }
 
     /// The platform's error that `status` stands for, with which nginx ends the proxying.
-    fn error(&self, status: ngx_int_t) -> Option<ErrorCode> {
+    pub fn error(&self, status: ngx_int_t) -> Option<ErrorCode> {
         // SAFETY: nginx is not done with it yet.
         let upstream = unsafe { self.upstream.get()?.as_ref() };
         if upstream.header_sent() != 0 {
@@ -220,155 +255,6 @@ impl Replay {
 
 /// Whether the request may be sent again though the function may have seen it. A body that was
 /// passed on as it came is not there any more.
-fn may_be_seen_twice(r: &ngx_http_request_t) -> bool {
+pub fn may_be_seen_twice(r: &ngx_http_request_t) -> bool {
     r.method & IDEMPOTENT as ngx_uint_t != 0 && r.request_body_no_buffering() == 0
-}
-
-/// An attempt has failed: decides whether there is another, and where.
-pub fn failed(context: &Context) {
-    let replay = &context.replay;
-    let (Some(mut upstream), Some(peer)) = (replay.upstream.get(), context.peer()) else {
-        return;
-    };
-    // SAFETY: the upstream is forgotten when nginx is done with it. The request of a context that
-    // is there is alive.
-    let (upstream, r) = unsafe { (upstream.as_mut(), &*context.request()) };
-    let sent = upstream.request_sent() != 0;
-    // SAFETY: nginx closes the connection after this.
-    let connection = unsafe { upstream.peer.connection.as_ref() }.map(Connection::of);
-    let timed_out = connection.as_ref().is_some_and(|c| c.timed_out);
-    let broken = connection.as_ref().is_some_and(|c| c.ended || c.broken);
-    let code = match (sent, timed_out, broken) {
-        (false, _, _) => ErrorCode::FunctionUnreachable,
-        (true, true, _) => ErrorCode::FunctionTimeout,
-        (true, false, true) => ErrorCode::FunctionDied,
-        (true, false, false) => ErrorCode::BadAnswer,
-    };
-    replay.lost.set(Some(code));
-    let unseen = || connection.as_ref().is_some_and(Connection::is_unseen);
-    let again = match code {
-        ErrorCode::FunctionUnreachable => true,
-        ErrorCode::FunctionDied => may_be_seen_twice(r) || unseen(),
-        // nginx tries again only if the operator says so, for what the function has answered.
-        ErrorCode::BadAnswer => {
-            upstream.peer.tries = upstream.peer.tries.saturating_sub(1);
-            return tell(&peer, code);
-        }
-        _ => false,
-    };
-    if code != ErrorCode::FunctionTimeout {
-        suspect(&peer, !sent);
-    }
-    if !again {
-        upstream.peer.tries = 0;
-    } else if upstream.peer.cached() != 0 {
-        // It was closed before, as such connections are: that is no attempt.
-        return replay.new_connection.set(true);
-    } else {
-        // It has failed there before and was trusted again, since its system still took connections for it: what that
-        // system then refuses or resets has reached nobody, so that it is no attempt. Once: it may be alive and do that
-        // itself.
-        let reached_nobody = connection
-            .as_ref()
-            .map_or(!sent, |c| !c.timed_out && (!sent || (c.broken && !c.ended)));
-        if !(reached_nobody && replay.failed_at(&peer) && !replay.forgiven.replace(true)) {
-            upstream.peer.tries = upstream.peer.tries.saturating_sub(1);
-        }
-        context.attempts.set(0);
-        context.state.set(State::Open);
-        let trusts = peer.slot.trusts();
-        replay.avoided.replace(Some((peer.clone(), trusts)));
-    }
-    tell(&peer, code);
-}
-
-/// Has the instance looked at; with `doubt`, nobody goes there before that is done.
-fn suspect(peer: &Peer<Seat>, doubt: bool) {
-    if doubt && !peer.slot.doubt() {
-        return;
-    }
-    if let Some(worker) = worker::get() {
-        worker.runtime.send(Command::Suspect {
-            instance: peer.instance.id,
-        });
-    }
-}
-
-/// Tells of an instance's trouble, once.
-fn tell(peer: &Peer<Seat>, code: ErrorCode) {
-    if !peer.slot.may_tell() {
-        return;
-    }
-    let instance = &peer.instance;
-    let what = match code {
-        ErrorCode::FunctionUnreachable => "can't be connected to",
-        ErrorCode::FunctionTimeout => "did not begin to answer a request in time",
-        ErrorCode::BadAnswer => "answered a request with what is no HTTP, or too large a header",
-        _ => "closed a connection without answering the request",
-    };
-    let text = format!(
-        "{code}: instance {} of {} at {} {what}: see what it wrote with `corefn logs {1}`; what \
-         more happens to it is not told",
-        instance.id, instance.function, instance.address
-    );
-    log::cycle(NGX_LOG_ERR, &text);
-}
-
-/// How a connection to an instance has ended.
-struct Connection {
-    fd: i32,
-    sent: i64,
-    timed_out: bool,
-    ended: bool,
-    broken: bool,
-}
-
-impl Connection {
-    fn of(connection: &ngx_connection_t) -> Self {
-        // SAFETY: a connection has its two events.
-        let (read, write) = unsafe { (&*connection.read, &*connection.write) };
-        Self {
-            fd: connection.fd,
-            sent: connection.sent,
-            timed_out: read.timedout() != 0 || write.timedout() != 0,
-            ended: read.eof() != 0,
-            broken: read.error() != 0 || write.error() != 0,
-        }
-    }
-
-    /// Whether not one byte of the request can have reached the function.
-    ///
-    /// What closes a connection in order says how much has reached its system by then. What resets
-    /// it says nothing: the function may have read what was not acknowledged yet.
-    fn is_unseen(&self) -> bool {
-        if self.sent == 0 {
-            return true;
-        }
-        let mut outstanding: libc::c_int = 0;
-        // SAFETY: the descriptor is open, and the request (SIOCOUTQ of tcp(7)) writes an int.
-        let known = unsafe { libc::ioctl(self.fd, libc::TIOCOUTQ, &mut outstanding) } == 0;
-        self.ended && !self.broken && known && i64::from(outstanding) >= self.sent
-    }
-}
-
-/// Called when nginx is done with the proxying.
-unsafe extern "C" fn finalize(r: *mut ngx_http_request_t, status: ngx_int_t) {
-    let mut original = None;
-    guard::nothing("finalize", || {
-        // SAFETY: nginx passes a valid request.
-        let r = unsafe { &mut *r };
-        if let Some(context) = Context::find(r) {
-            if let Some(code) = context.replay.error(status) {
-                respond::announce(r, &context, code);
-            }
-            original = context.replay.finalize.take();
-            context.stop_waiting();
-            context.replay.stand_in.leave();
-            context.replay.upstream.set(None);
-        }
-    });
-    if let Some(original) = original {
-        // SAFETY: the module that proxies has set it.
-        unsafe { original(r, status) };
-    }
 }

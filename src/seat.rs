@@ -7,11 +7,16 @@ use std::rc::Weak;
 use ngx::ffi::ngx_str_t;
 use slab::Slab;
 
-use crate::context::Context;
 use crate::zone::Slot;
 
-/// What a worker keeps of an instance: the shared slot, the address in nginx's form, and who is
-/// there.
+/// A request that is under way at an instance.
+pub trait ActiveRequest {
+    /// The instance is no more.
+    fn on_instance_ended(&self);
+}
+
+/// What a worker keeps of an instance: the shared slot, the address in nginx's form, and the requests that are under
+/// way there.
 pub struct Seat {
     /// Its slot.
     pub slot: Slot,
@@ -19,7 +24,7 @@ pub struct Seat {
     name: ngx_str_t,
     /// What the name points to.
     _text: Box<str>,
-    riders: RefCell<Slab<Weak<Context>>>,
+    active: RefCell<Slab<Weak<dyn ActiveRequest>>>,
     doubted: Cell<bool>,
     trusts: Cell<u32>,
     told: Cell<bool>,
@@ -37,7 +42,7 @@ impl Seat {
                 data: text.as_ptr().cast_mut(),
             },
             _text: text,
-            riders: RefCell::default(),
+            active: RefCell::default(),
             doubted: Cell::new(false),
             trusts: Cell::new(0),
             told: Cell::new(false),
@@ -81,27 +86,23 @@ impl Seat {
     }
 
     /// A request goes there; the key is for [`Seat::leave`].
-    pub fn enter(&self, context: Weak<Context>) -> usize {
+    pub fn enter(&self, request: Weak<dyn ActiveRequest>) -> usize {
         self.slot.begin();
-        self.riders.borrow_mut().insert(context)
+        self.active.borrow_mut().insert(request)
     }
 
     /// A request has ended, at `now`.
     pub fn leave(&self, key: usize, now: u64) {
-        self.riders.borrow_mut().remove(key);
+        self.active.borrow_mut().remove(key);
         self.slot.end(now);
     }
 
     /// The instance is no more: whoever can go elsewhere does.
-    pub fn ended(&self) {
+    pub fn on_ended(&self) {
         // Whoever is here has a request, and nothing enters or leaves within the call.
-        for context in self
-            .riders
-            .borrow()
-            .iter()
-            .filter_map(|(_, it)| it.upgrade())
-        {
-            context.instance_ended();
+        let active = self.active.borrow();
+        for request in active.iter().filter_map(|(_, it)| it.upgrade()) {
+            request.on_instance_ended();
         }
     }
 }

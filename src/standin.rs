@@ -7,6 +7,7 @@
 //! nor keeps it alive.
 
 use std::cell::{Cell, UnsafeCell};
+use std::ffi::c_void;
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::ptr;
 
@@ -18,8 +19,6 @@ use ngx::ffi::{
 
 use corefn_core::error::ErrorCode;
 
-use crate::context::Context;
-use crate::guard;
 use crate::raw::now;
 
 /// A request's place to wait at.
@@ -43,13 +42,15 @@ impl Default for StandIn {
 }
 
 impl StandIn {
-    /// Makes it the peer's connection; nginx closes it. With an `ending`, the request ends with
-    /// that as soon as nginx has returned. False if there is no connection left.
+    /// Makes it the peer's connection; nginx closes it. As soon as nginx has returned, `on_open` is called, whose
+    /// event has `data`: it is to call [`StandIn::settle`], which gives it `ending`. False if there is no connection
+    /// left.
     pub fn open(
         &self,
         pc: &mut ngx_peer_connection_t,
-        context: &Context,
         ending: Option<ErrorCode>,
+        on_open: unsafe extern "C" fn(*mut ngx_event_t),
+        data: *mut c_void,
     ) -> bool {
         let Ok(socket) = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)
         else {
@@ -80,8 +81,8 @@ impl StandIn {
         // SAFETY: the event stays where it is until it is deleted, at the latest by our Drop.
         unsafe {
             let event = self.event.get();
-            (*event).data = ptr::from_ref(context).cast_mut().cast();
-            (*event).handler = Some(settle);
+            (*event).data = data;
+            (*event).handler = Some(on_open);
             (*event).log = pc.log;
             ngx_post_event(event, &raw mut ngx_posted_events);
         }
@@ -124,12 +125,12 @@ impl StandIn {
         }
     }
 
-    /// nginx has set its handlers and a timer for the connection by now; the time is ours to
-    /// watch. `gone` becomes true when the request may be.
-    fn settle(&self, context: &Context, gone: &Cell<bool>) {
-        if let Some(code) = self.ending.take() {
-            gone.set(true);
-            return context.finish(code);
+    /// nginx has set its handlers and a timer for the connection by now; the time is ours to watch. Returns the error
+    /// that the request is to end with, if it is.
+    pub fn settle(&self) -> Option<ErrorCode> {
+        let ending = self.ending.take();
+        if ending.is_some() {
+            return ending;
         }
         // SAFETY: as of wake().
         unsafe {
@@ -139,6 +140,7 @@ impl StandIn {
                 ngx_del_timer(connection.write);
             }
         }
+        None
     }
 }
 
@@ -146,16 +148,6 @@ impl Drop for StandIn {
     fn drop(&mut self) {
         self.leave();
     }
-}
-
-unsafe extern "C" fn settle(event: *mut ngx_event_t) {
-    // The event is not posted again.
-    let gone = Cell::new(false);
-    guard::twice_unless("settle", &gone, || {
-        // SAFETY: the event's data is the context it is part of, which is not gone.
-        let context = unsafe { Context::share((*event).data) };
-        context.replay.stand_in.settle(&context, &gone);
-    });
 }
 
 unsafe extern "C" fn no_answer(_: *mut ngx_connection_t, _: *mut u_char, _: usize) -> isize {

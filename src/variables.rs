@@ -7,6 +7,7 @@ use ngx::ffi::{
 };
 
 use corefn_core::names::variable;
+use corefn_core::path;
 use corefn_engine::acquire::Start;
 
 use crate::context::Context;
@@ -117,39 +118,40 @@ fn uri(r: &ngx_http_request_t, prefix: usize) -> Value {
     if r.valid_unparsed_uri() == 0 {
         return rewritten(r, prefix);
     }
-    let rest = part(&r.unparsed_uri, prefix, r.unparsed_uri.len)?;
-    match rest.as_bytes().first() {
-        Some(b'/') => Some(rest),
-        _ => join(r, &[b"/", rest.as_bytes()]),
+    let (slash, rest) = path::behind(r.unparsed_uri.as_bytes(), prefix)?;
+    if slash.is_empty() {
+        return part(&r.unparsed_uri, prefix, r.unparsed_uri.len);
     }
+    join(r, &[slash, rest])
 }
 
 fn rewritten(r: &ngx_http_request_t, prefix: usize) -> Value {
+    let (slash, rest) = path::behind(r.uri.as_bytes(), prefix)?;
+    let escaped = escape(r, rest)?;
+    let question: &[u8] = if r.args.len > 0 { b"?" } else { b"" };
+    join(r, &[slash, escaped.as_bytes(), question, r.args.as_bytes()])
+}
+
+/// A path with what must be escaped in it escaped, as nginx does it.
+fn escape(r: &ngx_http_request_t, path: &[u8]) -> Value {
     const ESCAPE_URI: ngx_uint_t = 0;
-    let rest = part(&r.uri, prefix, r.uri.len)?;
+    let from = path.as_ptr().cast_mut();
     // SAFETY: with no place to write to, nginx counts the bytes that must be escaped; each takes
-    // two bytes more.
-    let escaped = unsafe {
-        let more = 2 * ngx_escape_uri(std::ptr::null_mut(), rest.data, rest.len, ESCAPE_URI);
-        let len = rest.len + more;
+    // two bytes more. So many are allocated.
+    unsafe {
+        let more = 2 * ngx_escape_uri(std::ptr::null_mut(), from, path.len(), ESCAPE_URI);
+        let len = path.len() + more;
         let data = ngx_pnalloc(r.pool, len.max(1)).cast::<u8>();
         if data.is_null() {
             return None;
         }
         if more == 0 {
-            data.copy_from_nonoverlapping(rest.data, rest.len);
+            data.copy_from_nonoverlapping(from, path.len());
         } else {
-            ngx_escape_uri(data, rest.data, rest.len, ESCAPE_URI);
+            ngx_escape_uri(data, from, path.len(), ESCAPE_URI);
         }
-        ngx_str_t { len, data }
-    };
-    let slash: &[u8] = if escaped.as_bytes().first() == Some(&b'/') {
-        b""
-    } else {
-        b"/"
-    };
-    let question: &[u8] = if r.args.len > 0 { b"?" } else { b"" };
-    join(r, &[slash, escaped.as_bytes(), question, r.args.as_bytes()])
+        Some(ngx_str_t { len, data })
+    }
 }
 
 /// A part of a string, which stays where it is.

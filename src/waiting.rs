@@ -16,16 +16,24 @@ use corefn_core::names::directive;
 use corefn_core::queue::{Queues, push};
 use corefn_engine::acquire::Start;
 
-use crate::context::Context;
 use crate::raw::now;
-use crate::worker::{self, Worker};
-use crate::zone::{Place, Slot};
+use crate::zone::{Place, Shard, Slot};
 use crate::{guard, log};
 
+/// A request that can wait.
+pub trait Waiter {
+    /// The wait has ended. The request may be gone when this returns.
+    fn on_wait_ended(&self, resumption: Resumption);
+}
+
+/// Those who wait, by their tickets' numbers.
+type Waiters = RefCell<HashMap<u64, Weak<dyn Waiter>>>;
+
 /// Who waits for what.
-#[derive(Default)]
 pub struct Waiting {
-    requests: RefCell<HashMap<u64, Weak<Context>>>,
+    /// How many may wait on this host in all.
+    host_queue: u32,
+    requests: Rc<Waiters>,
     next: Cell<u64>,
     for_table: RefCell<Vec<u64>>,
     for_function: RefCell<Queues>,
@@ -47,25 +55,38 @@ pub enum Resumption {
 /// A request's place among those who wait; dropping it leaves the place.
 pub struct Ticket {
     number: u64,
+    requests: Weak<Waiters>,
     /// Where it counts: among all who wait on the host, and among those who wait for its function.
     _places: [Option<Place>; 2],
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if let Some(worker) = worker::get() {
-            worker.waiting.requests.borrow_mut().remove(&self.number);
+        if let Some(requests) = self.requests.upgrade() {
+            requests.borrow_mut().remove(&self.number);
         }
     }
 }
 
 impl Waiting {
+    /// Nobody waits; so many may on this host in all.
+    pub fn new(host_queue: u32) -> Self {
+        Self {
+            host_queue,
+            requests: Rc::default(),
+            next: Cell::default(),
+            for_table: RefCell::default(),
+            for_function: RefCell::default(),
+            due: RefCell::default(),
+        }
+    }
+
     /// A request waits until the table is filled.
     ///
     /// # Errors
     /// [`ErrorCode::QueueFull`] when as many wait on this host as may, or [`ErrorCode::ZoneFull`].
-    pub fn join_table(&self, worker: &Worker, context: &Rc<Context>) -> Result<Ticket, ErrorCode> {
-        let ticket = self.ticket(context, [Some(host_place(worker)?), None]);
+    pub fn join_table(&self, shard: &Shard, waiter: Weak<dyn Waiter>) -> Result<Ticket, ErrorCode> {
+        let ticket = self.ticket(waiter, [Some(self.host_place(shard)?), None]);
         let waits = |number| self.waits(number);
         push(&mut self.for_table.borrow_mut(), ticket.number, waits);
         Ok(ticket)
@@ -80,19 +101,18 @@ impl Waiting {
     /// [`ErrorCode::ZoneFull`].
     pub fn join(
         &self,
-        worker: &Worker,
+        shard: &Shard,
         function: &FunctionName,
-        context: &Rc<Context>,
+        waiter: Weak<dyn Waiter>,
         queue: u32,
     ) -> Result<(Ticket, Option<u64>), ErrorCode> {
-        let host = host_place(worker)?;
-        let slot = worker.shard.function(function);
-        let slot = slot.ok_or_else(|| worker.zone_is_full())?;
+        let host = self.host_place(shard)?;
+        let slot = shard.function(function)?;
         let place = slot.enter(queue).ok_or_else(|| {
             let (who, limit) = (format!("for {function}"), directive::QUEUE);
             full(&slot, &who, queue, limit)
         })?;
-        let ticket = self.ticket(context, [Some(host), Some(place)]);
+        let ticket = self.ticket(waiter, [Some(host), Some(place)]);
         let mut queues = self.for_function.borrow_mut();
         let asked = queues.join(function, ticket.number, |number| self.waits(number));
         Ok((ticket, asked))
@@ -141,14 +161,13 @@ impl Waiting {
         self.requests.borrow().contains_key(&number)
     }
 
-    fn ticket(&self, context: &Rc<Context>, places: [Option<Place>; 2]) -> Ticket {
+    fn ticket(&self, waiter: Weak<dyn Waiter>, places: [Option<Place>; 2]) -> Ticket {
         let number = self.next.get();
         self.next.set(number + 1);
-        self.requests
-            .borrow_mut()
-            .insert(number, Rc::downgrade(context));
+        self.requests.borrow_mut().insert(number, waiter);
         Ticket {
             number,
+            requests: Rc::downgrade(&self.requests),
             _places: places,
         }
     }
@@ -173,20 +192,19 @@ impl Waiting {
     }
 
     fn resume(&self, number: u64, resumption: Resumption) {
-        let context = self.requests.borrow().get(&number).and_then(Weak::upgrade);
-        if let Some(context) = context {
-            context.resume(resumption);
+        let waiter = self.requests.borrow().get(&number).and_then(Weak::upgrade);
+        if let Some(waiter) = waiter {
+            waiter.on_wait_ended(resumption);
         }
     }
-}
 
-/// A place among all who wait on this host.
-fn host_place(worker: &Worker) -> Result<Place, ErrorCode> {
-    let slot = worker.shard.host();
-    let slot = slot.ok_or_else(|| worker.zone_is_full())?;
-    let most = worker.host_queue;
-    slot.enter(most)
-        .ok_or_else(|| full(&slot, "on this host", most, directive::HOST_QUEUE))
+    /// A place among all who wait on this host.
+    fn host_place(&self, shard: &Shard) -> Result<Place, ErrorCode> {
+        let slot = shard.host()?;
+        let most = self.host_queue;
+        slot.enter(most)
+            .ok_or_else(|| full(&slot, "on this host", most, directive::HOST_QUEUE))
+    }
 }
 
 /// Refuses a request, and tells of it once a minute.

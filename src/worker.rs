@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use ngx::ffi::{
     NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_INFO, NGX_LOG_NOTICE, NGX_LOG_WARN, NGX_PROCESS_SINGLE,
-    NGX_PROCESS_WORKER, ngx_cycle_t, ngx_process,
+    NGX_PROCESS_WORKER, ngx_cycle_t, ngx_event_t, ngx_process,
 };
 use ngx::http::HttpModuleMainConf;
 
@@ -17,14 +17,13 @@ use corefn_core::deployment::Deployment;
 use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::function::FunctionName;
 use corefn_core::instance::{Instance, InstanceId};
-use corefn_core::names::directive;
 use corefn_core::table::{Peer, Table};
 use corefn_engine::runtime::{Command, Level, Runtime, Update};
 
 use crate::bridge::Bridge;
 use crate::seat::Seat;
 use crate::waiting::Waiting;
-use crate::zone::{self, Place, Shard, Slot, TELLING_INTERVAL};
+use crate::zone::{self, Place, Shard, Slot};
 use crate::{CorefnModule, descriptors, guard, log, pin, raw, signals};
 
 /// One worker's state. Fields are dropped in their order: the thread ends before the bridge it
@@ -52,10 +51,6 @@ pub struct Worker {
     /// The counts of functions that take only so many requests, as far as they were needed. What
     /// is under way holds its count by itself, so an entry may go at any time.
     pub limited: RefCell<HashMap<FunctionName, Slot>>,
-    /// How many requests may wait on this host in all.
-    pub host_queue: u32,
-    /// When it was last told that the shared memory is full; 0 for never.
-    told_full: Cell<u64>,
     /// This worker's part of the shared memory.
     pub shard: Shard,
 }
@@ -104,7 +99,7 @@ fn make(cycle: &ngx_cycle_t, main: &crate::conf::MainConf) -> Result<Worker, Str
     let memory = zone::memory(main.zone).ok_or("the shared memory is not there")?;
     let (shard, gauges) = Shard::take(memory)
         .ok_or("more than 128 worker processes share the zone: use fewer workers")?;
-    let bridge = Bridge::open(cycle)
+    let bridge = Bridge::open(cycle, ring)
         .ok_or("no connection is left for the runtime thread: raise worker_connections")?;
     descriptors::reserve(cycle);
     pin::pin();
@@ -118,12 +113,10 @@ fn make(cycle: &ngx_cycle_t, main: &crate::conf::MainConf) -> Result<Worker, Str
         filling: RefCell::default(),
         former: RefCell::default(),
         seats: RefCell::default(),
-        waiting: Waiting::default(),
+        waiting: Waiting::new(main.host_queue()),
         filled: Cell::new(false),
         unavailable: RefCell::default(),
         limited: RefCell::default(),
-        host_queue: main.host_queue(),
-        told_full: Cell::new(0),
         shard,
     })
 }
@@ -143,7 +136,12 @@ pub fn stop() {
 }
 
 /// Called when the runtime thread has rung.
-pub fn answer() {
+unsafe extern "C" fn ring(_: *mut ngx_event_t) {
+    // A bell that nobody answers never rings again.
+    guard::twice("ring", answer);
+}
+
+fn answer() {
     let Some(worker) = get() else {
         return;
     };
@@ -286,7 +284,7 @@ impl Worker {
             }
             Update::Ended(id) => {
                 if let Some(peer) = self.seat(id) {
-                    peer.slot.ended();
+                    peer.slot.on_ended();
                 }
             }
             Update::Trusted(id) => {
@@ -322,29 +320,12 @@ impl Worker {
         let slot = match limited.get(function) {
             Some(slot) => slot.clone(),
             None => {
-                let slot = self.shard.requests(function);
-                let slot = slot.ok_or_else(|| self.zone_is_full())?;
+                let slot = self.shard.requests(function)?;
                 limited.insert(function.clone(), slot.clone());
                 slot
             }
         };
         slot.enter(most).ok_or(ErrorCode::TooManyRequests)
-    }
-
-    /// Says so in the log, once in a while: what the operator has to do is the same each time.
-    pub fn zone_is_full(&self) -> ErrorCode {
-        let (now, last) = (raw::now(), self.told_full.get());
-        if last == 0 || now.saturating_sub(last) >= TELLING_INTERVAL {
-            self.told_full.set(now.max(1));
-            log::cycle(
-                NGX_LOG_ERR,
-                &format!(
-                    "the shared memory is full: raise the size of {}",
-                    directive::ZONE.to_string_lossy()
-                ),
-            );
-        }
-        ErrorCode::ZoneFull
     }
 
     fn seat(&self, id: InstanceId) -> Option<Rc<Peer<Seat>>> {
@@ -355,17 +336,15 @@ impl Worker {
     fn ready(&self, table: &mut Table<Seat>, instance: Instance, until: u64) {
         let id = instance.id;
         let make = || self.seat(id).or_else(|| self.take_seat(instance));
-        match table.ready(id, make) {
-            Some(peer) => peer.slot.slot.extend(until),
-            None => {
-                self.zone_is_full();
-            }
+        // Without one the zone is full, which it has told.
+        if let Some(peer) = table.ready(id, make) {
+            peer.slot.slot.extend(until);
         }
     }
 
     fn take_seat(&self, instance: Instance) -> Option<Rc<Peer<Seat>>> {
         let id = instance.id;
-        let slot = Seat::new(self.shard.instance(id)?, instance.address);
+        let slot = Seat::new(self.shard.instance(id).ok()?, instance.address);
         let peer = Rc::new(Peer { instance, slot });
         let mut seats = self.seats.borrow_mut();
         seats.retain(|_, peer| peer.strong_count() > 0);

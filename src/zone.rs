@@ -5,7 +5,7 @@
 mod gauges;
 mod memory;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ptr::NonNull;
@@ -16,17 +16,19 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use ngx::core::Pool;
 use ngx::ffi::{
-    NGX_OK, ngx_conf_t, ngx_int_t, ngx_shared_memory_add, ngx_shm_zone_t, ngx_slab_pool_t,
-    ngx_str_t,
+    NGX_LOG_ERR, NGX_OK, ngx_conf_t, ngx_int_t, ngx_shared_memory_add, ngx_shm_zone_t,
+    ngx_slab_pool_t, ngx_str_t,
 };
 
+use corefn_core::error::ErrorCode;
 use corefn_core::function::FunctionName;
 use corefn_core::instance::InstanceId;
+use corefn_core::names::directive;
 use corefn_sync::enter_within;
 use corefn_sync::zone::Counters;
 
 use crate::CorefnModule;
-use crate::{guard, raw};
+use crate::{guard, log, raw};
 pub use gauges::HostGauges;
 use gauges::Watch;
 pub use memory::Memory;
@@ -37,7 +39,7 @@ use ngx::http::HttpModule;
 pub const MIN_SIZE: usize = 256 << 10;
 
 /// How long the same trouble isn't told of again, in milliseconds.
-pub const TELLING_INTERVAL: u64 = 60_000;
+const TELLING_INTERVAL: u64 = 60_000;
 
 /// Declares the zone. nginx keeps it over a reload as long as name and size stay.
 pub fn declare(
@@ -98,6 +100,8 @@ pub struct Shard {
     number: usize,
     open: RefCell<HashMap<u64, Weak<Held>>>,
     watch: Watch,
+    /// When it was last told that the zone is full; 0 for never.
+    told_full: Cell<u64>,
 }
 
 impl Shard {
@@ -112,27 +116,40 @@ impl Shard {
             number,
             open: RefCell::default(),
             watch,
+            told_full: Cell::new(0),
         };
         Some((shard, Arc::new(gauges)))
     }
 
-    /// The slot of an instance; none if the zone is full.
-    pub fn instance(&self, id: InstanceId) -> Option<Slot> {
+    /// The slot of an instance.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ZoneFull`].
+    pub fn instance(&self, id: InstanceId) -> Result<Slot, ErrorCode> {
         self.slot(instance_key(id), Some(id))
     }
 
-    /// The slot of those who wait for a function; none if the zone is full.
-    pub fn function(&self, name: &FunctionName) -> Option<Slot> {
+    /// The slot of those who wait for a function.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ZoneFull`].
+    pub fn function(&self, name: &FunctionName) -> Result<Slot, ErrorCode> {
         self.slot(key("waiting", name), None)
     }
 
-    /// The slot of all requests that are under way at a function; none if the zone is full.
-    pub fn requests(&self, name: &FunctionName) -> Option<Slot> {
+    /// The slot of all requests that are under way at a function.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ZoneFull`].
+    pub fn requests(&self, name: &FunctionName) -> Result<Slot, ErrorCode> {
         self.slot(key("requests", name), None)
     }
 
-    /// The slot of all who wait on the host; none if the zone is full.
-    pub fn host(&self) -> Option<Slot> {
+    /// The slot of all who wait on the host.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ZoneFull`].
+    pub fn host(&self) -> Result<Slot, ErrorCode> {
         self.slot(HOST_KEY, None)
     }
 
@@ -141,11 +158,12 @@ impl Shard {
         self.memory.zone().release_shard(self.number);
     }
 
-    fn slot(&self, key: u64, id: Option<InstanceId>) -> Option<Slot> {
+    fn slot(&self, key: u64, id: Option<InstanceId>) -> Result<Slot, ErrorCode> {
         if let Some(held) = self.open.borrow().get(&key).and_then(Weak::upgrade) {
-            return Some(Slot(held));
+            return Ok(Slot(held));
         }
-        let index = self.memory.zone().attach(key, self.number)?;
+        let index = self.memory.zone().attach(key, self.number);
+        let index = index.ok_or_else(|| self.full())?;
         if let Some(id) = id {
             self.watch.begin(id, index);
         }
@@ -158,7 +176,19 @@ impl Shard {
         let mut open = self.open.borrow_mut();
         open.retain(|_, held| held.strong_count() > 0);
         open.insert(key, Rc::downgrade(&held));
-        Some(Slot(held))
+        Ok(Slot(held))
+    }
+
+    /// Says so in the log, once in a while: what the operator has to do is the same each time.
+    fn full(&self) -> ErrorCode {
+        let (now, last) = (raw::now(), self.told_full.get());
+        if last == 0 || now.saturating_sub(last) >= TELLING_INTERVAL {
+            self.told_full.set(now.max(1));
+            let zone = directive::ZONE.to_string_lossy();
+            let text = format!("the shared memory is full: raise the size of {zone}");
+            log::cycle(NGX_LOG_ERR, &text);
+        }
+        ErrorCode::ZoneFull
     }
 }
 

@@ -25,7 +25,7 @@ pub struct MainConf {
     docker: Option<String>,
     namespace: Option<String>,
     host_queue: Option<u32>,
-    starts: Option<u32>,
+    max_starts: Option<u32>,
     /// The shared memory, once it is declared.
     pub zone: *mut ngx_shm_zone_t,
     /// Whether any location is for functions. Without one the module does nothing at all.
@@ -39,7 +39,7 @@ impl Default for MainConf {
             docker: None,
             namespace: None,
             host_queue: None,
-            starts: None,
+            max_starts: None,
             zone: std::ptr::null_mut(),
             used: false,
         }
@@ -56,7 +56,7 @@ impl MainConf {
             redis: or(&self.redis, DEFAULT_REDIS),
             docker: or(&self.docker, DEFAULT_DOCKER),
             namespace: or(&self.namespace, DEFAULT_NAMESPACE),
-            starts: self.starts.unwrap_or_else(default_starts),
+            starts: self.max_starts.unwrap_or_else(default_max_starts),
         }
     }
 
@@ -147,17 +147,17 @@ pub unsafe extern "C" fn set_host_queue(
     set_number(cf, conf, |main| &mut main.host_queue, 0, "length")
 }
 
-/// `corefn_starts NUMBER;` default twice the number of processors.
-pub unsafe extern "C" fn set_starts(
+/// `corefn_max_starts NUMBER;` default twice the number of processors.
+pub unsafe extern "C" fn set_max_starts(
     cf: *mut ngx_conf_t,
     _: *mut ngx_command_t,
     conf: *mut c_void,
 ) -> *mut c_char {
-    set_number(cf, conf, |main| &mut main.starts, 1, "number of starts")
+    set_number(cf, conf, |main| &mut main.max_starts, 1, "number of starts")
 }
 
 /// Twice the number of processors: a start waits for disks and Docker about as long as it computes.
-fn default_starts() -> u32 {
+fn default_max_starts() -> u32 {
     let processors = std::thread::available_parallelism().map_or(1, |count| count.get());
     u32::try_from(2 * processors).unwrap_or(u32::MAX)
 }

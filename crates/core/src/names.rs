@@ -82,7 +82,7 @@ pub mod directive {
     /// `http`: how many requests may wait on the host in all.
     pub const HOST_QUEUE: &CStr = c"corefn_host_queue";
     /// `http`: how many containers may be started at once.
-    pub const STARTS: &CStr = c"corefn_starts";
+    pub const MAX_STARTS: &CStr = c"corefn_max_starts";
     /// `http`, `server`, `location`: the idle time of functions that set none.
     pub const IDLE: &CStr = c"corefn_idle";
     /// `upstream`: peers are the instances of the request's function.

@@ -289,7 +289,7 @@ const DIRECTIVES: &[(&CStr, &str)] = &[
     (directive::START_TIMEOUT, "START_TIMEOUT"),
     (directive::QUEUE, "QUEUE"),
     (directive::HOST_QUEUE, "HOST_QUEUE"),
-    (directive::STARTS, "STARTS"),
+    (directive::MAX_STARTS, "MAX_STARTS"),
     (directive::IDLE, "IDLE"),
     (directive::INSTANCES, "INSTANCES"),
 ];

@@ -308,7 +308,7 @@ fn too_late(deployment: &Deployment, timeout: Duration, claim: &Claim) -> Failur
     let why = match claim {
         Claim::Full => format!(
             "as many others were being started as {} allows",
-            directive::STARTS.to_string_lossy()
+            directive::MAX_STARTS.to_string_lossy()
         ),
         Claim::Superseded => format!("revision {} was replaced", deployment.revision),
         _ => "another starter was at it".to_owned(),

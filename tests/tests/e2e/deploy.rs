@@ -126,7 +126,7 @@ async fn function_that_is_removed_while_requests_wait_for_it() {
 #[tokio::test]
 async fn start_of_an_old_revision_that_hangs_is_nothing_to_the_new_one() {
     let home = Home::builder("hangingold")
-        .http("corefn_starts 1;")
+        .http("corefn_max_starts 1;")
         .start()
         .await;
     home.deploy("demo/hello", probe::misbehaving("never-listen"))

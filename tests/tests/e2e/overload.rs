@@ -189,7 +189,7 @@ async fn request_gets_its_504_though_docker_hangs() {
 #[tokio::test]
 async fn slow_loris_starts_one_container_and_holds_nothing_else() {
     let mut home = Home::builder("loris")
-        .http("corefn_starts 1;")
+        .http("corefn_max_starts 1;")
         .start()
         .await;
     home.start_cleaner(Some(1));

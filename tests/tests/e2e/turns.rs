@@ -24,7 +24,7 @@ fn kill(id: u32) {
 #[tokio::test]
 async fn starts_take_turns() {
     let home = Home::builder("turns")
-        .http("corefn_starts 2;")
+        .http("corefn_max_starts 2;")
         .start()
         .await;
     let functions: Vec<String> = (0..7).map(|number| format!("demo/f{number}")).collect();
@@ -151,7 +151,7 @@ async fn takes_the_permit(home: &Home) -> JoinHandle<Result<Answer, ClientError>
 async fn permit_of_a_killed_starter_comes_back() {
     let home = Home::builder("permit")
         .workers(1)
-        .http("corefn_starts 1;")
+        .http("corefn_max_starts 1;")
         .with_alerts()
         .start()
         .await;
@@ -180,7 +180,7 @@ fn location(place: &str, time: &str) -> String {
 #[tokio::test]
 async fn waiting_for_a_turn_ends_in_time() {
     let home = Home::builder("noturn")
-        .http("corefn_starts 1;")
+        .http("corefn_max_starts 1;")
         .server(&location("/demo/never", "8s"))
         .early("2s")
         .start()
@@ -199,7 +199,7 @@ async fn waiting_for_a_turn_ends_in_time() {
 async fn who_joins_late_waits_for_its_own_time() {
     let home = Home::builder("late")
         .workers(1)
-        .http("corefn_starts 1;")
+        .http("corefn_max_starts 1;")
         .server(&location("/demo/never", "12s"))
         .server(&location("/demo/hello/late", "60s"))
         .start_timeout("3s")

@@ -39,8 +39,8 @@ pub const GOOD: &[(Block, &str)] = &[
     (Location, "corefn_queue 4294967295;"),
     (Http, "corefn_host_queue 0;"),
     (Http, "corefn_host_queue 4294967295;"),
-    (Http, "corefn_starts 1;"),
-    (Http, "corefn_starts 16;"),
+    (Http, "corefn_max_starts 1;"),
+    (Http, "corefn_max_starts 16;"),
     (Http, "corefn_idle 2s;"),
     (Server, "corefn_idle 60s;"),
     (Location, "corefn_idle 30d;"),
@@ -263,21 +263,21 @@ pub const BAD: &[(Block, &str, &[&str])] = &[
     ),
     (
         Http,
-        "corefn_starts 0;",
+        "corefn_max_starts 0;",
         &[
-            "\"0\" is no number of starts for corefn_starts",
+            "\"0\" is no number of starts for corefn_max_starts",
             "write a whole number, 1 to 4294967295",
         ],
     ),
     (
         Http,
-        "corefn_starts 1; corefn_starts 2;",
-        &["corefn_starts is set twice", "delete one"],
+        "corefn_max_starts 1; corefn_max_starts 2;",
+        &["corefn_max_starts is set twice", "delete one"],
     ),
     (
         Server,
-        "corefn_starts 1;",
-        &["\"corefn_starts\" directive is not allowed here"],
+        "corefn_max_starts 1;",
+        &["\"corefn_max_starts\" directive is not allowed here"],
     ),
     (
         Location,

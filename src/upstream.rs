@@ -1,4 +1,4 @@
-//! The directive of the `upstream` level.
+//! The directive of the `upstream` level, which has nginx ask [`crate::peer`] for instances.
 
 use std::ffi::{c_char, c_void};
 
@@ -10,7 +10,7 @@ use ngx::http::{HttpModuleServerConf, NgxHttpUpstreamModule};
 
 use corefn_core::names::directive;
 
-use super::set;
+use crate::conf::set;
 use crate::{guard, log, peer};
 
 /// `corefn_instances;` makes the upstream's peers the instances of the request's function. It goes
