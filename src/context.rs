@@ -12,22 +12,23 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use ngx::ffi::{
-    NGX_OK, ngx_add_timer, ngx_connection_log_error_e_NGX_ERROR_INFO, ngx_del_timer, ngx_event_t,
-    ngx_handle_read_event, ngx_http_cleanup_add, ngx_http_request_empty_handler,
-    ngx_http_request_t, ngx_http_test_reading, ngx_int_t, ngx_msec_t, ngx_pool_cleanup_add,
-    ngx_pool_cleanup_t, ngx_post_event, ngx_posted_events,
+    NGX_OK, ngx_connection_log_error_e_NGX_ERROR_INFO, ngx_handle_read_event, ngx_http_cleanup_add,
+    ngx_http_request_empty_handler, ngx_http_request_t, ngx_http_test_reading, ngx_int_t,
+    ngx_log_t, ngx_pool_cleanup_add, ngx_pool_cleanup_t, ngx_post_event, ngx_posted_events,
 };
 use ngx::http::HttpModule;
 
 use corefn_core::config::Limits;
 use corefn_core::error::ErrorCode;
+use corefn_core::request::{Released, Stage, State};
 use corefn_core::table::{Function, Peer};
 use corefn_engine::acquire::Start;
 
-use crate::page::Page;
+use crate::endpoint::{ActiveRequest, Endpoint};
+use crate::error_page::ErrorPage;
+use crate::ngx::{Call, Callback};
+use crate::proxying::Proxying;
 use crate::raw::now;
-use crate::replay::Replay;
-use crate::seat::{ActiveRequest, Seat};
 use crate::waiting::Ticket;
 use crate::zone::Place;
 use crate::{CorefnModule, guard};
@@ -36,28 +37,15 @@ use crate::{CorefnModule, guard};
 /// failed, and has the function's last output to fetch first.
 const TIMER_SLACK: Duration = Duration::from_secs(5);
 
-/// Where a request is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Nothing is decided, or must be decided anew.
-    Open,
-    /// It waits and is suspended.
-    Waiting,
-    /// It has an instance.
-    Granted,
-    /// It gets an error.
-    Failed(ErrorCode),
-}
-
 /// What the module knows of a request.
 pub struct Context {
     request: NonNull<ngx_http_request_t>,
     /// Itself, for those who may find it again later.
     this: Weak<Self>,
-    /// Where it is.
-    pub state: Cell<State>,
+    /// Where it is, and what it holds there.
+    state: RefCell<State<Wait, Grant>>,
     /// The function it is for.
-    pub function: RefCell<Option<Rc<Function<Seat>>>>,
+    pub function: RefCell<Option<Rc<Function<Endpoint>>>>,
     /// How many bytes of the path led to the function.
     pub prefix: Cell<usize>,
     /// How the instance was come by.
@@ -65,37 +53,40 @@ pub struct Context {
     /// How often it has waited for an instance.
     pub attempts: Cell<u32>,
     /// What becomes of it when an attempt to send it fails.
-    pub replay: Replay,
+    pub proxying: Proxying,
     /// What of its response is ours.
-    pub page: RefCell<Page>,
+    pub error_page: RefCell<ErrorPage>,
     /// How much of its body has come, where that is limited.
     pub received: Cell<u64>,
     waited: Cell<u64>,
     /// How many milliseconds it may wait in all.
     patience: Cell<u64>,
-    grant: RefCell<Option<Grant>>,
-    past: RefCell<Vec<Rc<Peer<Seat>>>>,
-    ticket: RefCell<Option<Ticket>>,
+    past: RefCell<Vec<Rc<Peer<Endpoint>>>>,
     /// Among the requests that are under way at a function that takes only so many.
     place: RefCell<Option<Place>>,
-    since: Cell<u64>,
-    timer: RefCell<ngx_event_t>,
+    /// What is due when it has waited for too long, or its instance has not begun to answer in time.
+    timer: Callback<Self>,
+    /// What is due when nginx has returned.
+    soon: Callback<Self>,
+}
+
+/// What it holds while it waits.
+struct Wait {
+    _ticket: Ticket,
+    since: u64,
 }
 
 /// Work that is under way at an instance.
 struct Grant {
-    peer: Rc<Peer<Seat>>,
+    peer: Rc<Peer<Endpoint>>,
     key: usize,
 }
 
 impl Drop for Grant {
     fn drop(&mut self) {
-        self.peer.slot.leave(self.key, now());
+        self.peer.endpoint.leave(self.key, now());
     }
 }
-
-/// What nginx calls for an event.
-pub type Handler = unsafe extern "C" fn(*mut ngx_event_t);
 
 /// nginx learns of it when it reads its events next.
 impl ActiveRequest for Context {
@@ -104,7 +95,7 @@ impl ActiveRequest for Context {
         // SAFETY: a request whose context is there is alive, and so is its connection to the
         // instance.
         unsafe {
-            if let Some(mut connection) = self.replay.movable(&*self.request()) {
+            if let Some(mut connection) = self.proxying.movable(&*self.request()) {
                 let connection = connection.as_mut();
                 connection.set_log_error(ngx_connection_log_error_e_NGX_ERROR_INFO);
                 libc::shutdown(connection.fd, libc::SHUT_RDWR);
@@ -185,23 +176,20 @@ impl Context {
         let context = Rc::new_cyclic(|this| Self {
             request: NonNull::from(&mut *r),
             this: this.clone(),
-            state: Cell::new(State::Open),
+            state: RefCell::default(),
             function: RefCell::default(),
             prefix: Cell::new(0),
             start: Cell::new(Start::Warm),
             attempts: Cell::new(0),
-            replay: Replay::default(),
-            page: RefCell::default(),
+            proxying: Proxying::default(),
+            error_page: RefCell::default(),
             received: Cell::new(0),
             waited: Cell::new(0),
             patience: Cell::new(0),
-            grant: RefCell::default(),
             past: RefCell::default(),
-            ticket: RefCell::default(),
             place: RefCell::default(),
-            since: Cell::new(0),
-            // SAFETY: all zeros are an event that is not set.
-            timer: RefCell::new(unsafe { std::mem::zeroed() }),
+            timer: Callback::default(),
+            soon: Callback::default(),
         });
         // SAFETY: a valid request; the result is checked. Its pool, and so the context, outlives
         // these cleanups.
@@ -218,23 +206,25 @@ impl Context {
     /// The request has ended: gives everything back. Nothing may ask for the request any more.
     fn close(&self) {
         self.reset();
+        self.soon.cancel();
         self.past.take();
     }
 
     fn reset(&self) {
         self.release();
         self.stop_waiting();
+        let released = self.state.borrow_mut().on_reset();
+        self.let_go(released);
         self.place.take();
-        self.replay.reset();
-        self.page.take();
+        self.proxying.reset();
+        self.error_page.take();
         self.function.take();
         self.attempts.set(0);
-        self.state.set(State::Open);
     }
 
     /// The instance the request goes to.
-    pub fn peer(&self) -> Option<Rc<Peer<Seat>>> {
-        self.grant.borrow().as_ref().map(|grant| grant.peer.clone())
+    pub fn peer(&self) -> Option<Rc<Peer<Endpoint>>> {
+        self.state.borrow().grant().map(|grant| grant.peer.clone())
     }
 
     /// nginx's request, which is there until the context is closed.
@@ -243,11 +233,34 @@ impl Context {
     }
 
     /// Gives the request an instance: from now on it counts as work there.
-    pub fn grant(&self, peer: Rc<Peer<Seat>>) {
+    pub fn grant(&self, peer: Rc<Peer<Endpoint>>) {
         self.release();
-        let key = peer.slot.enter(self.this.clone());
-        self.grant.replace(Some(Grant { peer, key }));
-        self.state.set(State::Granted);
+        let key = peer.endpoint.enter(self.this.clone());
+        let released = self.state.borrow_mut().on_grant(Grant { peer, key });
+        self.let_go(released);
+    }
+
+    /// Where it is.
+    pub fn stage(&self) -> Stage {
+        self.state.borrow().stage()
+    }
+
+    /// The request gets an error.
+    pub fn fail(&self, code: ErrorCode) {
+        let released = self.state.borrow_mut().on_failure(code);
+        self.let_go(released);
+    }
+
+    /// The attempt to send the request has failed, and another is to be made.
+    pub fn lose(&self) {
+        self.state.borrow_mut().on_loss();
+    }
+
+    /// Gives back what the request held. nginx may still name its instance in its log.
+    fn let_go(&self, released: Released<Wait, Grant>) {
+        if let Released::Grant(grant) = released {
+            self.past.borrow_mut().push(grant.peer.clone());
+        }
     }
 
     /// Whether the request counts among those that are under way at its function.
@@ -272,8 +285,9 @@ impl Context {
 
     /// Takes the instance back. nginx may still name it in its log.
     pub fn release(&self) {
-        if let Some(grant) = self.grant.take() {
-            self.past.borrow_mut().push(grant.peer.clone());
+        let grant = self.state.borrow_mut().end_grant();
+        if let Some(grant) = grant {
+            self.let_go(Released::Grant(grant));
         }
     }
 
@@ -299,7 +313,7 @@ impl Context {
         r: &mut ngx_http_request_t,
         ticket: Ticket,
         timeout: Duration,
-        on_timeout: Handler,
+        on_timeout: Call<Self>,
     ) -> Result<(), ErrorCode> {
         // SAFETY: a request has a connection with a read event.
         let watched = unsafe {
@@ -322,34 +336,46 @@ impl Context {
     }
 
     /// Waits; as of [`Context::suspend`].
-    pub fn wait(&self, ticket: Ticket, timeout: Duration, on_timeout: Handler) {
-        self.ticket.replace(Some(ticket));
-        self.since.set(now());
-        self.state.set(State::Waiting);
+    pub fn wait(&self, ticket: Ticket, timeout: Duration, on_timeout: Call<Self>) {
+        let wait = Wait {
+            _ticket: ticket,
+            since: now(),
+        };
+        let released = self.state.borrow_mut().on_wait(wait);
+        self.let_go(released);
         let patience = timeout.as_millis() as u64;
         self.patience.set(patience);
         let left = Duration::from_millis(patience.saturating_sub(self.waited.get()));
-        self.set_timer(left + TIMER_SLACK, on_timeout);
+        self.call_after(left + TIMER_SLACK, on_timeout);
     }
 
-    /// Has `handler` called after a time, with the context as the event's data, unless the request ends or waits
-    /// before.
-    pub fn set_timer(&self, time: Duration, handler: Handler) {
-        let mut timer = self.timer.borrow_mut();
-        timer.data = ptr::from_ref(self).cast_mut().cast();
-        timer.handler = Some(handler);
+    /// Has it called after a time, unless the request ends or waits before.
+    pub fn call_after(&self, time: Duration, call: Call<Self>) {
+        if let Some(log) = self.log() {
+            self.timer.after(time, log, self.this.clone(), call);
+        }
+    }
+
+    /// Has it called when nginx has returned, unless the request ends before.
+    pub fn call_soon(&self, call: Call<Self>) {
+        if let Some(log) = self.log() {
+            self.soon.soon(log, self.this.clone(), call);
+        }
+    }
+
+    fn log(&self) -> Option<NonNull<ngx_log_t>> {
         // SAFETY: the request is alive, and its connection outlives it.
-        timer.log = unsafe { (*(*self.request()).connection).log };
-        let time = time.as_millis() as ngx_msec_t;
-        // SAFETY: the timer stays where it is until it is deleted, at the latest by our Drop.
-        unsafe { ngx_add_timer(&mut *timer, time) };
+        NonNull::new(unsafe { (*(*self.request()).connection).log })
     }
 
     /// The wait has ended: it counts as time waited.
     pub fn end_wait(&self) {
-        self.stop_waiting();
-        self.waited
-            .set(self.waited.get() + now().saturating_sub(self.since.get()));
+        let wait = self.state.borrow_mut().end_wait();
+        if let Some(wait) = wait {
+            let waited = now().saturating_sub(wait.since);
+            self.waited.set(self.waited.get() + waited);
+        }
+        self.timer.cancel();
     }
 
     /// Whether a good part of the time that the request may wait is left.
@@ -359,23 +385,15 @@ impl Context {
 
     /// Leaves the place among those who wait.
     pub fn stop_waiting(&self) {
-        self.ticket.take();
-        self.stop_timer();
+        let wait = self.state.borrow_mut().end_wait();
+        drop(wait);
+        self.timer.cancel();
     }
 
     /// Takes the request's instance away: one that went wrong on its way to a function is not sent
     /// there.
     pub fn revoke(&self) {
-        self.release();
-        self.state.set(State::Failed(ErrorCode::Internal));
-    }
-
-    fn stop_timer(&self) {
-        let mut timer = self.timer.borrow_mut();
-        if timer.timer_set() != 0 {
-            // SAFETY: it is set.
-            unsafe { ngx_del_timer(&mut *timer) };
-        }
+        self.fail(ErrorCode::Internal);
     }
 }
 

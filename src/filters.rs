@@ -14,7 +14,7 @@ use ngx::ffi::{
 use corefn_core::error::ErrorCode;
 
 use crate::context::Context;
-use crate::page::Page;
+use crate::error_page::ErrorPage;
 use crate::{guard, respond};
 
 static mut NEXT_HEADER: ngx_http_output_header_filter_pt = None;
@@ -39,14 +39,14 @@ unsafe extern "C" fn header(r: *mut ngx_http_request_t) -> ngx_int_t {
         // SAFETY: nginx passes a valid request.
         let r = unsafe { &mut *r };
         if let Some(context) = Context::current(r)
-            && let Page::Due(code) = context.page.take()
+            && let ErrorPage::Due(code) = context.error_page.take()
             && let Some(text) = respond::describe(r, &context, code)
         {
             if r.err_status != 0 {
                 // What the log says.
                 r.err_status = r.headers_out.status;
             }
-            context.page.replace(Page::Body(text));
+            context.error_page.replace(ErrorPage::Body(text));
         }
     });
     // SAFETY: set by install(), before any request.
@@ -64,7 +64,7 @@ unsafe extern "C" fn body(r: *mut ngx_http_request_t, chain: *mut ngx_chain_t) -
         let r = unsafe { &mut *r };
         if !chain.is_null()
             && let Some(context) = Context::current(r)
-            && let Page::Body(text) = context.page.take()
+            && let ErrorPage::Body(text) = context.error_page.take()
         {
             own = Some(respond::buffer(r, &text));
         }

@@ -12,15 +12,16 @@ use ngx::http::HttpModuleLocationConf;
 
 use corefn_core::error::ErrorCode;
 use corefn_core::path;
+use corefn_core::request::Stage;
 use corefn_core::table::Function;
 use corefn_engine::acquire::Start;
 use corefn_engine::runtime::Command;
 use std::rc::{Rc, Weak};
 
 use crate::conf::LocationConf;
-use crate::context::{Context, State};
+use crate::context::Context;
+use crate::endpoint::Endpoint;
 use crate::respond::Answer;
-use crate::seat::Seat;
 use crate::waiting::Waiter;
 use crate::worker::{self, Worker};
 use crate::{CorefnModule, guard, raw, respond, resume};
@@ -60,17 +61,17 @@ fn handle(r: &mut ngx_http_request_t) -> Answer {
     let Some(context) = Context::of(r) else {
         return Answer::Status(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t);
     };
-    let step = match context.state.get() {
-        State::Open => decide(r, &context, conf),
-        State::Waiting => Ok(Step::Wait),
-        State::Granted => Ok(Step::Proceed),
-        State::Failed(code) => Err(code),
+    let step = match context.stage() {
+        Stage::Open | Stage::Lost => decide(r, &context, conf),
+        Stage::Waiting => Ok(Step::Wait),
+        Stage::Granted => Ok(Step::Proceed),
+        Stage::Failed(code) => Err(code),
     };
     match step {
         Ok(Step::Proceed) => Answer::Status(NGX_DECLINED as ngx_int_t),
         Ok(Step::Wait) => Answer::Status(NGX_AGAIN as ngx_int_t),
         Err(code) => {
-            context.state.set(State::Failed(code));
+            context.fail(code);
             respond::error(r, &context, code)
         }
     }
@@ -125,15 +126,16 @@ fn find_instance(
     r: &mut ngx_http_request_t,
     worker: &Worker,
     context: &Rc<Context>,
-    function: &Function<Seat>,
+    function: &Function<Endpoint>,
     conf: &LocationConf,
 ) -> Result<Step, ErrorCode> {
     let idle = function.deployment.config.idle(conf.idle());
     let now = raw::now();
-    let usable = |seat: &Seat| seat.is_usable(now) && !context.replay.avoids(seat);
-    let peer = function.pick(usable, |seat| seat.slot.load());
+    let usable =
+        |endpoint: &Endpoint| endpoint.is_usable(now) && !context.proxying.avoids(endpoint);
+    let peer = function.pick(usable, |endpoint| endpoint.counters.load());
     if let Some(peer) = peer {
-        peer.slot.slot.set_idle(idle.as_millis() as u64);
+        peer.endpoint.counters.set_idle(idle.as_millis() as u64);
         context.grant(peer);
         return Ok(Step::Proceed);
     }
@@ -147,7 +149,7 @@ fn find_instance(
 fn route(
     r: &ngx_http_request_t,
     worker: &Worker,
-) -> Result<(Rc<Function<Seat>>, usize), ErrorCode> {
+) -> Result<(Rc<Function<Endpoint>>, usize), ErrorCode> {
     let table = worker.table.borrow();
     let (function, prefix) = table
         .find(r.headers_in.server.as_bytes(), r.uri.as_bytes())
@@ -158,7 +160,7 @@ fn route(
 /// Whether the path is one the function can be asked for.
 fn check_path(
     r: &ngx_http_request_t,
-    function: &Function<Seat>,
+    function: &Function<Endpoint>,
     prefix: usize,
 ) -> Result<(), ErrorCode> {
     let path = r.uri.as_bytes();
@@ -177,7 +179,7 @@ fn check_path(
 }
 
 /// Whether the body is no larger than the function takes, as far as its length is known.
-fn check_body(r: &ngx_http_request_t, function: &Function<Seat>) -> Result<(), ErrorCode> {
+fn check_body(r: &ngx_http_request_t, function: &Function<Endpoint>) -> Result<(), ErrorCode> {
     let length = u64::try_from(r.headers_in.content_length_n).unwrap_or(0);
     match function.deployment.config.limits.body {
         Some(limit) if length > limit => Err(ErrorCode::TooLarge),
@@ -190,7 +192,7 @@ fn wait(
     r: &mut ngx_http_request_t,
     worker: &Worker,
     context: &Rc<Context>,
-    function: &Function<Seat>,
+    function: &Function<Endpoint>,
     conf: &LocationConf,
     idle: Duration,
 ) -> Result<Step, ErrorCode> {
@@ -219,7 +221,7 @@ fn wait(
     if !asked {
         return Err(ErrorCode::Internal);
     }
-    if context.replay.is_under_way() {
+    if context.proxying.is_under_way() {
         context.wait(ticket, timeout, resume::too_late);
     } else {
         context.suspend(r, ticket, timeout, resume::too_late)?;

@@ -7,28 +7,29 @@
 //! reference on the first lines of an entry point, and every entry point is guarded against
 //! panics.
 
-mod bridge;
 mod conf;
 mod context;
 mod descriptors;
 mod directives;
+mod endpoint;
+mod error_page;
 #[cfg(feature = "fault-injection")]
 mod fault;
 mod filters;
 mod guard;
 mod handler;
+mod inbox;
 mod log;
-mod page;
+mod ngx;
 mod peer;
 mod pin;
+mod placeholder;
+mod proxying;
 mod raw;
-mod replay;
 mod respond;
 mod resume;
 mod retry;
-mod seat;
 mod signals;
-mod standin;
 mod upstream;
 mod variables;
 mod waiting;
@@ -38,13 +39,13 @@ mod zone;
 use std::ffi::{c_char, c_void};
 use std::ptr;
 
-use ngx::core::{NGX_CONF_ERROR, Pool};
-use ngx::ffi::{
+use ::ngx::core::{NGX_CONF_ERROR, Pool};
+use ::ngx::ffi::{
     NGX_ERROR, NGX_HTTP_MODULE, NGX_LOG_EMERG, NGX_OK, ngx_array_push, ngx_conf_t, ngx_cycle_t,
     ngx_http_handler_pt, ngx_http_module_t, ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE, ngx_int_t,
     ngx_module_t, ngx_uint_t,
 };
-use ngx::http::{
+use ::ngx::http::{
     HttpModule, HttpModuleLocationConf, HttpModuleMainConf, Merge, MergeConfigError,
     NgxHttpCoreModule,
 };
@@ -182,7 +183,7 @@ unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {
 #[allow(missing_docs)]
 mod exports {
     use super::ngx_http_corefn_module;
-    ngx::ngx_modules!(ngx_http_corefn_module);
+    ::ngx::ngx_modules!(ngx_http_corefn_module);
 }
 
 /// The module, by the name that `load_module` looks for.

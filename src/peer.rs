@@ -10,9 +10,10 @@ use ngx::ffi::{
 };
 
 use corefn_core::names::directive;
+use corefn_core::request::Stage;
 use corefn_core::retry::ATTEMPTS;
 
-use crate::context::{Context, State};
+use crate::context::Context;
 use crate::handler::{self, Step};
 use crate::{guard, log, resume, retry};
 
@@ -38,7 +39,7 @@ pub unsafe extern "C" fn init(
         upstream.peer.get = Some(get);
         upstream.peer.free = Some(free);
         upstream.peer.tries = ATTEMPTS;
-        context.replay.begin(upstream, retry::finalize);
+        context.proxying.begin(upstream, retry::finalize);
         NGX_OK as ngx_int_t
     })
 }
@@ -51,22 +52,19 @@ unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> n
         let (pc, context) = unsafe { (&mut *pc, Context::share(data)) };
         // SAFETY: the request of a context that is there is alive.
         let r = unsafe { &mut *context.request() };
-        context.replay.woken();
-        let step = match context.state.get() {
-            State::Granted => Ok(Step::Proceed),
-            State::Failed(code) => Err(code),
-            State::Open | State::Waiting => handler::again(r, &context),
+        context.proxying.woken();
+        let step = match context.stage() {
+            Stage::Granted => Ok(Step::Proceed),
+            Stage::Failed(code) => Err(code),
+            Stage::Open | Stage::Waiting | Stage::Lost => handler::again(r, &context),
         };
         let ending = match step {
             Ok(Step::Proceed) => return connect(r, pc, &context),
             Ok(Step::Wait) => None,
             Err(code) => Some(code),
         };
-        if context
-            .replay
-            .stand_in
-            .open(pc, ending, resume::settle, data)
-        {
+        if context.proxying.placeholder.open(pc, ending) {
+            context.call_soon(resume::settle);
             NGX_AGAIN as ngx_int_t
         } else {
             NGX_ERROR as ngx_int_t
@@ -80,20 +78,20 @@ fn connect(r: &ngx_http_request_t, pc: &mut ngx_peer_connection_t, context: &Con
     let Some(peer) = context.peer() else {
         return NGX_ERROR as ngx_int_t;
     };
-    context.replay.on_connect();
+    context.proxying.on_connect();
     if let Some(limit) = context.limits().and_then(|limits| limits.timeout()) {
         resume::limit_answer(context, limit);
     }
     // The context keeps the peer, and so the address and the name, as long as the request.
-    let seat = &peer.slot;
-    pc.sockaddr = seat.address().as_ptr().cast_mut().cast();
-    pc.socklen = seat.address().len();
-    pc.name = std::ptr::from_ref(seat.name()).cast_mut();
+    let endpoint = &peer.endpoint;
+    pc.sockaddr = endpoint.address().as_ptr().cast_mut().cast();
+    pc.socklen = endpoint.address().len();
+    pc.name = std::ptr::from_ref(endpoint.name()).cast_mut();
     pc.set_cached(0);
     pc.connection = std::ptr::null_mut();
     // What goes wrong with a connection is told by us, once for an instance.
     pc.set_log_error(ngx_connection_log_error_e_NGX_ERROR_INFO);
-    if r.request_body_no_buffering() == 0 && !context.replay.wants_new_connection() {
+    if r.request_body_no_buffering() == 0 && !context.proxying.wants_new_connection() {
         return NGX_OK as ngx_int_t;
     }
     // With any other status than this, `keepalive` does not look for a connection of its own.

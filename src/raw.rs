@@ -2,7 +2,10 @@
 
 use std::ffi::CStr;
 
-use ngx::ffi::{ngx_current_msec, ngx_str_t};
+use ngx::ffi::{ngx_current_msec, ngx_event_t, ngx_str_t};
+
+/// What nginx calls for an event.
+pub type EventHandler = unsafe extern "C" fn(*mut ngx_event_t);
 
 /// Milliseconds of the monotonic clock when the event loop last woke; [`corefn_engine::clock`]'s.
 pub fn now() -> u64 {

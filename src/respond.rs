@@ -13,7 +13,7 @@ use corefn_core::error::{ErrorCode, html, problem};
 use corefn_core::names::header;
 
 use crate::context::Context;
-use crate::page::Page;
+use crate::error_page::ErrorPage;
 
 const PROBLEM: &str = "application/problem+json";
 const HTML: &str = "text/html; charset=utf-8";
@@ -65,7 +65,7 @@ pub unsafe fn finish(r: *mut ngx_http_request_t, answer: Answer) -> ngx_int_t {
 /// operator's.
 pub fn announce(r: &mut ngx_http_request_t, context: &Context, code: ErrorCode) {
     if name_error(r, context, code).is_some() {
-        context.page.replace(Page::Due(code));
+        context.error_page.replace(ErrorPage::Due(code));
     }
 }
 

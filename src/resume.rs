@@ -1,16 +1,18 @@
 //! Going on with a request that was suspended, or that nginx was told to wait with.
 
 use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use ngx::ffi::{
-    NGX_DONE, ngx_connection_t, ngx_event_t, ngx_http_block_reading, ngx_http_core_run_phases,
+    NGX_DONE, ngx_connection_t, ngx_http_block_reading, ngx_http_core_run_phases,
     ngx_http_finalize_request, ngx_http_run_posted_requests, ngx_int_t,
 };
 
 use corefn_core::error::ErrorCode;
+use corefn_core::request::Stage;
 
-use crate::context::{Context, State};
+use crate::context::Context;
 use crate::waiting::{Resumption, Waiter};
 use crate::{guard, respond};
 
@@ -30,23 +32,21 @@ fn resume(context: &Context, resumption: Resumption) {
     match resumption {
         Resumption::Ready(start) => {
             context.start.set(start);
-            context.state.set(State::Open);
         }
         Resumption::Failed(code) if code != ErrorCode::StartTimeout || !context.has_time() => {
-            context.state.set(State::Failed(code));
+            context.fail(code);
         }
         // It joined others late, and their time is up; or what it waited for is out of date.
         Resumption::Failed(_) | Resumption::Anew => {
             context
                 .attempts
                 .set(context.attempts.get().saturating_sub(1));
-            context.state.set(State::Open);
         }
     }
-    if context.replay.stand_in.is_open() {
-        return match context.state.get() {
-            State::Failed(code) => finish(context, code),
-            _ => context.replay.wake(),
+    if context.proxying.placeholder.is_open() {
+        return match context.stage() {
+            Stage::Failed(code) => finish(context, code),
+            _ => context.proxying.wake(),
         };
     }
     let request = context.request();
@@ -71,8 +71,8 @@ fn finish(context: &Context, code: ErrorCode) {
         let connection = (*request).connection;
         let main = (*request).main;
         (*main).set_count((*main).count() + 1);
-        context.replay.give_up(request);
-        context.state.set(State::Failed(code));
+        context.proxying.give_up(request);
+        context.fail(code);
         let answer = respond::error(&mut *request, context, code);
         let status = respond::finish(request, answer);
         if status != NGX_DONE as ngx_int_t {
@@ -83,45 +83,39 @@ fn finish(context: &Context, code: ErrorCode) {
 }
 
 /// Called when the request has waited for as long as it may.
-pub unsafe extern "C" fn too_late(event: *mut ngx_event_t) {
+pub fn too_late(context: &Rc<Context>) {
     // nginx has no other timer for the request.
     guard::twice("too_late", || {
-        // SAFETY: the timer's data is the context it is part of, whose end deletes the timer.
-        let context = unsafe { Context::share((*event).data) };
-        resume(&context, Resumption::Failed(ErrorCode::StartTimeout));
+        resume(context, Resumption::Failed(ErrorCode::StartTimeout));
     });
 }
 
 /// The function has so long to begin its answer, from when it has the whole request.
 pub fn limit_answer(context: &Context, limit: Duration) {
-    context.set_timer(limit, overdue);
+    context.call_after(limit, overdue);
 }
 
-unsafe extern "C" fn overdue(event: *mut ngx_event_t) {
+fn overdue(context: &Rc<Context>) {
     // Nothing else looks whether there is an answer.
     let gone = Cell::new(false);
     guard::twice_unless("overdue", &gone, || {
-        // SAFETY: as of too_late(), and it is not gone.
-        let context = unsafe { Context::share((*event).data) };
         let limit = context.limits().and_then(|limits| limits.timeout());
         if let Some(limit) = limit
-            && !context.replay.time_out(&gone)
+            && !context.proxying.time_out(&gone)
         {
-            context.set_timer((limit / 4).max(LEAST_LOOK), overdue);
+            context.call_after((limit / 4).max(LEAST_LOOK), overdue);
         }
     });
 }
 
 /// Called when nginx waits on the connection that stands in for one to an instance.
-pub unsafe extern "C" fn settle(event: *mut ngx_event_t) {
-    // The event is not posted again.
+pub fn settle(context: &Rc<Context>) {
+    // It is not called again.
     let gone = Cell::new(false);
     guard::twice_unless("settle", &gone, || {
-        // SAFETY: the event's data is the context it is part of, which is not gone.
-        let context = unsafe { Context::share((*event).data) };
-        if let Some(code) = context.replay.stand_in.settle() {
+        if let Some(code) = context.proxying.placeholder.settle() {
             gone.set(true);
-            finish(&context, code);
+            finish(context, code);
         }
     });
 }

@@ -7,15 +7,15 @@ use corefn_core::retry::{Attempt, Ending, Next, Request, Verdict, judge};
 use corefn_core::table::Peer;
 use corefn_engine::runtime::Command;
 
-use crate::context::{Context, State};
-use crate::replay::may_be_seen_twice;
-use crate::seat::Seat;
+use crate::context::Context;
+use crate::endpoint::Endpoint;
+use crate::proxying::may_be_seen_twice;
 use crate::{guard, log, respond, worker};
 
 /// An attempt has failed: sees to it that there is another, or none, as [`judge`] says.
 pub fn failed(context: &Context) {
-    let replay = &context.replay;
-    let (Some(mut upstream), Some(peer)) = (replay.upstream(), context.peer()) else {
+    let proxying = &context.proxying;
+    let (Some(mut upstream), Some(peer)) = (proxying.upstream(), context.peer()) else {
         return;
     };
     // SAFETY: the upstream is forgotten when nginx is done with it. The request of a context that
@@ -29,43 +29,43 @@ pub fn failed(context: &Context) {
         sent,
         unseen: connection.as_ref().is_some_and(Connection::is_unseen),
         reused: upstream.peer.cached() != 0,
-        same_instance: replay.failed_at(&peer),
+        same_instance: proxying.failed_at(&peer),
     };
     let request = Request {
         repeatable: may_be_seen_twice(r),
-        forgiven: replay.is_forgiven(),
+        forgiven: proxying.is_forgiven(),
     };
     let Verdict {
         code,
         next,
         is_suspect,
     } = judge(attempt, request);
-    replay.on_failure(code);
+    proxying.on_failure(code);
     if is_suspect {
-        suspect(&peer, !sent);
+        check(&peer, !sent);
     }
     let tries = &mut upstream.peer.tries;
     match next {
         Next::End => *tries = 0,
         Next::AsConfigured => *tries = tries.saturating_sub(1),
-        Next::NewConnection => return replay.demand_new_connection(),
+        Next::NewConnection => return proxying.demand_new_connection(),
         Next::Elsewhere { counts } => {
             if counts {
                 *tries = tries.saturating_sub(1);
             } else {
-                replay.forgive();
+                proxying.forgive();
             }
             context.attempts.set(0);
-            context.state.set(State::Open);
-            replay.avoid(peer.clone());
+            context.lose();
+            proxying.avoid(peer.clone());
         }
     }
     tell(&peer, code);
 }
 
-/// Has the instance looked at; with `doubt`, nobody goes there before that is done.
-fn suspect(peer: &Peer<Seat>, doubt: bool) {
-    if doubt && !peer.slot.doubt() {
+/// Has it checked whether the instance is still there; with `eject`, no request goes there before that is done.
+fn check(peer: &Peer<Endpoint>, eject: bool) {
+    if eject && !peer.endpoint.eject() {
         return;
     }
     if let Some(worker) = worker::get() {
@@ -76,8 +76,8 @@ fn suspect(peer: &Peer<Seat>, doubt: bool) {
 }
 
 /// Tells of an instance's trouble, once.
-fn tell(peer: &Peer<Seat>, code: ErrorCode) {
-    if !peer.slot.may_tell() {
+fn tell(peer: &Peer<Endpoint>, code: ErrorCode) {
+    if !peer.endpoint.may_tell() {
         return;
     }
     let instance = &peer.instance;
@@ -149,12 +149,12 @@ pub unsafe extern "C" fn finalize(r: *mut ngx_http_request_t, status: ngx_int_t)
         // SAFETY: nginx passes a valid request.
         let r = unsafe { &mut *r };
         if let Some(context) = Context::find(r) {
-            original = context.replay.original();
-            if let Some(code) = context.replay.error(status) {
+            original = context.proxying.original();
+            if let Some(code) = context.proxying.error(status) {
                 respond::announce(r, &context, code);
             }
             context.stop_waiting();
-            context.replay.end();
+            context.proxying.end();
         }
     });
     if let Some(original) = original {

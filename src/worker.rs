@@ -20,28 +20,28 @@ use corefn_core::instance::{Instance, InstanceId};
 use corefn_core::table::{Peer, Table};
 use corefn_engine::runtime::{Command, Level, Runtime, Update};
 
-use crate::bridge::Bridge;
-use crate::seat::Seat;
+use crate::endpoint::Endpoint;
+use crate::inbox::Inbox;
 use crate::waiting::Waiting;
 use crate::zone::{self, Place, Shard, Slot};
 use crate::{CorefnModule, descriptors, guard, log, pin, raw, signals};
 
-/// One worker's state. Fields are dropped in their order: the thread ends before the bridge it
-/// rings is closed.
+/// One worker's state. Fields are dropped in their order: the thread ends before the inbox it
+/// writes to is closed.
 pub struct Worker {
     /// The thread that does what takes time.
     pub runtime: Runtime,
-    bridge: Bridge,
+    inbox: Inbox,
     /// What the thread has told, and was not yet heard.
     updates: RefCell<VecDeque<Update>>,
     /// What is deployed and what runs.
-    pub table: RefCell<Table<Seat>>,
+    pub table: RefCell<Table<Endpoint>>,
     /// The table that will replace it, as far as it is made.
     filling: RefCell<Option<Filling>>,
     /// What was replaced, as far as it isn't taken apart.
-    former: RefCell<Table<Seat>>,
+    former: RefCell<Table<Endpoint>>,
     /// All instances that requests may be at, those that are no longer in the table included.
-    pub seats: RefCell<HashMap<InstanceId, Weak<Peer<Seat>>>>,
+    pub endpoints: RefCell<HashMap<InstanceId, Weak<Peer<Endpoint>>>>,
     /// The requests that wait.
     pub waiting: Waiting,
     /// Whether the table was filled, and if not, why it can't be.
@@ -57,7 +57,7 @@ pub struct Worker {
 
 /// A snapshot that is being taken over, piece by piece. Meanwhile the table before it serves on.
 struct Filling {
-    table: Table<Seat>,
+    table: Table<Endpoint>,
     deployments: std::vec::IntoIter<Deployment>,
     instances: std::vec::IntoIter<(Instance, u64)>,
 }
@@ -99,20 +99,20 @@ fn make(cycle: &ngx_cycle_t, main: &crate::conf::MainConf) -> Result<Worker, Str
     let memory = zone::memory(main.zone).ok_or("the shared memory is not there")?;
     let (shard, gauges) = Shard::take(memory)
         .ok_or("more than 128 worker processes share the zone: use fewer workers")?;
-    let bridge = Bridge::open(cycle, ring)
+    let inbox = Inbox::open(cycle, on_updates)
         .ok_or("no connection is left for the runtime thread: raise worker_connections")?;
     descriptors::reserve(cycle);
     pin::pin();
-    let runtime = signals::blocked(|| Runtime::spawn(&main.settings(), bridge.doorbell(), gauges))
+    let runtime = signals::blocked(|| Runtime::spawn(&main.settings(), inbox.notifier(), gauges))
         .map_err(|error| error.to_string())?;
     Ok(Worker {
         runtime,
-        bridge,
+        inbox,
         updates: RefCell::default(),
         table: RefCell::default(),
         filling: RefCell::default(),
         former: RefCell::default(),
-        seats: RefCell::default(),
+        endpoints: RefCell::default(),
         waiting: Waiting::new(main.host_queue()),
         filled: Cell::new(false),
         unavailable: RefCell::default(),
@@ -135,22 +135,22 @@ pub fn stop() {
     }
 }
 
-/// Called when the runtime thread has rung.
-unsafe extern "C" fn ring(_: *mut ngx_event_t) {
-    // A bell that nobody answers never rings again.
-    guard::twice("ring", answer);
+/// Called when the runtime thread has sent updates.
+unsafe extern "C" fn on_updates(_: *mut ngx_event_t) {
+    // Updates that are left lying wake nobody again.
+    guard::twice("on_updates", apply_updates);
 }
 
-fn answer() {
+fn apply_updates() {
     let Some(worker) = get() else {
         return;
     };
     let begin = Instant::now();
-    worker.updates.borrow_mut().extend(worker.bridge.take());
+    worker.updates.borrow_mut().extend(worker.inbox.take());
     loop {
         if begin.elapsed() >= BUDGET {
             // Others have their turn, then it goes on.
-            worker.bridge.ring();
+            worker.inbox.notify();
             return;
         }
         if worker.waiting.resume_next() {
@@ -211,7 +211,7 @@ impl Worker {
         true
     }
 
-    fn filled(&self, table: Table<Seat>) {
+    fn filled(&self, table: Table<Endpoint>) {
         if !self.filled.get() {
             let count = table.len();
             log::cycle(NGX_LOG_INFO, &format!("{count} functions are deployed"));
@@ -283,13 +283,13 @@ impl Worker {
                 table.backed_off(&function, &revision, failure.code, until);
             }
             Update::Ended(id) => {
-                if let Some(peer) = self.seat(id) {
-                    peer.slot.on_ended();
+                if let Some(peer) = self.endpoint(id) {
+                    peer.endpoint.on_ended();
                 }
             }
             Update::Trusted(id) => {
-                if let Some(peer) = self.seat(id) {
-                    peer.slot.trust();
+                if let Some(peer) = self.endpoint(id) {
+                    peer.endpoint.readmit();
                 }
             }
             Update::Outcome {
@@ -328,27 +328,27 @@ impl Worker {
         slot.enter(most).ok_or(ErrorCode::TooManyRequests)
     }
 
-    fn seat(&self, id: InstanceId) -> Option<Rc<Peer<Seat>>> {
-        self.seats.borrow().get(&id)?.upgrade()
+    fn endpoint(&self, id: InstanceId) -> Option<Rc<Peer<Endpoint>>> {
+        self.endpoints.borrow().get(&id)?.upgrade()
     }
 
-    /// The same instance has one seat, whatever table it is in: requests are found by it.
-    fn ready(&self, table: &mut Table<Seat>, instance: Instance, until: u64) {
+    /// The same instance has one endpoint, whatever table it is in: requests are found by it.
+    fn ready(&self, table: &mut Table<Endpoint>, instance: Instance, until: u64) {
         let id = instance.id;
-        let make = || self.seat(id).or_else(|| self.take_seat(instance));
+        let make = || self.endpoint(id).or_else(|| self.make_endpoint(instance));
         // Without one the zone is full, which it has told.
         if let Some(peer) = table.ready(id, make) {
-            peer.slot.slot.extend(until);
+            peer.endpoint.counters.extend(until);
         }
     }
 
-    fn take_seat(&self, instance: Instance) -> Option<Rc<Peer<Seat>>> {
+    fn make_endpoint(&self, instance: Instance) -> Option<Rc<Peer<Endpoint>>> {
         let id = instance.id;
-        let slot = Seat::new(self.shard.instance(id).ok()?, instance.address);
-        let peer = Rc::new(Peer { instance, slot });
-        let mut seats = self.seats.borrow_mut();
-        seats.retain(|_, peer| peer.strong_count() > 0);
-        seats.insert(id, Rc::downgrade(&peer));
+        let endpoint = Endpoint::new(self.shard.instance(id).ok()?, instance.address);
+        let peer = Rc::new(Peer { instance, endpoint });
+        let mut endpoints = self.endpoints.borrow_mut();
+        endpoints.retain(|_, peer| peer.strong_count() > 0);
+        endpoints.insert(id, Rc::downgrade(&peer));
         Some(peer)
     }
 }

@@ -23,6 +23,7 @@ pub mod names;
 pub mod path;
 pub mod quantity;
 pub mod queue;
+pub mod request;
 pub mod retry;
 pub mod route;
 pub mod table;

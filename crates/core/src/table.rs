@@ -1,7 +1,7 @@
 //! What one router knows: functions by route, and instances by function.
 //!
-//! It belongs to one thread. A slot of type `S` stands for what the workers of a host share about
-//! an instance; the table only keeps it.
+//! It belongs to one thread. Of each instance it keeps an endpoint, of any type `E`: what a router must know to send
+//! requests there.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -16,23 +16,23 @@ use crate::route::{Route, RouteTable};
 
 /// An instance that a router may send work to, or has sent work to.
 #[derive(Debug)]
-pub struct Peer<S> {
+pub struct Peer<E> {
     /// The instance.
     pub instance: Instance,
-    /// What the workers share about it.
-    pub slot: S,
+    /// What a router keeps of it.
+    pub endpoint: E,
 }
 
 /// A function as it is deployed, with its instances.
 #[derive(Debug)]
-pub struct Function<S> {
+pub struct Function<E> {
     /// The deployment.
     pub deployment: Arc<Deployment>,
     backed_off: Cell<Option<(ErrorCode, u64)>>,
-    peers: RefCell<Vec<Rc<Peer<S>>>>,
+    peers: RefCell<Vec<Rc<Peer<E>>>>,
 }
 
-impl<S> Function<S> {
+impl<E> Function<E> {
     /// Why the function isn't started at `now`, and for how many milliseconds more; none if it may
     /// be. A new deployment is another [`Function`], so it always may.
     pub fn backed_off(&self, now: u64) -> Option<(ErrorCode, u64)> {
@@ -45,11 +45,11 @@ impl<S> Function<S> {
     /// there is a choice.
     pub fn pick(
         &self,
-        usable: impl Fn(&S) -> bool,
-        load: impl Fn(&S) -> u32,
-    ) -> Option<Rc<Peer<S>>> {
+        usable: impl Fn(&E) -> bool,
+        load: impl Fn(&E) -> u32,
+    ) -> Option<Rc<Peer<E>>> {
         let peers = self.peers.borrow();
-        let mut candidates = peers.iter().filter(|peer| usable(&peer.slot));
+        let mut candidates = peers.iter().filter(|peer| usable(&peer.endpoint));
         let first = candidates.next()?;
         let Some(second) = candidates.next() else {
             return Some(first.clone());
@@ -57,20 +57,20 @@ impl<S> Function<S> {
         [first, second]
             .into_iter()
             .chain(candidates)
-            .min_by_key(|peer| load(&peer.slot))
+            .min_by_key(|peer| load(&peer.endpoint))
             .cloned()
     }
 }
 
 /// Functions by route, and instances by function.
 #[derive(Debug)]
-pub struct Table<S> {
-    routes: RouteTable<Rc<Function<S>>>,
-    functions: HashMap<FunctionName, Rc<Function<S>>>,
-    peers: HashMap<InstanceId, Rc<Peer<S>>>,
+pub struct Table<E> {
+    routes: RouteTable<Rc<Function<E>>>,
+    functions: HashMap<FunctionName, Rc<Function<E>>>,
+    peers: HashMap<InstanceId, Rc<Peer<E>>>,
 }
 
-impl<S> Default for Table<S> {
+impl<E> Default for Table<E> {
     fn default() -> Self {
         Self {
             routes: RouteTable::default(),
@@ -80,7 +80,7 @@ impl<S> Default for Table<S> {
     }
 }
 
-impl<S> Table<S> {
+impl<E> Table<E> {
     /// An empty one with room for so many functions: it need not grow while it is filled.
     pub fn with_capacity(functions: usize) -> Self {
         Self {
@@ -91,7 +91,7 @@ impl<S> Table<S> {
     }
 
     /// The function of a lower-case host and a normalized path, and the length of the prefix.
-    pub fn find(&self, host: &[u8], path: &[u8]) -> Option<(&Rc<Function<S>>, usize)> {
+    pub fn find(&self, host: &[u8], path: &[u8]) -> Option<(&Rc<Function<E>>, usize)> {
         self.routes.find(host, path)
     }
 
@@ -164,8 +164,8 @@ impl<S> Table<S> {
     pub fn ready(
         &mut self,
         id: InstanceId,
-        make: impl FnOnce() -> Option<Rc<Peer<S>>>,
-    ) -> Option<&Rc<Peer<S>>> {
+        make: impl FnOnce() -> Option<Rc<Peer<E>>>,
+    ) -> Option<&Rc<Peer<E>>> {
         if !self.peers.contains_key(&id) {
             let peer = make()?;
             if let Some(function) = self.functions.get(&peer.instance.function)
@@ -238,11 +238,11 @@ mod tests {
         }
     }
 
-    fn ready(table: &mut Table<u32>, instance: Instance, slot: u32) {
+    fn ready(table: &mut Table<u32>, instance: Instance, endpoint: u32) {
         let id = instance.id;
         assert!(
             table
-                .ready(id, || Some(Rc::new(Peer { instance, slot })))
+                .ready(id, || Some(Rc::new(Peer { instance, endpoint })))
                 .is_some()
         );
     }

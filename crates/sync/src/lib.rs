@@ -5,15 +5,15 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-mod bell;
 mod count;
+mod wakeup;
 #[cfg(not(loom))]
 pub mod zone;
 
-pub use bell::Bell;
 pub use count::enter_within;
 #[cfg(loom)]
 pub use count::sum;
+pub use wakeup::Wakeup;
 
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic;

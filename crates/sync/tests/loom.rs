@@ -2,7 +2,7 @@
 #![cfg(loom)]
 #![allow(clippy::unwrap_used)]
 
-use corefn_sync::{Bell, enter_within, sum};
+use corefn_sync::{Wakeup, enter_within, sum};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use loom::thread;
@@ -10,20 +10,20 @@ use loom::thread;
 #[test]
 fn nothing_is_queued_unheard() {
     loom::model(|| {
-        let bell = Arc::new(Bell::new());
+        let wakeup = Arc::new(Wakeup::new());
         let queued = Arc::new(AtomicBool::new(false));
-        // It rings already when the two begin.
-        assert!(bell.ring());
-        let ringer = {
-            let (bell, queued) = (bell.clone(), queued.clone());
+        // One is requested already when the two begin.
+        assert!(wakeup.request());
+        let sender = {
+            let (wakeup, queued) = (wakeup.clone(), queued.clone());
             thread::spawn(move || {
                 queued.store(true, Relaxed);
-                bell.ring()
+                wakeup.request()
             })
         };
-        bell.silence();
+        wakeup.take();
         let heard = queued.load(Relaxed);
-        let wakes = ringer.join().unwrap();
+        let wakes = sender.join().unwrap();
         assert!(heard || wakes, "queued, and nobody is woken for it");
     });
 }

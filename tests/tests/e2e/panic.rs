@@ -101,7 +101,7 @@ async fn each_entry_point_of_a_wait() {
     let home = home("panicwait").await;
     let worker = home.nginx.workers();
     for (number, (entry, statuses)) in [
-        ("ring", &[200][..]),
+        ("on_updates", &[200][..]),
         ("resume", &[500]),
         // Lost is whatever came first: the answer, or the news of the instance.
         ("update", &[200, 500]),
@@ -126,7 +126,7 @@ async fn each_entry_point_of_a_wait() {
         finish(other).await;
         assert_eq!(home.nginx.workers(), worker, "{entry} ended the worker");
     }
-    for entry in ["ring", "resume", "update"] {
+    for entry in ["on_updates", "resume", "update"] {
         assert_eq!(alerts(&home, entry), 1, "{entry}");
     }
     let log = home.error_log();

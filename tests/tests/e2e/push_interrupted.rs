@@ -82,8 +82,8 @@ async fn builds_end_between_their_steps() {
     let settings = home.folder.read(HOST_FILE);
     let hello = Repository::create(&home, "demo/hello").await;
     let mark = format!("test.mark={}", home.namespace());
-    let steps: String = (0..60).map(|step| format!("ENV STEP={step}\n")).collect();
-    let text = format!("FROM debian:bookworm-slim\nLABEL {mark}\n{steps}");
+    let steps: String = (0..30).map(|step| format!("ENV STEP={step}\n")).collect();
+    let text = format!("FROM debian:bookworm-slim\nLABEL {mark}\n{steps}RUN sleep 600\n");
     hello.write("Dockerfile", &text);
     hello.commit("Steps").await;
     home.folder

@@ -6,24 +6,23 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use ngx::ffi::{
-    NGX_OK, ngx_close_connection, ngx_connection_t, ngx_cycle_t, ngx_event_t, ngx_get_connection,
+    NGX_OK, ngx_close_connection, ngx_connection_t, ngx_cycle_t, ngx_get_connection,
     ngx_handle_read_event, ngx_int_t,
 };
 
 use corefn_engine::runtime::{Outbox, Update};
-use corefn_sync::Bell;
+use corefn_sync::Wakeup;
 
-/// What nginx calls for an event.
-type Handler = unsafe extern "C" fn(*mut ngx_event_t);
+use crate::raw::EventHandler;
 
 /// The runtime thread's end.
-pub struct Doorbell {
+pub struct Notifier {
     fd: RawFd,
-    bell: Bell,
+    wakeup: Wakeup,
     updates: Sender<Update>,
 }
 
-impl Outbox for Doorbell {
+impl Outbox for Notifier {
     fn send(&self, update: Update) {
         #[cfg(feature = "fault-injection")]
         crate::fault::strike("send");
@@ -33,14 +32,14 @@ impl Outbox for Doorbell {
         }
         // The receiver is gone only while the worker ends.
         let _ = self.updates.send(update);
-        self.ring();
+        self.notify();
     }
 }
 
-impl Doorbell {
+impl Notifier {
     /// Has the event loop answer, if it isn't about to.
-    pub fn ring(&self) {
-        if self.bell.ring() {
+    pub fn notify(&self) {
+        if self.wakeup.request() {
             let one = 1u64.to_ne_bytes();
             // SAFETY: the descriptor stays open until the thread is joined. A full counter, the
             // only way to fail, has woken the loop already.
@@ -51,15 +50,15 @@ impl Doorbell {
 
 /// The event loop's end. Dropping it closes the descriptor, so that nginx finds no open socket
 /// left when it exits; the runtime thread must have ended before.
-pub struct Bridge {
+pub struct Inbox {
     connection: NonNull<ngx_connection_t>,
-    doorbell: Arc<Doorbell>,
+    notifier: Arc<Notifier>,
     updates: Receiver<Update>,
 }
 
-impl Bridge {
+impl Inbox {
     /// Opens it and has nginx watch it: `handler` is called when updates have come.
-    pub fn open(cycle: &ngx_cycle_t, handler: Handler) -> Option<Self> {
+    pub fn open(cycle: &ngx_cycle_t, handler: EventHandler) -> Option<Self> {
         // SAFETY: plain system call; the result is checked.
         let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
         if fd < 0 {
@@ -72,11 +71,11 @@ impl Bridge {
             return None;
         };
         let (sender, updates) = channel();
-        let bridge = Self {
+        let inbox = Self {
             connection,
-            doorbell: Arc::new(Doorbell {
+            notifier: Arc::new(Notifier {
                 fd,
-                bell: Bell::new(),
+                wakeup: Wakeup::new(),
                 updates: sender,
             }),
             updates,
@@ -88,33 +87,33 @@ impl Bridge {
             (*read).log = cycle.log;
             ngx_handle_read_event(read, 0)
         };
-        // Dropping the bridge closes it.
-        (watched == NGX_OK as ngx_int_t).then_some(bridge)
+        // Dropping the inbox closes it.
+        (watched == NGX_OK as ngx_int_t).then_some(inbox)
     }
 
     /// What the runtime thread sends by.
-    pub fn doorbell(&self) -> Arc<Doorbell> {
-        self.doorbell.clone()
+    pub fn notifier(&self) -> Arc<Notifier> {
+        self.notifier.clone()
     }
 
     /// Has the event loop come back when it has served others.
-    pub fn ring(&self) {
-        self.doorbell.ring();
+    pub fn notify(&self) {
+        self.notifier.notify();
     }
 
-    /// Silences the bell and returns what is queued. Whatever is queued later rings it again.
+    /// Takes what is queued. Whatever is queued later wakes the event loop again.
     pub fn take(&self) -> Vec<Update> {
         let mut count = [0; 8];
         // SAFETY: the descriptor is open; a failure means that there was nothing to read.
-        unsafe { libc::read(self.doorbell.fd, count.as_mut_ptr().cast(), count.len()) };
-        self.doorbell.bell.silence();
+        unsafe { libc::read(self.notifier.fd, count.as_mut_ptr().cast(), count.len()) };
+        self.notifier.wakeup.take();
         self.updates.try_iter().collect()
     }
 }
 
-impl Drop for Bridge {
+impl Drop for Inbox {
     fn drop(&mut self) {
-        // SAFETY: the connection is this bridge's own; closing it closes the descriptor.
+        // SAFETY: the connection is this inbox's own; closing it closes the descriptor.
         unsafe { ngx_close_connection(self.connection.as_ptr()) };
     }
 }

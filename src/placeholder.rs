@@ -6,15 +6,13 @@
 //! peer. Nothing is logged of it, and as it has no address, nginx neither counts it as an attempt
 //! nor keeps it alive.
 
-use std::cell::{Cell, UnsafeCell};
-use std::ffi::c_void;
+use std::cell::Cell;
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::ptr;
 
 use ngx::ffi::{
     NGX_ERROR, ngx_connection_log_error_e_NGX_ERROR_INFO, ngx_connection_t, ngx_del_timer,
-    ngx_delete_posted_event, ngx_event_t, ngx_get_connection, ngx_peer_connection_t,
-    ngx_post_event, ngx_posted_events, u_char,
+    ngx_get_connection, ngx_peer_connection_t, u_char,
 };
 
 use corefn_core::error::ErrorCode;
@@ -22,36 +20,26 @@ use corefn_core::error::ErrorCode;
 use crate::raw::now;
 
 /// A request's place to wait at.
-pub struct StandIn {
+pub struct Placeholder {
     connection: Cell<*mut ngx_connection_t>,
     since: Cell<u64>,
     ending: Cell<Option<ErrorCode>>,
-    event: UnsafeCell<ngx_event_t>,
 }
 
-impl Default for StandIn {
+impl Default for Placeholder {
     fn default() -> Self {
         Self {
             connection: Cell::new(ptr::null_mut()),
             since: Cell::new(0),
             ending: Cell::new(None),
-            // SAFETY: all zeros are an event that is not set.
-            event: UnsafeCell::new(unsafe { std::mem::zeroed() }),
         }
     }
 }
 
-impl StandIn {
-    /// Makes it the peer's connection; nginx closes it. As soon as nginx has returned, `on_open` is called, whose
-    /// event has `data`: it is to call [`StandIn::settle`], which gives it `ending`. False if there is no connection
-    /// left.
-    pub fn open(
-        &self,
-        pc: &mut ngx_peer_connection_t,
-        ending: Option<ErrorCode>,
-        on_open: unsafe extern "C" fn(*mut ngx_event_t),
-        data: *mut c_void,
-    ) -> bool {
+impl Placeholder {
+    /// Makes it the peer's connection; nginx closes it. False if there is no connection left. When nginx has returned,
+    /// [`Placeholder::settle`] is due, which returns `ending`.
+    pub fn open(&self, pc: &mut ngx_peer_connection_t, ending: Option<ErrorCode>) -> bool {
         let Ok(socket) = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)
         else {
             return false;
@@ -78,14 +66,6 @@ impl StandIn {
         self.connection.set(connection);
         self.since.set(now());
         self.ending.set(ending);
-        // SAFETY: the event stays where it is until it is deleted, at the latest by our Drop.
-        unsafe {
-            let event = self.event.get();
-            (*event).data = data;
-            (*event).handler = Some(on_open);
-            (*event).log = pc.log;
-            ngx_post_event(event, &raw mut ngx_posted_events);
-        }
         true
     }
 
@@ -116,13 +96,6 @@ impl StandIn {
     pub fn leave(&self) {
         self.connection.set(ptr::null_mut());
         self.ending.set(None);
-        // SAFETY: the event is ours.
-        unsafe {
-            let event = self.event.get();
-            if (*event).posted() != 0 {
-                ngx_delete_posted_event(event);
-            }
-        }
     }
 
     /// nginx has set its handlers and a timer for the connection by now; the time is ours to watch. Returns the error
@@ -141,12 +114,6 @@ impl StandIn {
             }
         }
         None
-    }
-}
-
-impl Drop for StandIn {
-    fn drop(&mut self) {
-        self.leave();
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is kept of a request that nginx proxies, so that it can be sent again.
 //!
 //! nginx does the sending: `peer.tries` says how often more it may, and our `get` names another
-//! instance or has it wait for one ([`crate::standin`]).
+//! instance or has it wait for one ([`crate::placeholder`]).
 
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
@@ -18,8 +18,8 @@ use ngx::ffi::{
 use corefn_core::error::ErrorCode;
 use corefn_core::table::Peer;
 
-use crate::seat::Seat;
-use crate::standin::StandIn;
+use crate::endpoint::Endpoint;
+use crate::placeholder::Placeholder;
 
 /// Methods whose requests may be seen twice (RFC 9110, 9.2.2).
 const IDEMPOTENT: u32 = NGX_HTTP_GET
@@ -35,9 +35,9 @@ pub type Finalize = unsafe extern "C" fn(*mut ngx_http_request_t, ngx_int_t);
 
 /// What a request's context keeps for it.
 #[derive(Default)]
-pub struct Replay {
+pub struct Proxying {
     /// What nginx waits on while there is no instance.
-    pub stand_in: StandIn,
+    pub placeholder: Placeholder,
     /// nginx's part of it, from its beginning to its end.
     upstream: Cell<Option<NonNull<ngx_http_upstream_t>>>,
     finalize: Cell<Option<Finalize>>,
@@ -47,13 +47,13 @@ pub struct Replay {
     lost: Cell<Option<ErrorCode>>,
     /// A kept-alive connection was closed: the next is a new one.
     new_connection: Cell<bool>,
-    /// Where an attempt failed, and how often that had been trusted again before.
-    avoided: RefCell<Option<(Rc<Peer<Seat>>, u32)>>,
-    /// One attempt at an instance that was trusted too soon was not counted.
+    /// Where an attempt failed, and how often that had been readmitted before.
+    avoided: RefCell<Option<(Rc<Peer<Endpoint>>, u32)>>,
+    /// One attempt at an instance that was readmitted too soon was not counted.
     forgiven: Cell<bool>,
 }
 
-impl Replay {
+impl Proxying {
     /// nginx begins to proxy the request, and calls `finalize` when it is done.
     pub fn begin(&self, upstream: &mut ngx_http_upstream_t, finalize: Finalize) {
         self.reset();
@@ -69,7 +69,7 @@ impl Replay {
 
     /// nginx is done with it.
     pub fn end(&self) {
-        self.stand_in.leave();
+        self.placeholder.leave();
         self.upstream.set(None);
     }
 
@@ -118,10 +118,10 @@ impl Replay {
         self.forgiven.set(true);
     }
 
-    /// The next attempt is not made there, unless it is trusted again until then.
-    pub fn avoid(&self, peer: Rc<Peer<Seat>>) {
-        let trusts = peer.slot.trusts();
-        self.avoided.replace(Some((peer, trusts)));
+    /// The next attempt is not made there, unless it is readmitted by then.
+    pub fn avoid(&self, peer: Rc<Peer<Endpoint>>) {
+        let readmissions = peer.endpoint.readmissions();
+        self.avoided.replace(Some((peer, readmissions)));
     }
 
     /// Whether a kept-alive connection won't do.
@@ -140,18 +140,18 @@ impl Replay {
         unsafe {
             let upstream = upstream.as_ptr();
             // What took time was a start, and no attempt.
-            let waited = self.stand_in.waited() as ngx_msec_t;
+            let waited = self.placeholder.waited() as ngx_msec_t;
             (*upstream).peer.start_time += waited;
             // That the wait ends looks like an error of the connection to nginx, which may only be
             // told to go on after others. (See get() of crate::peer.)
             let conf = NonNull::new((*upstream).conf);
             let Some(mut conf) = conf else {
-                return self.stand_in.wake();
+                return self.placeholder.wake();
             };
             let allowed = conf.as_ref().next_upstream;
             self.allowed.set(Some(allowed));
             conf.as_mut().next_upstream = allowed | NGX_HTTP_UPSTREAM_FT_ERROR as ngx_uint_t;
-            self.stand_in.wake();
+            self.placeholder.wake();
             conf.as_mut().next_upstream = allowed;
         }
     }
@@ -169,15 +169,15 @@ impl Replay {
     }
 
     /// Whether the request should not go there.
-    pub fn avoids(&self, seat: &Seat) -> bool {
+    pub fn avoids(&self, endpoint: &Endpoint) -> bool {
         let avoided = self.avoided.borrow();
-        avoided
-            .as_ref()
-            .is_some_and(|(peer, trusts)| ptr::eq(&peer.slot, seat) && *trusts == seat.trusts())
+        avoided.as_ref().is_some_and(|(peer, readmissions)| {
+            ptr::eq(&peer.endpoint, endpoint) && *readmissions == endpoint.readmissions()
+        })
     }
 
     /// Whether the last attempt has failed at this instance as well.
-    pub fn failed_at(&self, peer: &Rc<Peer<Seat>>) -> bool {
+    pub fn failed_at(&self, peer: &Rc<Peer<Endpoint>>) -> bool {
         let avoided = self.avoided.borrow();
         avoided
             .as_ref()

@@ -17,25 +17,25 @@ pub trait ActiveRequest {
 
 /// What a worker keeps of an instance: the shared slot, the address in nginx's form, and the requests that are under
 /// way there.
-pub struct Seat {
-    /// Its slot.
-    pub slot: Slot,
+pub struct Endpoint {
+    /// What the workers share of it.
+    pub counters: Slot,
     address: socket2::SockAddr,
     name: ngx_str_t,
     /// What the name points to.
     _text: Box<str>,
     active: RefCell<Slab<Weak<dyn ActiveRequest>>>,
-    doubted: Cell<bool>,
-    trusts: Cell<u32>,
+    ejected: Cell<bool>,
+    readmissions: Cell<u32>,
     told: Cell<bool>,
 }
 
-impl Seat {
-    /// A seat at an address.
-    pub fn new(slot: Slot, address: SocketAddr) -> Self {
+impl Endpoint {
+    /// One at an address.
+    pub fn new(counters: Slot, address: SocketAddr) -> Self {
         let text = address.to_string().into_boxed_str();
         Self {
-            slot,
+            counters,
             address: address.into(),
             name: ngx_str_t {
                 len: text.len(),
@@ -43,8 +43,8 @@ impl Seat {
             },
             _text: text,
             active: RefCell::default(),
-            doubted: Cell::new(false),
-            trusts: Cell::new(0),
+            ejected: Cell::new(false),
+            readmissions: Cell::new(0),
             told: Cell::new(false),
         }
     }
@@ -61,23 +61,23 @@ impl Seat {
 
     /// Whether the instance may be relied on at `now`.
     pub fn is_usable(&self, now: u64) -> bool {
-        self.slot.until() > now && !self.doubted.get()
+        self.counters.until() > now && !self.ejected.get()
     }
 
-    /// No request goes there until it is trusted again; returns whether that is new.
-    pub fn doubt(&self) -> bool {
-        !self.doubted.replace(true)
+    /// No request goes there until it is readmitted. Returns whether that is new.
+    pub fn eject(&self) -> bool {
+        !self.ejected.replace(true)
     }
 
     /// The instance was looked at and serves.
-    pub fn trust(&self) {
-        self.doubted.set(false);
-        self.trusts.set(self.trusts.get() + 1);
+    pub fn readmit(&self) {
+        self.ejected.set(false);
+        self.readmissions.set(self.readmissions.get() + 1);
     }
 
-    /// How often it was trusted again.
-    pub fn trusts(&self) -> u32 {
-        self.trusts.get()
+    /// How often it was readmitted.
+    pub fn readmissions(&self) -> u32 {
+        self.readmissions.get()
     }
 
     /// Whether its trouble has not been told of yet; it has now.
@@ -85,16 +85,16 @@ impl Seat {
         !self.told.replace(true)
     }
 
-    /// A request goes there; the key is for [`Seat::leave`].
+    /// A request goes there; the key is for [`Endpoint::leave`].
     pub fn enter(&self, request: Weak<dyn ActiveRequest>) -> usize {
-        self.slot.begin();
+        self.counters.begin();
         self.active.borrow_mut().insert(request)
     }
 
     /// A request has ended, at `now`.
     pub fn leave(&self, key: usize, now: u64) {
         self.active.borrow_mut().remove(key);
-        self.slot.end(now);
+        self.counters.end(now);
     }
 
     /// The instance is no more: whoever can go elsewhere does.
