@@ -1,6 +1,7 @@
 //! Pushers who go away while their push is being built.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::time::Duration;
 
 use bollard::models::{ContainerConfig, ContainerCreateBody};
@@ -49,10 +50,22 @@ async fn dockerfile_ends_with_its_pusher() {
         }
         let what = format!("the build is gone after {leave:?}");
         wait_until(&what, SOON, async || marked(&home, &mark).await == 0).await;
-        let what = format!("its layers are gone after {leave:?}");
-        wait_until(&what, SOON, async || layers(&home, &mark).await == 0).await;
+        // The hook keeps its lock until it has removed them.
+        let lock = lock(&home, &hello).await;
+        let log = hello
+            .run("cat $(git remote get-url origin)/corefn/builds/*")
+            .await;
+        assert_eq!(layers(&home, &mark).await, 0, "{leave:?}: {log}");
+        drop(lock);
         assert_eq!(hello.head("main").await, None);
     }
+}
+
+/// Waits until no push to a repository is being built, and keeps it so.
+async fn lock(home: &Home, repository: &Repository) -> File {
+    let projects = home.folder.file("projects");
+    let repository = repository::Repository::open(repository.bare(), &projects).unwrap();
+    repository.lock(&mut Output::default()).await.unwrap()
 }
 
 /// How many containers have a label.
@@ -100,9 +113,7 @@ async fn builds_end_between_their_steps() {
             Leave::Kill => push.kill().await,
         }
         // The hook keeps its lock until it has removed all.
-        let projects = home.folder.file("projects");
-        let repository = repository::Repository::open(hello.bare(), &projects).unwrap();
-        let lock = repository.lock(&mut Output::default()).await.unwrap();
+        let lock = lock(&home, &hello).await;
         assert_eq!(layers(&home, &mark).await, 0, "{leave:?}");
         drop(lock);
     }
