@@ -16,6 +16,8 @@ use corefn_core::names::{HOST_FILE, label};
 use corefn_tests::push::Repository;
 use corefn_tests::{Home, docker, wait_until};
 
+use crate::push_rejected::deployed;
+
 /// How soon a build must be gone.
 pub const SOON: Duration = Duration::from_secs(30);
 
@@ -114,6 +116,28 @@ async fn builds_end_between_their_steps() {
     let lock = lock(&home, &hello).await;
     assert_eq!(layers(&home, &mark).await, 0);
     drop(lock);
+}
+
+/// A command can print what looks like Docker's own line about a container that is not the build's.
+#[tokio::test]
+async fn builds_end_nobody_elses_containers() {
+    let home = Home::builder("others").without_nginx().start().await;
+    let settings = home.folder.read(HOST_FILE);
+    let hello = deployed(&home, "demo/hello").await;
+    let instance = home.instances("demo/hello").await[0].id.clone();
+    let text = hello.read("Dockerfile");
+    // (Docker shows the command as well, but for the quotes.)
+    let line = format!("echo ' ---> Run''ning in {}'", &instance[..12]);
+    hello.write("Dockerfile", &format!("{text}RUN {line}; sleep 600\n"));
+    hello.commit("Pretends").await;
+    home.folder
+        .write(HOST_FILE, format!("{settings}\n[build]\ntimeout = '4s'\n"));
+    let pushed = hello.push().await;
+    let line = format!("---> Running in {}", &instance[..12]);
+    assert!(pushed.output.contains(&line), "{}", pushed.output);
+    pushed.rejected(&["the build was ended: it took longer than 4s"]);
+    let instances = home.instances("demo/hello").await;
+    assert!(instances[0].id == instance && instances[0].running);
 }
 
 /// As when Docker is slow to end a build that was broken off.

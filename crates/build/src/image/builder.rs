@@ -40,6 +40,9 @@ const HAS_CHILDREN: &str = "image has dependent child images";
 /// what it notes in an image it makes layers of, and an image that it pulls may take longer.
 const END: Duration = Duration::from_secs(60);
 
+/// Among how many containers, the last that were told of, the one that runs is looked for.
+const LAST: usize = 8;
+
 /// The pause between two attempts to kill a command: it may not have been started yet.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -64,11 +67,12 @@ pub(crate) async fn run_build(
     let client = docker.client().await?.clone();
     let (sender, mut receiver) = mpsc::channel(1);
     let seen = traces.seen.clone();
+    let limits = Limits::of(&options);
     traces.builds.spawn(async move {
         let body = body_try_stream(chunks(context));
         let mut steps = pin!(client.build_image(options, None, Some(body)));
         if !follow(&mut steps, &seen, sender).await {
-            let _ = tokio::time::timeout(END, end(&mut steps, &seen, &client)).await;
+            let _ = tokio::time::timeout(END, end(&mut steps, &seen, limits, &client)).await;
         }
     });
     let mut steps = pin!(poll_fn(|cx| receiver.poll_recv(cx)));
@@ -117,6 +121,7 @@ async fn follow(
 async fn end(
     steps: &mut (impl Stream<Item = Result<BuildInfo, Cause>> + Unpin),
     seen: &Mutex<Seen>,
+    limits: Limits,
     client: &Client,
 ) {
     let killing = async {
@@ -124,11 +129,16 @@ async fn end(
             .signal("SIGKILL")
             .build();
         loop {
-            let last = lock(seen).containers.last().cloned();
-            if let Some(container) = last {
+            let last: Vec<_> = {
+                let seen = lock(seen);
+                seen.containers.iter().rev().take(LAST).cloned().collect()
+            };
+            for container in last {
                 // (None is killed that has ended, or that is not to be started.)
-                let options = Some(options.clone());
-                let _ = client.kill_container(&container, options).await;
+                if limits.are_of(client, &container).await {
+                    let options = Some(options.clone());
+                    let _ = client.kill_container(&container, options).await;
+                }
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -142,6 +152,40 @@ async fn end(
     tokio::select! {
         () = reading => {}
         () = killing => {}
+    }
+}
+
+/// What Docker has a build's containers limited to, by which they are known: a command can print what looks like a line
+/// of Docker's about another container, and that must not be killed.
+#[derive(Clone, Copy, PartialEq)]
+struct Limits {
+    memory: Option<i64>,
+    period: Option<i64>,
+    quota: Option<i64>,
+}
+
+impl Limits {
+    fn of(options: &BuildImageOptions) -> Self {
+        Self {
+            memory: options.memory.map(i64::from),
+            period: options.cpuperiod.map(i64::from),
+            quota: options.cpuquota.map(i64::from),
+        }
+    }
+
+    /// Whether they are a container's, and it has been given a period, as no function and no service is.
+    async fn are_of(self, client: &Client, container: &str) -> bool {
+        let none = None::<InspectContainerOptions>;
+        let found = client.inspect_container(container, none).await;
+        let Some(limits) = found.ok().and_then(|found| found.host_config) else {
+            return false;
+        };
+        let found = Self {
+            memory: limits.memory,
+            period: limits.cpu_period,
+            quota: limits.cpu_quota,
+        };
+        self.period.is_some_and(|period| period > 0) && found == self
     }
 }
 
