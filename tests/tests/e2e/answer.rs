@@ -6,7 +6,8 @@ use corefn_tests::{Home, probe};
 
 #[tokio::test]
 async fn first_request_is_cold_and_the_second_warm() {
-    let home = Home::start("cold").await;
+    // Another worker would wait until it has heard of the instance.
+    let home = Home::builder("cold").workers(1).start().await;
     home.deploy("demo/hello", probe::config()).await;
     assert_eq!(
         home.instances("demo/hello").await.len(),
