@@ -36,6 +36,45 @@ pub struct Attempt {
     pub same_instance: bool,
 }
 
+/// How the connection of an attempt that failed has ended, as its system says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connection {
+    /// How many bytes were sent.
+    pub sent: i64,
+    /// How many of them the other side's system has not acknowledged, if that is known.
+    pub outstanding: Option<i64>,
+    /// The time was over.
+    pub timed_out: bool,
+    /// The other side has closed it.
+    pub ended: bool,
+    /// It is broken, such as one that was reset.
+    pub broken: bool,
+}
+
+impl Connection {
+    /// How the attempt ended, of which something was `sent` or not.
+    pub fn ending(&self, sent: bool) -> Ending {
+        if self.timed_out {
+            Ending::TimedOut
+        } else if self.ended {
+            Ending::Closed
+        } else if sent && !self.broken {
+            Ending::BadAnswer
+        } else {
+            Ending::Reset
+        }
+    }
+
+    /// Whether not one byte of the request can have reached the function.
+    ///
+    /// What closes a connection in order says how much has reached its system by then. What resets
+    /// it says nothing: the function may have read what was not acknowledged yet.
+    pub fn is_unseen(&self) -> bool {
+        let all_outstanding = self.outstanding.is_some_and(|bytes| bytes >= self.sent);
+        self.sent == 0 || (self.ended && !self.broken && all_outstanding)
+    }
+}
+
 /// The request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request {
@@ -220,6 +259,78 @@ mod tests {
             };
             assert_eq!(next(first, GET), counted, "{first:?}");
         }
+    }
+
+    const CLOSED: Connection = Connection {
+        sent: 10,
+        outstanding: Some(0),
+        timed_out: false,
+        ended: true,
+        broken: false,
+    };
+
+    #[test]
+    fn endings() {
+        let broken = Connection {
+            ended: false,
+            broken: true,
+            ..CLOSED
+        };
+        let open = Connection {
+            ended: false,
+            ..CLOSED
+        };
+        let timed_out = Connection {
+            timed_out: true,
+            ..open
+        };
+        for (connection, sent, want) in [
+            (CLOSED, true, Ending::Closed),
+            (CLOSED, false, Ending::Closed),
+            (broken, true, Ending::Reset),
+            (broken, false, Ending::Reset),
+            (open, true, Ending::BadAnswer),
+            (open, false, Ending::Reset),
+            (timed_out, true, Ending::TimedOut),
+            (timed_out, false, Ending::TimedOut),
+        ] {
+            assert_eq!(connection.ending(sent), want, "{connection:?} {sent}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_acknowledged_is_unseen() {
+        assert!(!CLOSED.is_unseen());
+        let with = |outstanding| Connection {
+            outstanding,
+            ..CLOSED
+        };
+        assert!(with(Some(10)).is_unseen());
+        // The end of the connection counts as a byte that is not acknowledged.
+        assert!(with(Some(11)).is_unseen());
+        assert!(!with(Some(9)).is_unseen());
+        assert!(!with(None).is_unseen());
+        // What was reset may have been read before.
+        let reset = Connection {
+            broken: true,
+            ..with(Some(10))
+        };
+        assert!(!reset.is_unseen());
+        let open = Connection {
+            ended: false,
+            ..with(Some(10))
+        };
+        assert!(!open.is_unseen());
+        // Nothing was sent.
+        assert!(Connection { sent: 0, ..reset }.is_unseen());
+        assert!(
+            Connection {
+                sent: 0,
+                outstanding: None,
+                ..open
+            }
+            .is_unseen()
+        );
     }
 
     fn any_attempt() -> impl Strategy<Value = Attempt> {
