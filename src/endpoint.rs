@@ -2,11 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
-use std::rc::Weak;
+use std::rc::{Rc, Weak};
 
-use ngx::ffi::ngx_str_t;
 use slab::Slab;
 
+use crate::ngx::Address;
 use crate::zone::Slot;
 
 /// A request that is under way at an instance.
@@ -15,15 +15,13 @@ pub trait ActiveRequest {
     fn on_instance_ended(&self);
 }
 
-/// What a worker keeps of an instance: the shared slot, the address in nginx's form, and the requests that are under
+/// What a worker keeps of an instance: the shared slot, the address, and the requests that are under
 /// way there.
 pub struct Endpoint {
     /// What the workers share of it.
     pub counters: Slot,
-    address: socket2::SockAddr,
-    name: ngx_str_t,
-    /// What the name points to.
-    _text: Box<str>,
+    /// Where the instance listens.
+    pub address: Rc<Address>,
     active: RefCell<Slab<Weak<dyn ActiveRequest>>>,
     ejected: Cell<bool>,
     readmissions: Cell<u32>,
@@ -33,30 +31,14 @@ pub struct Endpoint {
 impl Endpoint {
     /// One at an address.
     pub fn new(counters: Slot, address: SocketAddr) -> Self {
-        let text = address.to_string().into_boxed_str();
         Self {
             counters,
-            address: address.into(),
-            name: ngx_str_t {
-                len: text.len(),
-                data: text.as_ptr().cast_mut(),
-            },
-            _text: text,
+            address: Rc::new(Address::new(address)),
             active: RefCell::default(),
             ejected: Cell::new(false),
             readmissions: Cell::new(0),
             told: Cell::new(false),
         }
-    }
-
-    /// Where the instance listens.
-    pub fn address(&self) -> &socket2::SockAddr {
-        &self.address
-    }
-
-    /// The address as text.
-    pub fn name(&self) -> &ngx_str_t {
-        &self.name
     }
 
     /// Whether the instance may be relied on at `now`.

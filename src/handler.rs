@@ -3,12 +3,8 @@
 //! A request that can be served goes on to the content handler, which proxies to the instance it
 //! was given. One that must wait is suspended and the handler runs again. All others end here.
 
+use std::rc::{Rc, Weak};
 use std::time::Duration;
-
-use ngx::ffi::{
-    NGX_AGAIN, NGX_DECLINED, NGX_HTTP_INTERNAL_SERVER_ERROR, ngx_http_request_t, ngx_int_t,
-};
-use ngx::http::HttpModuleLocationConf;
 
 use corefn_core::error::ErrorCode;
 use corefn_core::path;
@@ -16,15 +12,14 @@ use corefn_core::request::Stage;
 use corefn_core::table::Function;
 use corefn_engine::acquire::Start;
 use corefn_engine::runtime::Command;
-use std::rc::{Rc, Weak};
 
 use crate::conf::LocationConf;
 use crate::context::Context;
 use crate::endpoint::Endpoint;
-use crate::respond::Answer;
+use crate::ngx::{Answer, Attached, PhaseHandler, Request, now};
 use crate::waiting::Waiter;
 use crate::worker::{self, Worker};
-use crate::{CorefnModule, guard, raw, respond, resume};
+use crate::{CorefnModule, respond, resume};
 
 /// How often a request may be given an instance that is gone before it gets there.
 const MAX_ATTEMPTS: u32 = 3;
@@ -38,50 +33,37 @@ pub enum Step {
 }
 
 /// The phase handler.
-pub unsafe extern "C" fn precontent(r: *mut ngx_http_request_t) -> ngx_int_t {
-    guard::status_or(
-        "precontent",
-        NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t,
-        || {
-            // SAFETY: nginx passes a valid request. The reference ends with handle(), before the
-            // request may.
-            unsafe {
-                let answer = handle(&mut *r);
-                respond::finish(r, answer)
-            }
-        },
-    )
-}
+pub enum Precontent {}
 
-fn handle(r: &mut ngx_http_request_t) -> Answer {
-    let conf = match CorefnModule::location_conf(r) {
-        Some(conf) if conf.enabled() => conf,
-        _ => return Answer::Status(NGX_DECLINED as ngx_int_t),
-    };
-    let Some(context) = Context::of(r) else {
-        return Answer::Status(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t);
-    };
-    let step = match context.stage() {
-        Stage::Open | Stage::Lost => decide(r, &context, conf),
-        Stage::Waiting => Ok(Step::Wait),
-        Stage::Granted => Ok(Step::Proceed),
-        Stage::Failed(code) => Err(code),
-    };
-    match step {
-        Ok(Step::Proceed) => Answer::Status(NGX_DECLINED as ngx_int_t),
-        Ok(Step::Wait) => Answer::Status(NGX_AGAIN as ngx_int_t),
-        Err(code) => {
-            context.fail(code);
-            respond::error(r, &context, code)
+impl PhaseHandler for Precontent {
+    const NAME: &'static str = "precontent";
+
+    fn handle(r: Request<'_>) -> Answer {
+        let conf = match r.location_conf::<CorefnModule>() {
+            Some(conf) if conf.enabled() => conf,
+            _ => return Answer::Declined,
+        };
+        let Some(context) = Context::of(r) else {
+            return Answer::status(respond::INTERNAL);
+        };
+        let step = match context.stage() {
+            Stage::Open | Stage::Lost => decide(r, &context, conf),
+            Stage::Waiting => Ok(Step::Wait),
+            Stage::Granted => Ok(Step::Proceed),
+            Stage::Failed(code) => Err(code),
+        };
+        match step {
+            Ok(Step::Proceed) => Answer::Declined,
+            Ok(Step::Wait) => Answer::Suspended,
+            Err(code) => {
+                context.fail(code);
+                respond::error(r, &context, code)
+            }
         }
     }
 }
 
-fn decide(
-    r: &mut ngx_http_request_t,
-    context: &Rc<Context>,
-    conf: &LocationConf,
-) -> Result<Step, ErrorCode> {
+fn decide(r: Request<'_>, context: &Rc<Context>, conf: &LocationConf) -> Result<Step, ErrorCode> {
     let worker = &*worker::get().ok_or(ErrorCode::Internal)?;
     if !worker.filled.get() {
         if let Some(failure) = &*worker.unavailable.borrow() {
@@ -107,9 +89,11 @@ fn decide(
 
 /// Finds another instance for a request that nginx proxies, in place of the one it had. To wait,
 /// nginx must be told to.
-pub fn again(r: &mut ngx_http_request_t, context: &Rc<Context>) -> Result<Step, ErrorCode> {
+pub fn again(r: Request<'_>, context: &Rc<Context>) -> Result<Step, ErrorCode> {
     context.release();
-    let conf = CorefnModule::location_conf(r).ok_or(ErrorCode::Internal)?;
+    let conf = r
+        .location_conf::<CorefnModule>()
+        .ok_or(ErrorCode::Internal)?;
     let worker = &*worker::get().ok_or(ErrorCode::Internal)?;
     let (function, prefix) = route(r, worker)?;
     let before = context.function.replace(Some(function.clone()));
@@ -123,14 +107,14 @@ pub fn again(r: &mut ngx_http_request_t, context: &Rc<Context>) -> Result<Step, 
 
 /// Gives the request an instance of its function, or has it wait for one.
 fn find_instance(
-    r: &mut ngx_http_request_t,
+    r: Request<'_>,
     worker: &Worker,
     context: &Rc<Context>,
     function: &Function<Endpoint>,
     conf: &LocationConf,
 ) -> Result<Step, ErrorCode> {
     let idle = function.deployment.config.idle(conf.idle());
-    let now = raw::now();
+    let now = now();
     let usable =
         |endpoint: &Endpoint| endpoint.is_usable(now) && !context.proxying.avoids(endpoint);
     let peer = function.pick(usable, |endpoint| endpoint.counters.load());
@@ -146,27 +130,24 @@ fn find_instance(
 }
 
 /// The function of the request's host and path.
-fn route(
-    r: &ngx_http_request_t,
-    worker: &Worker,
-) -> Result<(Rc<Function<Endpoint>>, usize), ErrorCode> {
+fn route(r: Request<'_>, worker: &Worker) -> Result<(Rc<Function<Endpoint>>, usize), ErrorCode> {
     let table = worker.table.borrow();
     let (function, prefix) = table
-        .find(r.headers_in.server.as_bytes(), r.uri.as_bytes())
+        .find(r.host(), r.path())
         .ok_or(ErrorCode::UnknownFunction)?;
     Ok((function.clone(), prefix))
 }
 
 /// Whether the path is one the function can be asked for.
 fn check_path(
-    r: &ngx_http_request_t,
+    r: Request<'_>,
     function: &Function<Endpoint>,
     prefix: usize,
 ) -> Result<(), ErrorCode> {
-    let path = r.uri.as_bytes();
+    let path = r.path();
     // A path that nginx has rewritten is not the client's.
-    if r.valid_unparsed_uri() != 0
-        && !path::is_spelled_plainly(r.unparsed_uri.as_bytes(), path, prefix)
+    if let Some(target) = r.target()
+        && !path::is_spelled_plainly(target, path, prefix)
     {
         return Err(ErrorCode::BadPath);
     }
@@ -179,8 +160,8 @@ fn check_path(
 }
 
 /// Whether the body is no larger than the function takes, as far as its length is known.
-fn check_body(r: &ngx_http_request_t, function: &Function<Endpoint>) -> Result<(), ErrorCode> {
-    let length = u64::try_from(r.headers_in.content_length_n).unwrap_or(0);
+fn check_body(r: Request<'_>, function: &Function<Endpoint>) -> Result<(), ErrorCode> {
+    let length = r.content_length().unwrap_or(0);
     match function.deployment.config.limits.body {
         Some(limit) if length > limit => Err(ErrorCode::TooLarge),
         _ => Ok(()),
@@ -189,7 +170,7 @@ fn check_body(r: &ngx_http_request_t, function: &Function<Endpoint>) -> Result<(
 
 /// Waits for an instance; the first of the worker to do so has it asked for.
 fn wait(
-    r: &mut ngx_http_request_t,
+    r: Request<'_>,
     worker: &Worker,
     context: &Rc<Context>,
     function: &Function<Endpoint>,
@@ -221,7 +202,7 @@ fn wait(
     if !asked {
         return Err(ErrorCode::Internal);
     }
-    if context.proxying.is_under_way() {
+    if context.proxying.upstream.is_under_way() {
         context.wait(ticket, timeout, resume::too_late);
     } else {
         context.suspend(r, ticket, timeout, resume::too_late)?;

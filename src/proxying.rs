@@ -1,48 +1,29 @@
 //! What is kept of a request that nginx proxies, so that it can be sent again.
 //!
-//! nginx does the sending: `peer.tries` says how often more it may, and our `get` names another
-//! instance or has it wait for one ([`crate::placeholder`]).
+//! nginx does the sending, and asks [`crate::peer`] for an instance.
 
 use std::cell::{Cell, RefCell};
-use std::ffi::c_void;
-use std::ptr::{self, NonNull};
+use std::ptr;
 use std::rc::Rc;
-
-use ngx::ffi::{
-    NGX_HTTP_BAD_GATEWAY, NGX_HTTP_DELETE, NGX_HTTP_GATEWAY_TIME_OUT, NGX_HTTP_GET, NGX_HTTP_HEAD,
-    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_OPTIONS, NGX_HTTP_PROPFIND, NGX_HTTP_PUT,
-    NGX_HTTP_TRACE, NGX_HTTP_UPSTREAM_FT_ERROR, ngx_connection_t, ngx_http_request_t,
-    ngx_http_upstream_t, ngx_int_t, ngx_msec_t, ngx_uint_t,
-};
 
 use corefn_core::error::ErrorCode;
 use corefn_core::table::Peer;
 
 use crate::endpoint::Endpoint;
-use crate::placeholder::Placeholder;
+use crate::ngx::{Request, Upstream};
 
-/// Methods whose requests may be seen twice (RFC 9110, 9.2.2).
-const IDEMPOTENT: u32 = NGX_HTTP_GET
-    | NGX_HTTP_HEAD
-    | NGX_HTTP_PUT
-    | NGX_HTTP_DELETE
-    | NGX_HTTP_OPTIONS
-    | NGX_HTTP_TRACE
-    | NGX_HTTP_PROPFIND;
-
-/// What nginx calls when it is done with the proxying.
-pub type Finalize = unsafe extern "C" fn(*mut ngx_http_request_t, ngx_int_t);
+/// Statuses with which nginx ends a request of itself.
+const INTERNAL: isize = 500;
+const BAD_GATEWAY: isize = 502;
+const GATEWAY_TIMEOUT: isize = 504;
 
 /// What a request's context keeps for it.
 #[derive(Default)]
 pub struct Proxying {
-    /// What nginx waits on while there is no instance.
-    pub placeholder: Placeholder,
-    /// nginx's part of it, from its beginning to its end.
-    upstream: Cell<Option<NonNull<ngx_http_upstream_t>>>,
-    finalize: Cell<Option<Finalize>>,
-    /// After which failures the operator allows another attempt, while that is set aside.
-    allowed: Cell<Option<ngx_uint_t>>,
+    /// nginx's part of it.
+    pub upstream: Upstream,
+    /// The error that the request is to end with when nginx has returned.
+    ending: Cell<Option<ErrorCode>>,
     /// Why the last attempt failed.
     lost: Cell<Option<ErrorCode>>,
     /// A kept-alive connection was closed: the next is a new one.
@@ -54,39 +35,10 @@ pub struct Proxying {
 }
 
 impl Proxying {
-    /// nginx begins to proxy the request, and calls `finalize` when it is done.
-    pub fn begin(&self, upstream: &mut ngx_http_upstream_t, finalize: Finalize) {
-        self.reset();
-        self.finalize.set(upstream.finalize_request);
-        upstream.finalize_request = Some(finalize);
-        self.upstream.set(Some(NonNull::from(upstream)));
-    }
-
-    /// What nginx would have called; once.
-    pub fn original(&self) -> Option<Finalize> {
-        self.finalize.take()
-    }
-
-    /// nginx is done with it.
-    pub fn end(&self) {
-        self.placeholder.leave();
-        self.upstream.set(None);
-    }
-
-    /// nginx's part of it, while nginx proxies the request.
-    pub fn upstream(&self) -> Option<NonNull<ngx_http_upstream_t>> {
-        self.upstream.get()
-    }
-
-    /// Whether nginx proxies the request.
-    pub fn is_under_way(&self) -> bool {
-        self.upstream.get().is_some()
-    }
-
     /// Back to the beginning.
     pub fn reset(&self) {
-        self.end();
-        self.allowed.set(None);
+        self.upstream.end();
+        self.ending.set(None);
         self.lost.set(None);
         self.new_connection.set(false);
         self.forgiven.set(false);
@@ -103,9 +55,29 @@ impl Proxying {
         self.lost.set(Some(code));
     }
 
+    /// nginx waits, until it has returned: then the request ends with an error, if it is given one here, or it goes on
+    /// waiting.
+    pub fn end_with(&self, code: Option<ErrorCode>) {
+        self.ending.set(code);
+    }
+
+    /// nginx has returned. The error that the request is to end with, if it is.
+    pub fn settle(&self) -> Option<ErrorCode> {
+        let ending = self.ending.take();
+        if ending.is_none() {
+            self.upstream.stop_timer();
+        }
+        ending
+    }
+
     /// A kept-alive connection won't do from now on.
     pub fn demand_new_connection(&self) {
         self.new_connection.set(true);
+    }
+
+    /// Whether a kept-alive connection won't do.
+    pub fn wants_new_connection(&self) -> bool {
+        self.new_connection.get()
     }
 
     /// Whether an attempt was left uncounted.
@@ -124,50 +96,6 @@ impl Proxying {
         self.avoided.replace(Some((peer, readmissions)));
     }
 
-    /// Whether a kept-alive connection won't do.
-    pub fn wants_new_connection(&self) -> bool {
-        self.new_connection.get()
-    }
-
-    /// Ends nginx's wait for an instance: it asks for the next peer. The request may be gone when
-    /// this returns.
-    pub fn wake(&self) {
-        let Some(upstream) = self.upstream.get() else {
-            return;
-        };
-        // SAFETY: the upstream is forgotten when nginx is done with it, and its configuration is
-        // its location's, which outlives the request.
-        unsafe {
-            let upstream = upstream.as_ptr();
-            // What took time was a start, and no attempt.
-            let waited = self.placeholder.waited() as ngx_msec_t;
-            (*upstream).peer.start_time += waited;
-            // That the wait ends looks like an error of the connection to nginx, which may only be
-            // told to go on after others. (See get() of crate::peer.)
-            let conf = NonNull::new((*upstream).conf);
-            let Some(mut conf) = conf else {
-                return self.placeholder.wake();
-            };
-            let allowed = conf.as_ref().next_upstream;
-            self.allowed.set(Some(allowed));
-            conf.as_mut().next_upstream = allowed | NGX_HTTP_UPSTREAM_FT_ERROR as ngx_uint_t;
-            self.placeholder.wake();
-            conf.as_mut().next_upstream = allowed;
-        }
-    }
-
-    /// nginx has asked for the next peer: from here on go by the operator's own rules again.
-    pub fn woken(&self) {
-        if let (Some(allowed), Some(upstream)) = (self.allowed.take(), self.upstream.get()) {
-            // SAFETY: as of wake().
-            unsafe {
-                if let Some(conf) = (*upstream.as_ptr()).conf.as_mut() {
-                    conf.next_upstream = allowed;
-                }
-            }
-        }
-    }
-
     /// Whether the request should not go there.
     pub fn avoids(&self, endpoint: &Endpoint) -> bool {
         let avoided = self.avoided.borrow();
@@ -184,77 +112,46 @@ impl Proxying {
             .is_some_and(|(former, _)| Rc::ptr_eq(former, peer))
     }
 
-    /// The connection to the instance, while nothing of an answer has come and the request may go
-    /// elsewhere.
-    pub fn movable(&self, r: &ngx_http_request_t) -> Option<NonNull<ngx_connection_t>> {
-        // SAFETY: the upstream is forgotten when nginx is done with it.
-        let upstream = unsafe { self.upstream.get()?.as_ref() };
-        let unanswered = upstream.header_sent() == 0 && upstream.headers_in.status_n == 0;
-        let may_move = upstream.request_sent() == 0 || may_be_seen_twice(r);
-        NonNull::new(upstream.peer.connection).filter(|_| unanswered && may_move)
+    /// The instance is no more: the request goes elsewhere, while nothing of an answer has come and it may.
+    pub fn on_instance_ended(&self, r: Request<'_>) {
+        if let Some(progress) = self.upstream.progress()
+            && !progress.has_status
+            && !progress.is_passed_on
+            && (!progress.sent || may_be_seen_twice(r))
+        {
+            self.upstream.disconnect();
+        }
     }
 
     /// Ends the wait for an answer if the function has the whole request and has not begun to
     /// answer; false if it hasn't got it yet. `gone` becomes true when the request may be.
     pub fn time_out(&self, gone: &Cell<bool>) -> bool {
-        let Some(upstream) = self.upstream.get() else {
-            return true;
-        };
-        // SAFETY: the upstream is forgotten when nginx is done with it, and the connection is
-        // closed by then; the handler is what nginx has set.
-        unsafe {
-            let upstream = upstream.as_ptr();
-            if (*upstream).header_sent() != 0 || (*upstream).headers_in.status_n != 0 {
-                return true;
-            }
-            if (*upstream).request_body_sent() == 0 {
-                return false;
-            }
-            if let Some(connection) = (*upstream).peer.connection.as_ref()
-                && let Some(handler) = (*connection.read).handler
-            {
-                (*connection.read).set_timedout(1);
+        match self.upstream.progress() {
+            Some(progress) if progress.has_status || progress.is_passed_on => true,
+            Some(progress) if !progress.sent_whole => false,
+            Some(_) => {
                 gone.set(true);
-                handler(connection.read);
+                self.upstream.time_out();
+                true
             }
+            None => true,
         }
-        true
     }
 
     /// The platform's error that `status` stands for, with which nginx ends the proxying.
-    pub fn error(&self, status: ngx_int_t) -> Option<ErrorCode> {
-        // SAFETY: nginx is not done with it yet.
-        let upstream = unsafe { self.upstream.get()?.as_ref() };
-        if upstream.header_sent() != 0 {
-            return None;
-        }
-        match u32::try_from(status) {
-            Ok(NGX_HTTP_BAD_GATEWAY | NGX_HTTP_GATEWAY_TIME_OUT) => self.lost.get(),
-            Ok(NGX_HTTP_INTERNAL_SERVER_ERROR) if upstream.headers_in.status_n == 0 => {
-                Some(ErrorCode::Internal)
-            }
+    pub fn error(&self, status: isize) -> Option<ErrorCode> {
+        let progress = self.upstream.progress()?;
+        match status {
+            _ if progress.is_passed_on => None,
+            BAD_GATEWAY | GATEWAY_TIMEOUT => self.lost.get(),
+            INTERNAL if !progress.has_status => Some(ErrorCode::Internal),
             _ => None,
-        }
-    }
-
-    /// Has nginx give the proxying up, without an answer. It gives back one count of the request.
-    ///
-    /// # Safety
-    /// The request is valid and has a count to give.
-    pub unsafe fn give_up(&self, r: *mut ngx_http_request_t) {
-        if let Some(upstream) = self.upstream.get() {
-            // SAFETY: nginx's own cleanup, which it has set since it is not done.
-            unsafe {
-                if let Some(cleanup) = upstream.as_ref().cleanup.as_ref().copied().flatten() {
-                    cleanup(r.cast::<c_void>());
-                }
-            }
         }
     }
 }
 
 /// Whether the request may be sent again though the function may have seen it. A body that was
 /// passed on as it came is not there any more.
-pub fn may_be_seen_twice(r: &ngx_http_request_t) -> bool {
-    r.method & IDEMPOTENT as ngx_uint_t != 0 && r.request_body_no_buffering() == 0
+pub fn may_be_seen_twice(r: Request<'_>) -> bool {
+    r.is_idempotent() && !r.is_streamed()
 }

@@ -4,17 +4,13 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ngx::ffi::{
-    NGX_DONE, ngx_connection_t, ngx_http_block_reading, ngx_http_core_run_phases,
-    ngx_http_finalize_request, ngx_http_run_posted_requests, ngx_int_t,
-};
-
 use corefn_core::error::ErrorCode;
 use corefn_core::request::Stage;
 
 use crate::context::Context;
+use crate::ngx::{Attached, guard};
+use crate::respond;
 use crate::waiting::{Resumption, Waiter};
-use crate::{guard, respond};
 
 /// While a body is still being sent, whether it has been is looked at so often at most.
 const LEAST_LOOK: Duration = Duration::from_millis(50);
@@ -43,43 +39,23 @@ fn resume(context: &Context, resumption: Resumption) {
                 .set(context.attempts.get().saturating_sub(1));
         }
     }
-    if context.proxying.placeholder.is_open() {
-        return match context.stage() {
-            Stage::Failed(code) => finish(context, code),
-            _ => context.proxying.wake(),
-        };
+    let upstream = &context.proxying.upstream;
+    if !upstream.is_waiting() {
+        return context.handle().resume();
     }
-    let request = context.request();
-    // SAFETY: a request whose context is there is alive. It may end within the call, its
-    // connection's memory not.
-    unsafe {
-        (*request).read_event_handler = Some(ngx_http_block_reading);
-        (*request).write_event_handler = Some(ngx_http_core_run_phases);
-        let connection: *mut ngx_connection_t = (*request).connection;
-        ngx_http_core_run_phases(request);
-        ngx_http_run_posted_requests(connection);
+    match context.stage() {
+        Stage::Failed(code) => finish(context, code),
+        Stage::Open | Stage::Waiting | Stage::Granted | Stage::Lost => upstream.wake(),
     }
 }
 
 /// Ends the request with an error while nginx proxies it. The request may be gone when this
 /// returns.
 fn finish(context: &Context, code: ErrorCode) {
-    let request = context.request();
-    // SAFETY: a request whose context is there is alive. The count that is added keeps it so
-    // while nginx gives up, which takes one. Its connection's memory outlives it.
-    unsafe {
-        let connection = (*request).connection;
-        let main = (*request).main;
-        (*main).set_count((*main).count() + 1);
-        context.proxying.give_up(request);
+    context.proxying.upstream.answer(context.handle(), |r| {
         context.fail(code);
-        let answer = respond::error(&mut *request, context, code);
-        let status = respond::finish(request, answer);
-        if status != NGX_DONE as ngx_int_t {
-            ngx_http_finalize_request(request, status);
-        }
-        ngx_http_run_posted_requests(connection);
-    }
+        respond::error(r, context, code)
+    });
 }
 
 /// Called when the request has waited for as long as it may.
@@ -113,7 +89,7 @@ pub fn settle(context: &Rc<Context>) {
     // It is not called again.
     let gone = Cell::new(false);
     guard::twice_unless("settle", &gone, || {
-        if let Some(code) = context.proxying.placeholder.settle() {
+        if let Some(code) = context.proxying.settle() {
             gone.set(true);
             finish(context, code);
         }

@@ -8,17 +8,14 @@ use std::collections::{HashMap, VecDeque};
 use std::ffi::CStr;
 use std::rc::{Rc, Weak};
 
-use ngx::ffi::NGX_LOG_WARN;
-
 use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::function::FunctionName;
 use corefn_core::names::directive;
 use corefn_core::queue::{Queues, push};
 use corefn_engine::acquire::Start;
 
-use crate::raw::now;
+use crate::ngx::{guard, log, now};
 use crate::zone::{Place, Shard, Slot};
-use crate::{guard, log};
 
 /// A request that can wait.
 pub trait Waiter {
@@ -212,7 +209,7 @@ fn full(slot: &Slot, who: &str, most: u32, limit: &CStr) -> ErrorCode {
     if slot.may_tell(now()) {
         let limit = limit.to_string_lossy();
         let text = format!("{most} requests wait {who}: {limit} allows no more, others get 503");
-        log::cycle(NGX_LOG_WARN, &text);
+        log::cycle(log::NGX_LOG_WARN, &text);
     }
     ErrorCode::QueueFull
 }

@@ -7,10 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
-use ngx::ffi::{
-    NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_INFO, NGX_LOG_NOTICE, NGX_LOG_WARN, NGX_PROCESS_SINGLE,
-    NGX_PROCESS_WORKER, ngx_cycle_t, ngx_event_t, ngx_process,
-};
+use ngx::ffi::ngx_cycle_t;
 use ngx::http::HttpModuleMainConf;
 
 use corefn_core::deployment::Deployment;
@@ -20,11 +17,15 @@ use corefn_core::instance::{Instance, InstanceId};
 use corefn_core::table::{Peer, Table};
 use corefn_engine::runtime::{Command, Level, Runtime, Update};
 
+use crate::CorefnModule;
+use crate::conf::MainConf;
 use crate::endpoint::Endpoint;
 use crate::inbox::Inbox;
+use crate::ngx::{
+    SharedZone, guard, log, now, pin, reserve_descriptors, serves_requests, with_signals_blocked,
+};
 use crate::waiting::Waiting;
-use crate::zone::{self, Place, Shard, Slot};
-use crate::{CorefnModule, descriptors, guard, log, pin, raw, signals};
+use crate::zone::{Place, Shard, Slot};
 
 /// One worker's state. Fields are dropped in their order: the thread ends before the inbox it
 /// writes to is closed.
@@ -80,10 +81,8 @@ pub fn get() -> Option<Rc<Worker>> {
 /// state: the master, nginx's cache helpers and everyone else get no thread and no connection.
 ///
 /// A worker that can't get one serves on; its requests for functions get an error.
-pub fn start(cycle: &mut ngx_cycle_t) {
-    // SAFETY: set by nginx before this is called.
-    let process = unsafe { ngx_process } as u32;
-    if ![NGX_PROCESS_WORKER, NGX_PROCESS_SINGLE].contains(&process) {
+pub fn start(cycle: &ngx_cycle_t) {
+    if !serves_requests() {
         return;
     }
     let Some(main) = CorefnModule::main_conf(cycle).filter(|main| main.used) else {
@@ -91,20 +90,24 @@ pub fn start(cycle: &mut ngx_cycle_t) {
     };
     match make(cycle, main) {
         Ok(worker) => WORKER.set(Some(Rc::new(worker))),
-        Err(text) => log::cycle(NGX_LOG_EMERG, &format!("functions can't be served: {text}")),
+        Err(text) => {
+            let text = format!("functions can't be served: {text}");
+            log::cycle(log::NGX_LOG_EMERG, &text);
+        }
     }
 }
 
-fn make(cycle: &ngx_cycle_t, main: &crate::conf::MainConf) -> Result<Worker, String> {
-    let memory = zone::memory(main.zone).ok_or("the shared memory is not there")?;
+fn make(cycle: &ngx_cycle_t, main: &MainConf) -> Result<Worker, String> {
+    let memory = main.zone.as_ref().and_then(SharedZone::get);
+    let memory = memory.ok_or("the shared memory is not there")?;
     let (shard, gauges) = Shard::take(memory)
         .ok_or("more than 128 worker processes share the zone: use fewer workers")?;
     let inbox = Inbox::open(cycle, on_updates)
         .ok_or("no connection is left for the runtime thread: raise worker_connections")?;
-    descriptors::reserve(cycle);
-    pin::pin();
-    let runtime = signals::blocked(|| Runtime::spawn(&main.settings(), inbox.notifier(), gauges))
-        .map_err(|error| error.to_string())?;
+    reserve_descriptors(cycle);
+    pin();
+    let spawn = || Runtime::spawn(&main.settings(), inbox.notifier(), gauges);
+    let runtime = with_signals_blocked(spawn).map_err(|error| error.to_string())?;
     Ok(Worker {
         runtime,
         inbox,
@@ -136,7 +139,7 @@ pub fn stop() {
 }
 
 /// Called when the runtime thread has sent updates.
-unsafe extern "C" fn on_updates(_: *mut ngx_event_t) {
+fn on_updates() {
     // Updates that are left lying wake nobody again.
     guard::twice("on_updates", apply_updates);
 }
@@ -173,7 +176,7 @@ fn report_deployed(deployment: &Deployment) {
         function, revision, ..
     } = deployment;
     log::cycle(
-        NGX_LOG_INFO,
+        log::NGX_LOG_INFO,
         &format!("{function} is at revision {revision}"),
     );
 }
@@ -214,7 +217,10 @@ impl Worker {
     fn filled(&self, table: Table<Endpoint>) {
         if !self.filled.get() {
             let count = table.len();
-            log::cycle(NGX_LOG_INFO, &format!("{count} functions are deployed"));
+            log::cycle(
+                log::NGX_LOG_INFO,
+                &format!("{count} functions are deployed"),
+            );
         }
         let former = self.table.replace(table);
         for function in self.waiting.functions() {
@@ -259,7 +265,7 @@ impl Worker {
             Update::Removed(function) => {
                 self.limited.borrow_mut().remove(&function);
                 self.table.borrow_mut().removed(&function);
-                log::cycle(NGX_LOG_INFO, &format!("{function} is removed"));
+                log::cycle(log::NGX_LOG_INFO, &format!("{function} is removed"));
                 self.waiting.replaced(&function);
             }
             Update::Ready { instance, until } => {
@@ -268,7 +274,7 @@ impl Worker {
             Update::Gone(id) => {
                 if self.table.borrow_mut().gone(id) {
                     log::cycle(
-                        NGX_LOG_INFO,
+                        log::NGX_LOG_INFO,
                         &format!("instance {id} gets no more requests"),
                     );
                 }
@@ -278,7 +284,7 @@ impl Worker {
                 revision,
                 failure,
             } => {
-                let until = raw::now() + failure.retry_ms.unwrap_or_default();
+                let until = now() + failure.retry_ms.unwrap_or_default();
                 let table = self.table.borrow();
                 table.backed_off(&function, &revision, failure.code, until);
             }
@@ -302,9 +308,9 @@ impl Worker {
             }
             Update::Log(level, text) => {
                 let level = match level {
-                    Level::Error => NGX_LOG_ERR,
-                    Level::Warn => NGX_LOG_WARN,
-                    Level::Notice => NGX_LOG_NOTICE,
+                    Level::Error => log::NGX_LOG_ERR,
+                    Level::Warn => log::NGX_LOG_WARN,
+                    Level::Notice => log::NGX_LOG_NOTICE,
                 };
                 log::cycle(level, &text);
             }

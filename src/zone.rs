@@ -8,17 +8,10 @@ mod memory;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::ptr::NonNull;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
-
-use ngx::core::Pool;
-use ngx::ffi::{
-    NGX_LOG_ERR, NGX_OK, ngx_conf_t, ngx_int_t, ngx_shared_memory_add, ngx_shm_zone_t,
-    ngx_slab_pool_t, ngx_str_t,
-};
 
 use corefn_core::error::ErrorCode;
 use corefn_core::function::FunctionName;
@@ -27,72 +20,17 @@ use corefn_core::names::directive;
 use corefn_sync::enter_within;
 use corefn_sync::zone::Counters;
 
-use crate::CorefnModule;
-use crate::{guard, log, raw};
+use crate::ngx::{log, now};
 pub use gauges::HostGauges;
 use gauges::Watch;
 pub use memory::Memory;
 use memory::System;
-use ngx::http::HttpModule;
 
 /// The smallest zone: nginx's own minimum is eight pages; this holds some 400 slots.
 pub const MIN_SIZE: usize = 256 << 10;
 
 /// How long the same trouble isn't told of again, in milliseconds.
 const TELLING_INTERVAL: u64 = 60_000;
-
-/// Declares the zone. nginx keeps it over a reload as long as name and size stay.
-pub fn declare(
-    cf: &mut ngx_conf_t,
-    name: &str,
-    size: usize,
-) -> Result<*mut ngx_shm_zone_t, String> {
-    let no_memory = || "there is no memory left".to_owned();
-    // SAFETY: a valid configuration has a pool.
-    let pool = unsafe { Pool::from_ngx_pool(cf.pool) };
-    // SAFETY: the name is copied into the pool that lives as long as the zone's description.
-    let mut name =
-        unsafe { ngx_str_t::from_bytes(cf.pool, name.as_bytes()) }.ok_or_else(no_memory)?;
-    let tag = std::ptr::from_ref(CorefnModule::module()).cast_mut().cast();
-    // SAFETY: valid arguments; the tag marks the zone as this module's.
-    let zone = unsafe { ngx_shared_memory_add(cf, &mut name, size, tag).as_mut() };
-    let zone = zone.ok_or("the zone is another module's, or declared with two sizes")?;
-    zone.init = Some(init);
-    zone.data = pool.allocate(None::<Memory>).cast();
-    if zone.data.is_null() {
-        return Err(no_memory());
-    }
-    Ok(zone)
-}
-
-/// Called when the memory is mapped, with the former configuration's data if it stays the same.
-unsafe extern "C" fn init(zone: *mut ngx_shm_zone_t, former: *mut std::ffi::c_void) -> ngx_int_t {
-    guard::status("zone_init", || {
-        // SAFETY: nginx passes the zone that declare() set up, and former data of the same kind.
-        let (zone, former) = unsafe { (&mut *zone, former.cast::<Option<Memory>>().as_ref()) };
-        // SAFETY: data was allocated by declare().
-        let data = unsafe { &mut *zone.data.cast::<Option<Memory>>() };
-        *data = match former {
-            Some(memory) => *memory,
-            // SAFETY: nginx put a slab pool at the start of the memory.
-            None => unsafe {
-                Memory::create(&mut *zone.shm.addr.cast::<ngx_slab_pool_t>(), zone.shm.size)
-            },
-        };
-        if data.is_some() {
-            NGX_OK as ngx_int_t
-        } else {
-            ngx::ffi::NGX_ERROR as ngx_int_t
-        }
-    })
-}
-
-/// The memory of a zone that nginx has mapped.
-pub fn memory(zone: *mut ngx_shm_zone_t) -> Option<Memory> {
-    let zone = NonNull::new(zone)?;
-    // SAFETY: declare() allocated the data, and init() filled it.
-    unsafe { *(*zone.as_ptr()).data.cast::<Option<Memory>>() }
-}
 
 /// One worker's part of the zone.
 pub struct Shard {
@@ -110,7 +48,7 @@ impl Shard {
     pub fn take(memory: Memory) -> Option<(Self, Arc<HostGauges>)> {
         let me = i32::try_from(std::process::id()).ok()?;
         let number = memory.zone().take_shard(me, &System)?;
-        let (watch, gauges) = gauges::pair(memory);
+        let (watch, gauges) = gauges::pair(memory.clone());
         let shard = Self {
             memory,
             number,
@@ -168,7 +106,7 @@ impl Shard {
             self.watch.begin(id, index);
         }
         let held = Rc::new(Held {
-            memory: self.memory,
+            memory: self.memory.clone(),
             shard: self.number,
             index,
             watched: id.map(|id| (self.watch.clone(), id)),
@@ -181,12 +119,12 @@ impl Shard {
 
     /// Says so in the log, once in a while: what the operator has to do is the same each time.
     fn full(&self) -> ErrorCode {
-        let (now, last) = (raw::now(), self.told_full.get());
+        let (now, last) = (now(), self.told_full.get());
         if last == 0 || now.saturating_sub(last) >= TELLING_INTERVAL {
             self.told_full.set(now.max(1));
             let zone = directive::ZONE.to_string_lossy();
             let text = format!("the shared memory is full: raise the size of {zone}");
-            log::cycle(NGX_LOG_ERR, &text);
+            log::cycle(log::NGX_LOG_ERR, &text);
         }
         ErrorCode::ZoneFull
     }
@@ -215,7 +153,7 @@ pub struct Place(Slot);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.end(raw::now());
+        self.0.end(now());
     }
 }
 

@@ -1,17 +1,17 @@
 //! Directives of the `http` level: where the services are, and the shared memory.
 
-use std::ffi::{c_char, c_void};
-
-use ngx::ffi::{NGX_ERROR, ngx_command_t, ngx_conf_t, ngx_parse_size, ngx_shm_zone_t, ngx_str_t};
+use ngx::ffi::ngx_conf_t;
 
 use corefn_core::function::check_segment;
-use corefn_core::names::{DEFAULT_NAMESPACE, directive};
+use corefn_core::names::DEFAULT_NAMESPACE;
 use corefn_engine::docker::Docker;
 use corefn_engine::runtime::Settings;
 use corefn_engine::store::Store;
 
-use super::{number, set, text};
-use crate::zone;
+use super::{duplicate, number};
+use crate::CorefnModule;
+use crate::ngx::{Directive, SharedZone, declare_zone};
+use crate::zone::{self, Memory};
 
 const DEFAULT_REDIS: &str = "redis://127.0.0.1:6379/0";
 const DEFAULT_DOCKER: &str = "unix:///var/run/docker.sock";
@@ -20,6 +20,7 @@ const DEFAULT_ZONE_SIZE: usize = 8 << 20;
 const DEFAULT_HOST_QUEUE: u32 = 16_384;
 
 /// Settings of the `http` level.
+#[derive(Default)]
 pub struct MainConf {
     redis: Option<String>,
     docker: Option<String>,
@@ -27,23 +28,9 @@ pub struct MainConf {
     host_queue: Option<u32>,
     max_starts: Option<u32>,
     /// The shared memory, once it is declared.
-    pub zone: *mut ngx_shm_zone_t,
+    pub zone: Option<SharedZone<Memory>>,
     /// Whether any location is for functions. Without one the module does nothing at all.
     pub used: bool,
-}
-
-impl Default for MainConf {
-    fn default() -> Self {
-        Self {
-            redis: None,
-            docker: None,
-            namespace: None,
-            host_queue: None,
-            max_starts: None,
-            zone: std::ptr::null_mut(),
-            used: false,
-        }
-    }
 }
 
 impl MainConf {
@@ -67,93 +54,59 @@ impl MainConf {
 
     /// Declares the shared memory if no directive did.
     pub fn complete(&mut self, cf: &mut ngx_conf_t) -> Result<(), String> {
-        if self.zone.is_null() {
-            self.zone = zone::declare(cf, DEFAULT_ZONE, DEFAULT_ZONE_SIZE)?;
+        if self.zone.is_none() {
+            let zone = declare_zone::<CorefnModule, _>(cf, DEFAULT_ZONE, DEFAULT_ZONE_SIZE)?;
+            self.zone = Some(zone);
         }
         Ok(())
     }
 }
 
 /// `corefn_redis URL [URL ...];` default `redis://127.0.0.1:6379/0`.
-pub unsafe extern "C" fn set_redis(
-    cf: *mut ngx_conf_t,
-    _: *mut ngx_command_t,
-    conf: *mut c_void,
-) -> *mut c_char {
-    set_once(
-        cf,
-        conf,
-        |main| &mut main.redis,
-        |url| Store::check_url(url).map_err(|error| error.to_string()),
-    )
+pub fn set_redis(main: &mut MainConf, directive: &mut Directive<'_>) -> Result<(), String> {
+    let check = |url: &str| Store::check_url(url).map_err(|error| error.to_string());
+    set_once(&mut main.redis, directive, check)
 }
 
 /// `corefn_docker URL;` default `unix:///var/run/docker.sock`.
-pub unsafe extern "C" fn set_docker(
-    cf: *mut ngx_conf_t,
-    _: *mut ngx_command_t,
-    conf: *mut c_void,
-) -> *mut c_char {
-    set_once(cf, conf, |main| &mut main.docker, Docker::check_url)
+pub fn set_docker(main: &mut MainConf, directive: &mut Directive<'_>) -> Result<(), String> {
+    set_once(&mut main.docker, directive, Docker::check_url)
 }
 
 /// `corefn_namespace NAME;` default `corefn`.
-pub unsafe extern "C" fn set_namespace(
-    cf: *mut ngx_conf_t,
-    _: *mut ngx_command_t,
-    conf: *mut c_void,
-) -> *mut c_char {
-    set_once(
-        cf,
-        conf,
-        |main| &mut main.namespace,
-        |name| check_segment(name).map_err(|error| error.to_string()),
-    )
+pub fn set_namespace(main: &mut MainConf, directive: &mut Directive<'_>) -> Result<(), String> {
+    let check = |name: &str| check_segment(name).map_err(|error| error.to_string());
+    set_once(&mut main.namespace, directive, check)
 }
 
 /// `corefn_zone NAME SIZE;` default `corefn 8m`.
-pub unsafe extern "C" fn set_zone(
-    cf: *mut ngx_conf_t,
-    _: *mut ngx_command_t,
-    conf: *mut c_void,
-) -> *mut c_char {
-    set(cf, |cf, words| {
-        // SAFETY: nginx passes the configuration that create_main_conf made.
-        let main = unsafe { &mut *conf.cast::<MainConf>() };
-        if !main.zone.is_null() {
-            return Err(duplicate(words));
-        }
-        // SAFETY: the word is a valid string.
-        let size = unsafe { ngx_parse_size(&mut words[2].clone()) };
-        if size == NGX_ERROR as isize || (size as usize) < zone::MIN_SIZE {
-            return Err(format!(
-                "{:?} is no size for {}: write a number and k or m, at least {}k, such as 8m",
-                text(&words[2])?,
-                directive::ZONE.to_string_lossy(),
-                zone::MIN_SIZE >> 10
-            ));
-        }
-        main.zone = zone::declare(cf, text(&words[1])?, size as usize)?;
-        Ok(())
-    })
+pub fn set_zone(main: &mut MainConf, directive: &mut Directive<'_>) -> Result<(), String> {
+    if main.zone.is_some() {
+        return Err(duplicate(directive));
+    }
+    let values = directive.values()?;
+    let size = directive.size().filter(|size| *size >= zone::MIN_SIZE);
+    let size = size.ok_or_else(|| {
+        format!(
+            "{:?} is no size for {}: write a number and k or m, at least {}k, such as 8m",
+            values[1],
+            directive.name(),
+            zone::MIN_SIZE >> 10
+        )
+    })?;
+    let zone = declare_zone::<CorefnModule, _>(directive.conf(), values[0], size)?;
+    main.zone = Some(zone);
+    Ok(())
 }
 
 /// `corefn_host_queue NUMBER;` default `16384`.
-pub unsafe extern "C" fn set_host_queue(
-    cf: *mut ngx_conf_t,
-    _: *mut ngx_command_t,
-    conf: *mut c_void,
-) -> *mut c_char {
-    set_number(cf, conf, |main| &mut main.host_queue, 0, "length")
+pub fn set_host_queue(main: &mut MainConf, directive: &mut Directive<'_>) -> Result<(), String> {
+    set_number(&mut main.host_queue, directive, 0, "length")
 }
 
 /// `corefn_max_starts NUMBER;` default twice the number of processors.
-pub unsafe extern "C" fn set_max_starts(
-    cf: *mut ngx_conf_t,
-    _: *mut ngx_command_t,
-    conf: *mut c_void,
-) -> *mut c_char {
-    set_number(cf, conf, |main| &mut main.max_starts, 1, "number of starts")
+pub fn set_max_starts(main: &mut MainConf, directive: &mut Directive<'_>) -> Result<(), String> {
+    set_number(&mut main.max_starts, directive, 1, "number of starts")
 }
 
 /// Twice the number of processors: a start waits for disks and Docker about as long as it computes.
@@ -164,47 +117,29 @@ fn default_max_starts() -> u32 {
 
 /// Sets what [`number`] reads.
 fn set_number(
-    cf: *mut ngx_conf_t,
-    conf: *mut c_void,
-    field: impl FnOnce(&mut MainConf) -> &mut Option<u32>,
+    field: &mut Option<u32>,
+    directive: &Directive<'_>,
     least: u32,
     what: &str,
-) -> *mut c_char {
-    set(cf, |_, words| {
-        // SAFETY: nginx passes the configuration that create_main_conf made.
-        let field = field(unsafe { &mut *conf.cast::<MainConf>() });
-        if field.is_some() {
-            return Err(duplicate(words));
-        }
-        *field = Some(number(words, least, what)?);
-        Ok(())
-    })
+) -> Result<(), String> {
+    if field.is_some() {
+        return Err(duplicate(directive));
+    }
+    *field = Some(number(directive, least, what)?);
+    Ok(())
 }
 
 fn set_once(
-    cf: *mut ngx_conf_t,
-    conf: *mut c_void,
-    field: impl FnOnce(&mut MainConf) -> &mut Option<String>,
+    field: &mut Option<String>,
+    directive: &Directive<'_>,
     check: impl FnOnce(&str) -> Result<(), String>,
-) -> *mut c_char {
-    set(cf, |_, words| {
-        // SAFETY: nginx passes the configuration that create_main_conf made.
-        let field = field(unsafe { &mut *conf.cast::<MainConf>() });
-        if field.is_some() {
-            return Err(duplicate(words));
-        }
-        // Only the URLs of several servers are more than one word.
-        let values = words.iter().skip(1).map(text);
-        let value = values.collect::<Result<Vec<_>, _>>()?.join(" ");
-        check(&value)?;
-        *field = Some(value);
-        Ok(())
-    })
-}
-
-pub(super) fn duplicate(words: &[ngx_str_t]) -> String {
-    let name = words
-        .first()
-        .map_or("", |word| text(word).unwrap_or_default());
-    format!("{name} is set twice: delete one of the two")
+) -> Result<(), String> {
+    if field.is_some() {
+        return Err(duplicate(directive));
+    }
+    // Only the URLs of several servers are more than one word.
+    let value = directive.values()?.join(" ");
+    check(&value)?;
+    *field = Some(value);
+    Ok(())
 }

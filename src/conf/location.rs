@@ -1,17 +1,15 @@
 //! Directives of the levels `http`, `server` and `location`.
 
-use std::ffi::{c_char, c_void};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use ngx::ffi::{NGX_ERROR, ngx_command_t, ngx_conf_t, ngx_parse_time, ngx_str_t};
-use ngx::http::HttpModuleMainConf;
+use ngx::http::{HttpModuleMainConf, Merge, MergeConfigError};
 
 use corefn_core::lease::{DEFAULT_IDLE, MIN_IDLE};
-use corefn_core::names::directive;
 
-use super::http::duplicate;
-use super::{number, set, text};
+use super::{duplicate, number};
 use crate::CorefnModule;
+use crate::ngx::Directive;
 
 const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(30);
 const LONGEST_START_TIMEOUT: Duration = Duration::from_secs(600);
@@ -46,113 +44,81 @@ impl LocationConf {
     pub fn idle(&self) -> Duration {
         self.idle.unwrap_or(DEFAULT_IDLE)
     }
+}
 
+impl Merge for LocationConf {
     /// Takes what isn't set here from the level above.
-    pub fn inherit(&mut self, outer: &Self) {
+    fn merge(&mut self, outer: &Self) -> Result<(), MergeConfigError> {
         self.enabled = self.enabled.or(outer.enabled);
         self.start_timeout = self.start_timeout.or(outer.start_timeout);
         self.queue = self.queue.or(outer.queue);
         self.idle = self.idle.or(outer.idle);
+        Ok(())
     }
 }
 
 /// `corefn on | off;` default `off`.
-pub unsafe extern "C" fn set_enabled(
-    cf: *mut ngx_conf_t,
-    _: *mut ngx_command_t,
-    conf: *mut c_void,
-) -> *mut c_char {
-    set(cf, |cf, words| {
-        let on = match words[1].as_bytes() {
-            b"on" => true,
-            b"off" => false,
-            _ => {
-                return Err(format!(
-                    "{:?} is neither on nor off: write {} on or off",
-                    text(&words[1])?,
-                    directive::COREFN.to_string_lossy()
-                ));
-            }
-        };
-        fill(conf, words, |location| &mut location.enabled, on)?;
-        if on && let Some(main) = CorefnModule::main_conf_mut(cf) {
-            main.used = true;
+pub fn set_enabled(
+    location: &mut LocationConf,
+    directive: &mut Directive<'_>,
+) -> Result<(), String> {
+    let on = match directive.value()? {
+        "on" => true,
+        "off" => false,
+        value => {
+            let name = directive.name();
+            return Err(format!(
+                "{value:?} is neither on nor off: write {name} on or off"
+            ));
         }
-        Ok(())
-    })
+    };
+    set(&mut location.enabled, directive, on)?;
+    if on && let Some(main) = CorefnModule::main_conf_mut(directive.conf()) {
+        main.used = true;
+    }
+    Ok(())
 }
 
 /// `corefn_start_timeout TIME;` default `30s`.
-pub unsafe extern "C" fn set_start_timeout(
-    cf: *mut ngx_conf_t,
-    _: *mut ngx_command_t,
-    conf: *mut c_void,
-) -> *mut c_char {
-    set(cf, |_, words| {
-        let range = Duration::from_millis(1)..=LONGEST_START_TIMEOUT;
-        let time = time(words, range, "1ms to 10m, such as 30s")?;
-        fill(conf, words, |location| &mut location.start_timeout, time)
-    })
+pub fn set_start_timeout(
+    location: &mut LocationConf,
+    directive: &mut Directive<'_>,
+) -> Result<(), String> {
+    let range = Duration::from_millis(1)..=LONGEST_START_TIMEOUT;
+    let time = time(directive, range, "1ms to 10m, such as 30s")?;
+    set(&mut location.start_timeout, directive, time)
 }
 
 /// `corefn_queue NUMBER;` default `1024`.
-pub unsafe extern "C" fn set_queue(
-    cf: *mut ngx_conf_t,
-    _: *mut ngx_command_t,
-    conf: *mut c_void,
-) -> *mut c_char {
-    set(cf, |_, words| {
-        let queue = number(words, 0, "length")?;
-        fill(conf, words, |location| &mut location.queue, queue)
-    })
+pub fn set_queue(location: &mut LocationConf, directive: &mut Directive<'_>) -> Result<(), String> {
+    let queue = number(directive, 0, "length")?;
+    set(&mut location.queue, directive, queue)
 }
 
 /// `corefn_idle TIME;` default `60s`.
-pub unsafe extern "C" fn set_idle(
-    cf: *mut ngx_conf_t,
-    _: *mut ngx_command_t,
-    conf: *mut c_void,
-) -> *mut c_char {
-    set(cf, |_, words| {
-        let range = MIN_IDLE..=Duration::from_secs(30 * 24 * 3600);
-        let time = time(words, range, "2s to 30d, such as 60s")?;
-        fill(conf, words, |location| &mut location.idle, time)
-    })
+pub fn set_idle(location: &mut LocationConf, directive: &mut Directive<'_>) -> Result<(), String> {
+    let range = MIN_IDLE..=Duration::from_secs(30 * 24 * 3600);
+    let time = time(directive, range, "2s to 30d, such as 60s")?;
+    set(&mut location.idle, directive, time)
 }
 
 /// Reads a time of the directive, in nginx's own form.
 fn time(
-    words: &[ngx_str_t],
-    range: std::ops::RangeInclusive<Duration>,
+    directive: &Directive<'_>,
+    range: RangeInclusive<Duration>,
     form: &str,
 ) -> Result<Duration, String> {
-    // SAFETY: the word is a valid string; 0 asks for milliseconds.
-    let millis = unsafe { ngx_parse_time(&mut words[1].clone(), 0) };
-    u64::try_from(millis)
-        .ok()
-        .filter(|_| millis != NGX_ERROR as isize)
-        .map(Duration::from_millis)
-        .filter(|time| range.contains(time))
-        .ok_or_else(|| {
-            let (name, value) = (text(&words[0]), text(&words[1]));
-            format!(
-                "{:?} is no time for {}: write a time of {form}",
-                value.unwrap_or_default(),
-                name.unwrap_or_default()
-            )
-        })
+    let time = directive.time().filter(|time| range.contains(time));
+    time.ok_or_else(|| {
+        let value = directive.value().unwrap_or_default();
+        let name = directive.name();
+        format!("{value:?} is no time for {name}: write a time of {form}")
+    })
 }
 
-fn fill<T>(
-    conf: *mut c_void,
-    words: &[ngx_str_t],
-    field: impl FnOnce(&mut LocationConf) -> &mut Option<T>,
-    value: T,
-) -> Result<(), String> {
-    // SAFETY: nginx passes the configuration that create_loc_conf made.
-    let field = field(unsafe { &mut *conf.cast::<LocationConf>() });
+fn set<T>(field: &mut Option<T>, directive: &Directive<'_>, value: T) -> Result<(), String> {
     if field.replace(value).is_some() {
-        return Err(duplicate(words));
+        return Err(duplicate(directive));
     }
     Ok(())
 }

@@ -11,6 +11,8 @@ use ngx::ffi::{
     ngx_post_event, ngx_posted_events,
 };
 
+use super::Handle;
+
 /// What is called.
 pub type Call<T> = fn(&Rc<T>);
 
@@ -34,8 +36,11 @@ impl<T> Default for Callback<T> {
 }
 
 impl<T> Callback<T> {
-    /// Has `call` called after a time. `log` is used by nginx for the event, and outlives it.
-    pub fn after(&self, time: Duration, log: NonNull<ngx_log_t>, target: Weak<T>, call: Call<T>) {
+    /// Has `call` called after a time, unless the request has ended.
+    pub fn after(&self, time: Duration, request: &Handle, target: Weak<T>, call: Call<T>) {
+        let Some(log) = request.log() else {
+            return;
+        };
         let event = self.owe(log, target, call);
         // SAFETY: the event is set up, and stays where it is until cancel() takes it back, at the latest when this is
         // dropped.
@@ -43,7 +48,10 @@ impl<T> Callback<T> {
     }
 
     /// Has `call` called when nginx has returned to its event loop; as of [`Callback::after`].
-    pub fn soon(&self, log: NonNull<ngx_log_t>, target: Weak<T>, call: Call<T>) {
+    pub fn soon(&self, request: &Handle, target: Weak<T>, call: Call<T>) {
+        let Some(log) = request.log() else {
+            return;
+        };
         let event = self.owe(log, target, call);
         // SAFETY: as of after().
         unsafe { ngx_post_event(event, &raw mut ngx_posted_events) };

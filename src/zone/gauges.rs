@@ -68,7 +68,7 @@ impl HostGauges {
 impl Gauges for HostGauges {
     fn due(&self, now: u64) -> Vec<(InstanceId, u64)> {
         #[cfg(feature = "fault-injection")]
-        crate::fault::strike("due");
+        crate::ngx::fault::strike("due");
         let zone = self.memory.zone();
         zone.take_back_orphans(now, &System);
         self.with_slots(|slots| {

@@ -147,7 +147,7 @@ impl Home {
     }
 
     /// The next call of that entry point of the module panics; with a `!` behind the name, each.
-    /// `src/fault.rs` has the rules.
+    /// `src/ngx/fault.rs` has the rules.
     pub fn fault(&self, name: &str) {
         // It is read at any time, so it must be whole.
         let path = self.folder.write("fault.new", name);

@@ -18,7 +18,7 @@ pub const SHARDS: usize = 128;
 /// How often the owners of shards are looked for, in milliseconds.
 pub const CHECK_INTERVAL: u64 = 1_000;
 
-/// What a zone begins with. Zeros are a valid one: nobody owns a shard.
+/// What a zone begins with. Nobody owns a shard by default.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Header {
@@ -30,8 +30,17 @@ pub struct Header {
     checked: AtomicU64,
 }
 
-/// The counters of an instance or a function. Times are milliseconds of the monotonic clock. Zeros are
-/// valid ones.
+impl Default for Header {
+    fn default() -> Self {
+        Self {
+            owners: [const { AtomicI32::new(0) }; SHARDS],
+            started: [const { AtomicU64::new(0) }; SHARDS],
+            checked: AtomicU64::new(0),
+        }
+    }
+}
+
+/// The counters of an instance or a function. Times are milliseconds of the monotonic clock.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Counters {
@@ -45,6 +54,18 @@ pub struct Counters {
     pub idle: AtomicU64,
     /// What is under way, by shard.
     pub active: [AtomicU32; SHARDS],
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            last_work: AtomicU64::new(0),
+            renewed: AtomicU64::new(0),
+            until: AtomicU64::new(0),
+            idle: AtomicU64::new(0),
+            active: [const { AtomicU32::new(0) }; SHARDS],
+        }
+    }
 }
 
 /// The mutex of a zone. It also excludes threads of one process from each other.

@@ -19,11 +19,9 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use ngx::ffi::NGX_LOG_NOTICE;
-
 use corefn_core::names::env;
 
-use crate::log;
+use super::log;
 
 /// What says which faults are to happen; without it there are none.
 static PATH: LazyLock<Option<PathBuf>> =
@@ -103,7 +101,7 @@ pub fn report() {
         for (name, (calls, longest)) in times {
             let longest = longest.as_micros();
             let text = format!("{calls} calls of {name}, longest {longest} us");
-            log::cycle(NGX_LOG_NOTICE, &text);
+            log::cycle(log::NGX_LOG_NOTICE, &text);
         }
     });
 }

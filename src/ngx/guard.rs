@@ -6,9 +6,9 @@ use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
-use ngx::ffi::{NGX_ERROR, NGX_LOG_ALERT, ngx_int_t};
+use ngx::ffi::{NGX_ERROR, ngx_int_t};
 
-use crate::log;
+use super::log;
 
 /// Runs an entry point that answers with a status; a panic is `NGX_ERROR`.
 pub fn status(name: &str, entry: impl FnOnce() -> ngx_int_t) -> ngx_int_t {
@@ -44,14 +44,14 @@ pub fn twice_unless(name: &str, gone: &Cell<bool>, entry: impl Fn()) -> bool {
 fn run<T>(name: &str, entry: impl FnOnce() -> T) -> Option<T> {
     let guarded = || {
         #[cfg(feature = "fault-injection")]
-        let _measured = crate::fault::enter(name);
+        let _measured = super::fault::enter(name);
         entry()
     };
     match catch_unwind(AssertUnwindSafe(guarded)) {
         Ok(value) => Some(value),
         Err(panic) => {
             let text = format!("panic in {name}: {}", text(&*panic));
-            log::cycle(NGX_LOG_ALERT, &text);
+            log::cycle(log::NGX_LOG_ALERT, &text);
             None
         }
     }

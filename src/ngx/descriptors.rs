@@ -5,9 +5,10 @@
 //! of Linux's `fs/file.c`): 10 to 20 ms at 64, 256, 512, 1024 … descriptors, in which the event
 //! loop would stand still. So it is made as large as it can get to be, before there is a thread.
 
-use std::mem::MaybeUninit;
-
 use ngx::ffi::ngx_cycle_t;
+use rustix::io::fcntl_dupfd_cloexec;
+use rustix::process::{Resource, getrlimit};
+use rustix::stdio::stderr;
 
 /// What is open besides the connections and their files: logs, what nginx got from the master, what
 /// the runtime thread talks to.
@@ -19,29 +20,13 @@ pub fn reserve(cycle: &ngx_cycle_t) {
     // A connection with a client or a function has one, and a file for what is too long for
     // memory at most.
     let wanted = 2 * cycle.connection_n + OTHERS;
-    let highest = wanted.min(limit()).saturating_sub(1);
-    let Ok(highest) = libc::c_int::try_from(highest) else {
-        return;
-    };
-    // SAFETY: plain calls; the descriptor that is closed is the one just made, which nothing else
-    // knows of. The first call's descriptor need not be open: then there is none to close.
-    unsafe {
-        let copy = libc::fcntl(libc::STDERR_FILENO, libc::F_DUPFD_CLOEXEC, highest);
-        if copy >= 0 {
-            libc::close(copy);
-        }
+    // None is as many as the process likes.
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let highest = wanted
+        .min(usize::try_from(limit).unwrap_or(usize::MAX))
+        .saturating_sub(1);
+    if let Ok(highest) = i32::try_from(highest) {
+        // The descriptor is closed at once. Where standard error isn't open, there is none.
+        drop(fcntl_dupfd_cloexec(stderr(), highest));
     }
-}
-
-/// How many descriptors the process may have.
-fn limit() -> usize {
-    let mut limit = MaybeUninit::<libc::rlimit>::uninit();
-    // SAFETY: it is filled if the call succeeds.
-    let limit = unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, limit.as_mut_ptr()) != 0 {
-            return 0;
-        }
-        limit.assume_init()
-    };
-    usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
 }

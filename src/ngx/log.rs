@@ -6,6 +6,10 @@ use ngx::ffi::{
     ngx_conf_log_error, ngx_conf_t, ngx_cycle, ngx_log_error_core, ngx_log_t, ngx_uint_t,
 };
 
+pub use ngx::ffi::{
+    NGX_LOG_ALERT, NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_INFO, NGX_LOG_NOTICE, NGX_LOG_WARN,
+};
+
 /// Logs a line to the process's log.
 pub fn cycle(level: u32, text: &str) {
     // SAFETY: nginx sets the cycle before it loads modules and never leaves it null.
@@ -16,7 +20,7 @@ pub fn cycle(level: u32, text: &str) {
 ///
 /// # Safety
 /// `log` is null or a valid log.
-pub unsafe fn write(level: u32, log: *mut ngx_log_t, text: &str) {
+pub(super) unsafe fn write(level: u32, log: *mut ngx_log_t, text: &str) {
     let level = level as ngx_uint_t;
     // SAFETY: the caller's; the format takes a length and that many bytes.
     unsafe {

@@ -1,0 +1,16 @@
+//! The process that this is, and its clock.
+
+use ngx::ffi::{NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_current_msec, ngx_process};
+
+/// Whether it serves requests: the master, the helpers of caches and everyone else don't.
+pub fn serves_requests() -> bool {
+    // SAFETY: nginx sets it as the process begins, before anything of a module runs in it.
+    let process = unsafe { ngx_process } as u32;
+    [NGX_PROCESS_WORKER, NGX_PROCESS_SINGLE].contains(&process)
+}
+
+/// Milliseconds of the monotonic clock when the event loop last woke.
+pub fn now() -> u64 {
+    // SAFETY: a word that is read whole, and that only the event loop's thread writes.
+    unsafe { ngx_current_msec as u64 }
+}

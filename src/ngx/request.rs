@@ -1,0 +1,189 @@
+//! A request of nginx's, as it came.
+
+use std::ffi::CStr;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use ngx::core::Pool;
+use ngx::ffi::{
+    NGX_HTTP_DELETE, NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_OPTIONS, NGX_HTTP_PROPFIND,
+    NGX_HTTP_PUT, NGX_HTTP_TRACE, ngx_escape_uri, ngx_http_request_t, ngx_str_t, ngx_uint_t,
+};
+use ngx::http::HttpModuleLocationConf;
+
+use super::log;
+
+/// Methods whose requests may be seen twice (RFC 9110, 9.2.2).
+const IDEMPOTENT: u32 = NGX_HTTP_GET
+    | NGX_HTTP_HEAD
+    | NGX_HTTP_PUT
+    | NGX_HTTP_DELETE
+    | NGX_HTTP_OPTIONS
+    | NGX_HTTP_TRACE
+    | NGX_HTTP_PROPFIND;
+
+/// A request that has not ended.
+///
+/// It is a pointer, and borrows nothing: nginx and its modules change the request at any time. What is read of it is
+/// the request's pool's, or the configuration's, and so is there for as long.
+#[derive(Clone, Copy)]
+pub struct Request<'r> {
+    raw: NonNull<ngx_http_request_t>,
+    lives: PhantomData<&'r ngx_http_request_t>,
+}
+
+impl<'r> Request<'r> {
+    /// The request that nginx passes to an entry point.
+    ///
+    /// # Safety
+    /// It is one of nginx's, and does not end for as long as this is used.
+    pub(super) unsafe fn new(raw: *mut ngx_http_request_t) -> Self {
+        Self {
+            // SAFETY: the caller's.
+            raw: unsafe { NonNull::new_unchecked(raw) },
+            lives: PhantomData,
+        }
+    }
+
+    /// nginx's pointer to it.
+    pub(super) fn as_ptr(self) -> *mut ngx_http_request_t {
+        self.raw.as_ptr()
+    }
+
+    /// What nginx has of it. Nothing of nginx's may be called while this is used.
+    pub(super) fn fields(&self) -> &ngx_http_request_t {
+        // SAFETY: the request has not ended, as of new().
+        unsafe { self.raw.as_ref() }
+    }
+
+    /// As [`Request::fields`], to be changed.
+    pub(super) fn fields_mut(&mut self) -> &mut ngx_http_request_t {
+        // SAFETY: as of fields(); only this thread works with requests.
+        unsafe { self.raw.as_mut() }
+    }
+
+    /// What the module has of the location that the request is in.
+    pub fn location_conf<M: HttpModuleLocationConf<LocationConf: 'static>>(
+        self,
+    ) -> Option<&'r M::LocationConf> {
+        M::location_conf(self.fields())
+    }
+
+    /// The host it is for, less a port; empty if it names none.
+    pub fn host(self) -> &'r [u8] {
+        self.bytes(self.fields().headers_in.server)
+    }
+
+    /// The path, as nginx goes by it.
+    pub fn path(self) -> &'r [u8] {
+        self.bytes(self.fields().uri)
+    }
+
+    /// The query, as nginx goes by it.
+    pub fn query(self) -> &'r [u8] {
+        self.bytes(self.fields().args)
+    }
+
+    /// The target as the client sent it; none if nginx has rewritten it.
+    pub fn target(self) -> Option<&'r [u8]> {
+        let fields = self.fields();
+        (fields.valid_unparsed_uri() != 0).then(|| self.bytes(fields.unparsed_uri))
+    }
+
+    /// How many bytes the body has, if that is known.
+    pub fn content_length(self) -> Option<u64> {
+        u64::try_from(self.fields().headers_in.content_length_n).ok()
+    }
+
+    /// Whether its body is passed on as it comes, and so is not there any more when it is to be sent again.
+    pub fn is_streamed(self) -> bool {
+        self.fields().request_body_no_buffering() != 0
+    }
+
+    /// Whether its method is idempotent.
+    pub fn is_idempotent(self) -> bool {
+        self.fields().method & IDEMPOTENT as ngx_uint_t != 0
+    }
+
+    /// Whether it asks for another protocol.
+    pub fn asks_for_upgrade(self) -> bool {
+        !self.fields().headers_in.upgrade.is_null()
+    }
+
+    /// The values of its headers of a name.
+    pub fn headers(self, name: &str) -> impl Iterator<Item = &'r [u8]> {
+        // SAFETY: a request has a list of headers, which is the request's pool's.
+        let headers = unsafe { ngx::http::list_iterator(&(*self.as_ptr()).headers_in.headers) };
+        headers.filter_map(move |(key, value)| {
+            let found = key.as_bytes().eq_ignore_ascii_case(name.as_bytes());
+            found.then(|| value.as_bytes())
+        })
+    }
+
+    /// Logs a line about it, with what nginx adds of the request.
+    pub fn log(self, level: u32, text: &str) {
+        // SAFETY: a request's connection is there for as long as the request, and has a log.
+        unsafe { log::write(level, (*self.fields().connection).log, text) }
+    }
+
+    /// A string of several parts, in the request's pool; none if there is no memory.
+    pub fn join(self, parts: &[&[u8]]) -> Option<&'r [u8]> {
+        let room = self.room(parts.iter().map(|part| part.len()).sum())?;
+        let mut rest = &mut *room;
+        for part in parts {
+            let (place, behind) = rest.split_at_mut(part.len());
+            place.copy_from_slice(part);
+            rest = behind;
+        }
+        Some(room)
+    }
+
+    /// A path with what must be escaped in it escaped, as nginx does it; as of [`Request::join`].
+    pub fn escape(self, path: &[u8]) -> Option<&'r [u8]> {
+        const ESCAPE_URI: ngx_uint_t = 0;
+        let from = path.as_ptr().cast_mut();
+        // SAFETY: with no place to write to, nginx counts the bytes that must be escaped.
+        let count = unsafe { ngx_escape_uri(std::ptr::null_mut(), from, path.len(), ESCAPE_URI) };
+        if count == 0 {
+            return self.join(&[path]);
+        }
+        // Each takes two bytes more.
+        let room = self.room(path.len() + 2 * count)?;
+        // SAFETY: there is room for the path and what is added to it.
+        unsafe { ngx_escape_uri(room.as_mut_ptr(), from, path.len(), ESCAPE_URI) };
+        Some(room)
+    }
+
+    /// Bytes of the request's pool, all 0.
+    fn room(self, len: usize) -> Option<&'r mut [u8]> {
+        let data = self.pool().alloc_unaligned(len.max(1)).cast::<u8>();
+        // SAFETY: so many bytes were allocated, if any, and belong to nobody else.
+        unsafe {
+            let data = NonNull::new(data)?.as_ptr();
+            data.write_bytes(0, len);
+            Some(std::slice::from_raw_parts_mut(data, len))
+        }
+    }
+
+    /// The pool that ends with the request.
+    pub(super) fn pool(self) -> Pool {
+        // SAFETY: a request has a pool.
+        unsafe { Pool::from_ngx_pool(self.fields().pool) }
+    }
+
+    fn bytes(self, string: ngx_str_t) -> &'r [u8] {
+        if string.data.is_null() {
+            return b"";
+        }
+        // SAFETY: a string of the request's, whose bytes are in its pool.
+        unsafe { std::slice::from_raw_parts(string.data, string.len) }
+    }
+}
+
+/// nginx's form of a constant.
+pub const fn constant(text: &'static CStr) -> ngx_str_t {
+    ngx_str_t {
+        len: text.to_bytes().len(),
+        data: text.as_ptr().cast_mut().cast(),
+    }
+}

@@ -1,0 +1,68 @@
+//! Variables, for logs, maps and what is sent on.
+
+use std::ffi::CStr;
+use std::ptr;
+
+use ngx::ffi::{
+    NGX_ERROR, NGX_HTTP_VAR_NOCACHEABLE, NGX_OK, ngx_conf_t, ngx_http_add_variable,
+    ngx_http_request_t, ngx_http_variable_value_t, ngx_int_t, ngx_uint_t,
+};
+
+use super::request::constant;
+use super::{Request, guard};
+
+/// A variable.
+pub struct Variable {
+    /// Its name, less the `$`.
+    pub name: &'static CStr,
+    /// By what name its reading is guarded.
+    pub entry: &'static str,
+    /// Reads its value; it may have none.
+    pub read: for<'r> fn(Request<'r>) -> Option<&'r [u8]>,
+    /// Reading it has panicked. nginx takes that for a variable without a value.
+    pub on_panic: fn(Request<'_>),
+}
+
+/// Declares variables, before the configuration is read. None if there is no memory.
+pub fn add(cf: &mut ngx_conf_t, variables: &'static [Variable]) -> Option<()> {
+    for variable in variables {
+        let mut name = constant(variable.name);
+        let flags = NGX_HTTP_VAR_NOCACHEABLE as ngx_uint_t;
+        // SAFETY: a configuration that is read; the name is constant.
+        let added = unsafe { ngx_http_add_variable(cf, &mut name, flags).as_mut()? };
+        added.get_handler = Some(get);
+        added.data = ptr::from_ref(variable).expose_provenance();
+    }
+    Some(())
+}
+
+/// Called by nginx for the value of one.
+unsafe extern "C" fn get(
+    r: *mut ngx_http_request_t,
+    value: *mut ngx_http_variable_value_t,
+    data: usize,
+) -> ngx_int_t {
+    // SAFETY: nginx passes a request, which does not end by this, a value to fill, and the data that add() has set.
+    let (r, value, variable) = unsafe {
+        let variable = &*ptr::with_exposed_provenance::<Variable>(data);
+        (Request::new(r), &mut *value, variable)
+    };
+    if guard::nothing(variable.entry, || fill(value, (variable.read)(r))) {
+        return NGX_OK as ngx_int_t;
+    }
+    guard::twice("revoke", || (variable.on_panic)(r));
+    NGX_ERROR as ngx_int_t
+}
+
+fn fill(value: &mut ngx_http_variable_value_t, bytes: Option<&[u8]>) {
+    match bytes {
+        Some(bytes) => {
+            value.set_len(bytes.len() as u32);
+            value.set_valid(1);
+            value.set_no_cacheable(0);
+            value.set_not_found(0);
+            value.data = bytes.as_ptr().cast_mut();
+        }
+        None => value.set_not_found(1),
+    }
+}
