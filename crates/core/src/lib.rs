@@ -27,3 +27,4 @@ pub mod request;
 pub mod retry;
 pub mod route;
 pub mod table;
+pub mod throttle;
