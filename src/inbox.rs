@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use ngx::ffi::ngx_cycle_t;
 use rustix::io::{read, write};
+use tracing::Level;
 
 use corefn_engine::runtime::{Outbox, Update};
 use corefn_sync::Wakeup;
@@ -14,11 +15,20 @@ use crate::ngx::EventFd;
 #[cfg(feature = "fault-injection")]
 use crate::ngx::fault;
 
+/// What the runtime thread has to say.
+#[derive(Debug)]
+pub enum Message {
+    /// Something for the worker.
+    Update(Box<Update>),
+    /// A line for the log.
+    Line(Level, String),
+}
+
 /// The runtime thread's end.
 pub struct Notifier {
     fd: OwnedFd,
     wakeup: Wakeup,
-    updates: Sender<Update>,
+    messages: Sender<Message>,
 }
 
 impl Outbox for Notifier {
@@ -29,13 +39,22 @@ impl Outbox for Notifier {
         if fault::is_due("lose") {
             return;
         }
-        // The receiver is gone only while the worker ends.
-        let _ = self.updates.send(update);
-        self.notify();
+        self.queue(Message::Update(Box::new(update)));
     }
 }
 
 impl Notifier {
+    /// Queues a line for the log.
+    pub fn tell(&self, level: Level, text: &str) {
+        self.queue(Message::Line(level, text.to_owned()));
+    }
+
+    fn queue(&self, message: Message) {
+        // The receiver is gone only while the worker ends.
+        let _ = self.messages.send(message);
+        self.notify();
+    }
+
     /// Has the event loop answer, if it isn't about to.
     pub fn notify(&self) {
         if self.wakeup.request() {
@@ -49,23 +68,23 @@ impl Notifier {
 pub struct Inbox {
     _watch: EventFd,
     notifier: Arc<Notifier>,
-    updates: Receiver<Update>,
+    messages: Receiver<Message>,
 }
 
 impl Inbox {
-    /// Opens it and has nginx watch it: `handler`, which is guarded, is called when updates have come. None if there is
+    /// Opens it and has nginx watch it: `handler`, which is guarded, is called when messages have come. None if there is
     /// no descriptor or no connection left.
     pub fn open(cycle: &ngx_cycle_t, handler: fn()) -> Option<Self> {
         let (watch, fd) = EventFd::open(cycle, handler)?;
-        let (sender, updates) = channel();
+        let (sender, messages) = channel();
         Some(Self {
             _watch: watch,
             notifier: Arc::new(Notifier {
                 fd,
                 wakeup: Wakeup::new(),
-                updates: sender,
+                messages: sender,
             }),
-            updates,
+            messages,
         })
     }
 
@@ -80,11 +99,11 @@ impl Inbox {
     }
 
     /// Takes what is queued. Whatever is queued later wakes the event loop again.
-    pub fn take(&self) -> Vec<Update> {
+    pub fn take(&self) -> Vec<Message> {
         let mut count = [0; 8];
         // It fails when there was nothing to read.
         let _ = read(&self.notifier.fd, &mut count);
         self.notifier.wakeup.take();
-        self.updates.try_iter().collect()
+        self.messages.try_iter().collect()
     }
 }

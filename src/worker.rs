@@ -9,18 +9,20 @@ use std::time::{Duration, Instant};
 
 use ngx::ffi::ngx_cycle_t;
 use ngx::http::HttpModuleMainConf;
+use tracing::Level;
 
 use corefn_core::deployment::Deployment;
 use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::function::FunctionName;
 use corefn_core::instance::{Instance, InstanceId};
 use corefn_core::table::{Peer, Table};
-use corefn_engine::runtime::{Command, Level, Runtime, Update};
+use corefn_engine::log::lines;
+use corefn_engine::runtime::{Command, Runtime, Update};
 
 use crate::CorefnModule;
 use crate::conf::MainConf;
 use crate::endpoint::Endpoint;
-use crate::inbox::Inbox;
+use crate::inbox::{Inbox, Message};
 use crate::ngx::{
     SharedZone, guard, log, now, pin, reserve_descriptors, serves_requests, with_signals_blocked,
 };
@@ -34,7 +36,7 @@ pub struct Worker {
     pub runtime: Runtime,
     inbox: Inbox,
     /// What the thread has told, and was not yet heard.
-    updates: RefCell<VecDeque<Update>>,
+    messages: RefCell<VecDeque<Message>>,
     /// What is deployed and what runs.
     pub table: RefCell<Table<Endpoint>>,
     /// The table that will replace it, as far as it is made.
@@ -106,12 +108,14 @@ fn make(cycle: &ngx_cycle_t, main: &MainConf) -> Result<Worker, String> {
         .ok_or("no connection is left for the runtime thread: raise worker_connections")?;
     reserve_descriptors(cycle);
     pin();
-    let spawn = || Runtime::spawn(&main.settings(), inbox.notifier(), gauges);
+    let notifier = inbox.notifier();
+    let log = lines(move |level, text| notifier.tell(level, text));
+    let spawn = || Runtime::spawn(&main.settings(), inbox.notifier(), gauges, log);
     let runtime = with_signals_blocked(spawn).map_err(|error| error.to_string())?;
     Ok(Worker {
         runtime,
         inbox,
-        updates: RefCell::default(),
+        messages: RefCell::default(),
         table: RefCell::default(),
         filling: RefCell::default(),
         former: RefCell::default(),
@@ -149,7 +153,7 @@ fn apply_updates() {
         return;
     };
     let begin = Instant::now();
-    worker.updates.borrow_mut().extend(worker.inbox.take());
+    worker.messages.borrow_mut().extend(worker.inbox.take());
     loop {
         if begin.elapsed() >= BUDGET {
             // Others have their turn, then it goes on.
@@ -168,6 +172,16 @@ fn apply_updates() {
             return;
         }
     }
+}
+
+/// Writes a line of the runtime thread to the log.
+fn write_line(level: Level, text: &str) {
+    let level = match level {
+        Level::ERROR => log::NGX_LOG_ERR,
+        Level::WARN => log::NGX_LOG_WARN,
+        _ => log::NGX_LOG_NOTICE,
+    };
+    log::cycle(level, text);
 }
 
 /// Says in the log that this worker sends new requests to a revision from now on.
@@ -207,10 +221,11 @@ impl Worker {
         if self.former.borrow_mut().shrink() {
             return true;
         }
-        let Some(update) = self.updates.borrow_mut().pop_front() else {
-            return false;
-        };
-        self.apply(update);
+        match self.messages.borrow_mut().pop_front() {
+            None => return false,
+            Some(Message::Line(level, text)) => write_line(level, &text),
+            Some(Message::Update(update)) => self.apply(*update),
+        }
         true
     }
 
@@ -305,14 +320,6 @@ impl Worker {
             } => {
                 let result = result.map(|(_, start)| start);
                 self.waiting.outcome(&function, number, result);
-            }
-            Update::Log(level, text) => {
-                let level = match level {
-                    Level::Error => log::NGX_LOG_ERR,
-                    Level::Warn => log::NGX_LOG_WARN,
-                    Level::Notice => log::NGX_LOG_NOTICE,
-                };
-                log::cycle(level, &text);
             }
         }
     }

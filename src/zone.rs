@@ -5,18 +5,19 @@
 mod gauges;
 mod memory;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use corefn_core::error::ErrorCode;
 use corefn_core::function::FunctionName;
 use corefn_core::instance::InstanceId;
 use corefn_core::names::directive;
+use corefn_core::throttle::may_tell;
 use corefn_sync::enter_within;
 use corefn_sync::zone::Counters;
 
@@ -29,9 +30,6 @@ use memory::System;
 /// The smallest zone: nginx's own minimum is eight pages; this holds some 400 slots.
 pub const MIN_SIZE: usize = 256 << 10;
 
-/// How long the same trouble isn't told of again, in milliseconds.
-const TELLING_INTERVAL: u64 = 60_000;
-
 /// One worker's part of the zone.
 pub struct Shard {
     memory: Memory,
@@ -39,7 +37,7 @@ pub struct Shard {
     open: RefCell<HashMap<u64, Weak<Held>>>,
     watch: Watch,
     /// When it was last told that the zone is full; 0 for never.
-    told_full: Cell<u64>,
+    told_full: AtomicU64,
 }
 
 impl Shard {
@@ -54,7 +52,7 @@ impl Shard {
             number,
             open: RefCell::default(),
             watch,
-            told_full: Cell::new(0),
+            told_full: AtomicU64::new(0),
         };
         Some((shard, Arc::new(gauges)))
     }
@@ -119,9 +117,7 @@ impl Shard {
 
     /// Says so in the log, once in a while: what the operator has to do is the same each time.
     fn full(&self) -> ErrorCode {
-        let (now, last) = (now(), self.told_full.get());
-        if last == 0 || now.saturating_sub(last) >= TELLING_INTERVAL {
-            self.told_full.set(now.max(1));
+        if may_tell(&self.told_full, now()) {
             let zone = directive::ZONE.to_string_lossy();
             let text = format!("the shared memory is full: raise the size of {zone}");
             log::cycle(log::NGX_LOG_ERR, &text);
@@ -225,12 +221,7 @@ impl Slot {
     /// Whether to tell of something at `now` that is told of once in an interval: of all workers
     /// that ask, one may. For slots of no instance, which have no lease to renew.
     pub fn may_tell(&self, now: u64) -> bool {
-        let told = &self.0.counters().renewed;
-        let last = told.load(Relaxed);
-        (last == 0 || now.saturating_sub(last) >= TELLING_INTERVAL)
-            && told
-                .compare_exchange(last, now.max(1), Relaxed, Relaxed)
-                .is_ok()
+        may_tell(&self.0.counters().renewed, now)
     }
 
     /// The idle time that the next renewal goes by, in milliseconds.

@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         Err(error) => return failed(&format!("error: no event loop: {error}"), 1),
     };
     let code = if serves {
+        corefn_engine::log::to_stderr("corefn-build");
         match runtime.block_on(corefn_build::service::serve()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&format!("error: {error}"), 1),

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use clap::Parser;
 use corefn_engine::docker::Docker;
-use corefn_engine::home;
 use corefn_engine::store::Store;
+use corefn_engine::{home, log};
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info};
 
 use round::Cleaner;
 
@@ -34,10 +35,12 @@ struct Arguments {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    match run(Arguments::parse()).await {
+    let arguments = Arguments::parse();
+    log::to_stderr("corefn-clean");
+    match run(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("corefn-clean: {error}");
+            error!("{error}");
             ExitCode::FAILURE
         }
     }
@@ -74,7 +77,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         match cleaner.round().await {
             Ok(()) => {
                 if failing {
-                    eprintln!("corefn-clean: back to work");
+                    info!("back to work");
                 }
                 failing = false;
             }
@@ -82,7 +85,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
                 // Told once, not with each round. Whoever is busy gets the time to renew its
                 // leases before anything is stopped again.
                 if !failing {
-                    eprintln!("corefn-clean: {error}; nothing is stopped until it is back");
+                    error!("{error}; nothing is stopped until it is back");
                 }
                 failing = true;
                 cleaner.unsettle();

@@ -12,6 +12,7 @@ use corefn_engine::rebuild::{RebuildError, instance, rebuild};
 use corefn_engine::start::random_id;
 use corefn_engine::store::{Fenced, Store};
 use tokio::task::JoinSet;
+use tracing::{error, info, warn};
 
 /// How long a function may take to end after SIGTERM.
 const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -106,7 +107,7 @@ impl Cleaner {
         self.store.pulse().await?;
         let token = random_id().map_or_else(|_| "cleaner".to_owned(), |id| id.to_string());
         if rebuild(&self.store, &self.docker, &token, DEFAULT_IDLE).await? {
-            eprintln!("corefn-clean: Redis was empty; filled it from Docker's labels");
+            info!("Redis was empty; filled it from Docker's labels");
         }
         let containers: HashMap<String, Container> = self
             .docker
@@ -148,10 +149,7 @@ impl Cleaner {
         for container in containers.values() {
             let age = self.age(container);
             if settled && self.is_settled() && self.is_left_over(container, age).await? {
-                eprintln!(
-                    "corefn-clean: removing {}: its maker is gone",
-                    container.name
-                );
+                info!("removing {}: its maker is gone", container.name);
                 self.docker.remove(&container.id).await?;
             }
         }
@@ -169,8 +167,8 @@ impl Cleaner {
         if !self.stopping().insert(instance.container.clone()) {
             return;
         }
-        eprintln!(
-            "corefn-clean: stopping instance {} of {}: {why}",
+        info!(
+            "stopping instance {} of {}: {why}",
             instance.id, instance.function
         );
         let (cleaner, instance) = (self.clone(), instance.clone());
@@ -187,7 +185,7 @@ impl Cleaner {
                 Err(error) => Err(error.to_string()),
             };
             if let Err(error) = forgotten {
-                eprintln!("corefn-clean: instance {}: {error}", instance.id);
+                error!("instance {}: {error}", instance.id);
             }
             cleaner.stopping().remove(&instance.container);
         });
@@ -242,7 +240,7 @@ impl Cleaner {
         let now = Clocks::now();
         let former = std::mem::replace(&mut *lock(&self.clocks), now);
         if lock(&self.clocks).jumped_since(&former) {
-            eprintln!("corefn-clean: the clock has jumped; nothing is stopped for {SETTLES:?}");
+            warn!("the clock has jumped; nothing is stopped for {SETTLES:?}");
             self.unsettle();
         }
         let since = *lock(&self.settling).get_or_insert_with(Instant::now);

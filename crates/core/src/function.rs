@@ -24,10 +24,10 @@ pub struct FunctionName {
 /// Why a text is no function name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// a function is named account/name: {0:?} has not exactly one slash
+    /// It has not exactly two segments.
     #[error("a function is named account/name: {0:?} has not exactly one slash")]
     Segments(String),
-    /// {0:?} is no name: use 1 to 63 of a-z, 0-9 and single . _ - between them
+    /// A segment is empty, too long, or has other characters than it may.
     #[error("{0:?} is no name: use 1 to 63 of a-z, 0-9 and single . _ - between them")]
     Segment(String),
 }

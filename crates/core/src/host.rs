@@ -102,7 +102,7 @@ impl From<Host> for GitHost {
     }
 }
 
-/// {file}: {why}
+/// Why the text of a file is no settings.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{file}: {why}")]
 pub struct HostError {

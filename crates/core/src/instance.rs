@@ -17,7 +17,7 @@ use crate::function::{FunctionName, RevisionId};
 #[serde(try_from = "String", into = "String")]
 pub struct InstanceId(NonZeroU64);
 
-/// {0:?} is no instance: 16 hex digits are wanted
+/// A text is no instance.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no instance: 16 hex digits are wanted")]
 pub struct InstanceIdError(String);

@@ -5,10 +5,10 @@ use std::time::Duration;
 /// Why a text is no quantity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QuantityError {
-    /// {0:?} is no duration: write a whole number and ms, s, m or h, such as "60s"
+    /// It is no duration.
     #[error("{0:?} is no duration: write a whole number and ms, s, m or h, such as \"60s\"")]
     Duration(String),
-    /// {0:?} is no size: write a whole number and K, M or G (powers of 1024), such as "128M"
+    /// It is no size.
     #[error(
         "{0:?} is no size: write a whole number and K, M or G (powers of 1024), such as \"128M\""
     )]

@@ -20,7 +20,7 @@ pub struct Route {
     prefix: String,
 }
 
-/// {text:?} is no route: {why}
+/// Why a text is no route.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is no route: {why}")]
 pub struct RouteError {

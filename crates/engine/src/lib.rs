@@ -11,6 +11,8 @@ pub mod alone;
 pub mod clock;
 pub mod docker;
 pub mod home;
+pub mod log;
+pub mod pauses;
 pub mod ready;
 pub mod rebuild;
 pub mod runtime;

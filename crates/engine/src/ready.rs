@@ -13,6 +13,8 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
+use crate::pauses::Pauses;
+
 /// A connection that isn't accepted or refused by now met no one: the next attempt may.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -23,13 +25,9 @@ const RESET_TIMEOUT: Duration = Duration::from_millis(50);
 /// How long a health path may take.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Probes come a millisecond apart at first, and further apart the longer it takes.
-const FIRST_PAUSE: Duration = Duration::from_millis(1);
-const LONGEST_PAUSE: Duration = Duration::from_millis(50);
-
 /// Waits until the instance at `address` is ready; never ends if it never is.
 pub async fn ready(address: SocketAddr, health: Option<&str>) {
-    let mut pause = FIRST_PAUSE;
+    let mut pauses = Pauses::of_probes();
     loop {
         let ready = match health {
             None => connect(address).await.is_some(),
@@ -40,8 +38,7 @@ pub async fn ready(address: SocketAddr, health: Option<&str>) {
         if ready {
             return;
         }
-        sleep(pause).await;
-        pause = pause.mul_f32(1.2).min(LONGEST_PAUSE);
+        sleep(pauses.grow()).await;
     }
 }
 

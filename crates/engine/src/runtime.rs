@@ -9,7 +9,6 @@ mod failures;
 mod listen;
 mod news;
 mod outage;
-mod pauses;
 mod renew;
 mod shared;
 mod suspects;
@@ -23,6 +22,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::task::JoinSet;
+use tracing::dispatcher::{Dispatch, with_default};
+use tracing::error;
 
 use corefn_core::deployment::Deployment;
 use corefn_core::error::Failure;
@@ -31,8 +32,8 @@ use corefn_core::instance::{Instance, InstanceId};
 
 use crate::acquire::Start;
 use crate::docker::Docker;
+use crate::pauses::Pauses;
 use crate::store::{Store, StoreError};
-use pauses::Pauses;
 use shared::Shared;
 
 /// Where a router finds its services.
@@ -122,19 +123,6 @@ pub enum Update {
         /// Why.
         failure: Failure,
     },
-    /// A line for the operator's log.
-    Log(Level, String),
-}
-
-/// How urgent a line of the log is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
-    /// Something does not work.
-    Error,
-    /// Something works, but not as it should.
-    Warn,
-    /// The life of instances.
-    Notice,
 }
 
 /// Takes updates to the event loop and wakes it. Must not block.
@@ -172,7 +160,7 @@ pub enum SpawnError {
 }
 
 impl Runtime {
-    /// Starts the thread. It inherits the signal mask of the caller, which should have blocked
+    /// Starts the thread, whose lines go to `log` ([`crate::log::lines`]). It inherits the signal mask of the caller, which should have blocked
     /// the signals that the caller's own thread handles.
     ///
     /// # Errors
@@ -181,6 +169,7 @@ impl Runtime {
         settings: &Settings,
         outbox: Arc<dyn Outbox>,
         gauges: Arc<dyn Gauges>,
+        log: Dispatch,
     ) -> Result<Self, SpawnError> {
         let (commands, inbox) = mpsc::unbounded_channel();
         let (stop, stopped) = oneshot::channel();
@@ -194,7 +183,7 @@ impl Runtime {
         let made = thread.make()?;
         let thread = std::thread::Builder::new()
             .name("corefn".to_owned())
-            .spawn(move || thread.keep(made))?;
+            .spawn(move || with_default(&log, || thread.keep(made)))?;
         Ok(Self {
             commands,
             stop: Some(stop),
@@ -259,7 +248,7 @@ impl Thread {
     /// snapshot; those whose instance was being asked for get an error.
     fn keep(mut self, made: (tokio::runtime::Runtime, Arc<Shared>)) {
         let mut made = Ok(made);
-        let mut pauses = Pauses::default();
+        let mut pauses = Pauses::of_service();
         loop {
             let begin = Instant::now();
             let cause = match made {
@@ -275,12 +264,11 @@ impl Thread {
                 }
                 Err(error) => SpawnError::to_string(&error),
             };
-            let text = format!("the runtime thread starts over: {cause}");
-            self.outbox.send(Update::Log(Level::Error, text));
-            if begin.elapsed() >= pauses::LONGEST * 2 {
+            error!("the runtime thread starts over: {cause}");
+            if begin.elapsed() >= Pauses::SERVICE_LONGEST * 2 {
                 pauses.reset();
             }
-            if !pause(&mut self.stopped, pauses.next()) {
+            if !pause(&mut self.stopped, pauses.grow()) {
                 return;
             }
             made = self.make();

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::Stdio;
 use std::rc::Rc;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
@@ -21,15 +22,17 @@ use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinSet, LocalSet};
+use tracing::{error, info, warn};
 
 use corefn_core::function::{RepositoryName, check_segment};
 use corefn_core::names::env as variables;
-use corefn_engine::home;
+use corefn_core::throttle::may_tell;
+use corefn_engine::{clock, home};
 
 use super::Request;
 use crate::error::BuildError;
 use crate::job::Job;
-use crate::output::{Output, size};
+use crate::output::{Output, seconds, size};
 use crate::tree::{MAX_TREE, Tree, too_large};
 use crate::wire::{self, Far, Kind};
 use crate::work::{Branch, Stop, host, unless, work};
@@ -82,16 +85,26 @@ pub async fn serve() -> Result<(), BuildError> {
         .run_until(async move {
             let mut conversations = JoinSet::new();
             let mut told = pin!(told());
+            let deaf = AtomicU64::new(0);
             loop {
                 tokio::select! {
                     () = &mut told => break,
-                    Some(_) = conversations.join_next() => {}
+                    Some(ended) = conversations.join_next() => {
+                        if let Err(error) = ended {
+                            error!("a hook got no answer: {error}");
+                        }
+                    }
                     connected = listener.accept() => match connected {
                         Ok((stream, _)) => {
                             conversations.spawn_local(converse(service.clone(), stream));
                         }
                         // Such as too many open files: those that end make room.
-                        Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+                        Err(error) => {
+                            if may_tell(&deaf, clock::now()) {
+                                warn!("no hook can connect: {error}");
+                            }
+                            tokio::time::sleep(Duration::from_millis(100)).await;
+                        }
                     },
                 }
             }
@@ -149,9 +162,16 @@ async fn converse(service: Rc<Service>, stream: UnixStream) {
     let status = match first(&mut from).await {
         Ok(Some(Request::Build(job))) => {
             let mut output = Output::to(far.clone());
-            match build(&service, &job, from, &far, &mut output).await {
-                Ok(()) => 0,
+            let begin = Instant::now();
+            let built = build(&service, &job, from, &far, &mut output).await;
+            let (time, repository) = (seconds(begin.elapsed()), &job.repository);
+            match built {
+                Ok(()) => {
+                    info!("push to {repository:?}: done in {time}");
+                    0
+                }
                 Err(error) => {
+                    info!("push to {repository:?}: rejected after {time}: {error}");
                     output.error(&error).await;
                     1
                 }

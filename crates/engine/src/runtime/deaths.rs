@@ -4,27 +4,27 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
+use tracing::{error, info};
 
-use super::Level;
-use super::pauses::Pauses;
 use super::shared::Shared;
 use crate::docker::{Container, DockerError, Loss};
+use crate::pauses::Pauses;
 
 /// Runs for as long as the thread does.
 pub(super) async fn deaths(shared: Arc<Shared>) {
-    let mut pauses = Pauses::default();
+    let mut pauses = Pauses::of_service();
     let mut failing = false;
     loop {
         match follow(&shared, &mut failing).await {
             Ok(()) => pauses.reset(),
             // Told once, not with each attempt.
             Err(error) if !failing => {
-                shared.log(Level::Error, error.to_string());
+                error!("{error}");
                 failing = true;
             }
             Err(_) => {}
         }
-        tokio::time::sleep(pauses.next()).await;
+        tokio::time::sleep(pauses.grow()).await;
     }
 }
 
@@ -32,7 +32,7 @@ async fn follow(shared: &Shared, failing: &mut bool) -> Result<(), DockerError> 
     let mut losses = std::pin::pin!(shared.docker.losses().await?);
     catch_up(shared).await?;
     if std::mem::take(failing) {
-        shared.log(Level::Notice, "Docker can be used again");
+        info!("Docker can be used again");
     }
     while let Some(lost) = losses.next().await {
         if shared.find(lost.id).is_some() {
@@ -40,10 +40,7 @@ async fn follow(shared: &Shared, failing: &mut bool) -> Result<(), DockerError> 
                 Loss::Paused => "was paused",
                 Loss::Ordered | Loss::Died => "has ended",
             };
-            shared.log(
-                Level::Notice,
-                format!("instance {} of {} {what}", lost.id, lost.function),
-            );
+            info!("instance {} of {} {what}", lost.id, lost.function);
         }
         match lost.how {
             Loss::Paused => shared.withhold(lost.id, &lost.function).await,

@@ -1,22 +1,22 @@
 //! Failures of functions: counted, told of once, and remembered for as long as they matter.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use tracing::error;
 
 use corefn_core::backoff::{QUICK, Rows, is_own_fault};
 use corefn_core::deployment::Deployment;
 use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::function::{FunctionName, RevisionId};
 use corefn_core::instance::InstanceId;
+use corefn_core::throttle;
 
+use super::Update;
 use super::shared::Shared;
-use super::{Level, Update};
 use crate::clock;
 use crate::store::millis;
-
-/// How often it is told, at the most, that Docker can't start anything.
-const TELLING_INTERVAL: u64 = 60_000;
 
 /// What one router keeps of failures by itself.
 #[derive(Debug, Default)]
@@ -47,15 +47,7 @@ impl Failures {
     /// Whether a failure is to be logged. That Docker can't be used fails each start at once, in a
     /// storm of requests hundreds a second.
     fn may_tell(&self, code: ErrorCode) -> bool {
-        if code != ErrorCode::DockerUnavailable {
-            return true;
-        }
-        let (now, last) = (clock::now(), self.told.load(Ordering::Relaxed));
-        let may = last == 0 || now.saturating_sub(last) >= TELLING_INTERVAL;
-        if may {
-            self.told.store(now.max(1), Ordering::Relaxed);
-        }
-        may
+        code != ErrorCode::DockerUnavailable || throttle::may_tell(&self.told, clock::now())
     }
 }
 
@@ -69,10 +61,7 @@ impl Shared {
             let pause = Duration::from_millis(millis);
             format!("; it isn't started again for {pause:?}, or until it is pushed again")
         });
-        self.log(
-            Level::Error,
-            format!("function {function}: {failure}{pause}"),
-        );
+        error!("function {function}: {failure}{pause}");
     }
 
     /// Has the event loop remember that a revision isn't started for a while, if so it is.

@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use tracing::info;
 
 use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::lease::{DEFAULT_IDLE, relied_until};
 
-use super::pauses::Pauses;
+use super::Update;
 use super::shared::Shared;
-use super::{Level, Update};
 use crate::clock;
 use crate::docker::DockerError;
+use crate::pauses::Pauses;
 use crate::rebuild::{RebuildError, rebuild};
 use crate::start::random_id;
 use crate::store::StoreError;
@@ -22,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs for as long as the thread does.
 pub(super) async fn listen(shared: Arc<Shared>) {
-    let mut pauses = Pauses::default();
+    let mut pauses = Pauses::of_service();
     let mut filled = false;
     loop {
         match follow(&shared, &mut filled).await {
@@ -42,7 +43,7 @@ pub(super) async fn listen(shared: Arc<Shared>) {
                 shared.outbox.send(Update::Unavailable(failure));
             }
         }
-        tokio::time::sleep(pauses.next()).await;
+        tokio::time::sleep(pauses.grow()).await;
     }
 }
 
@@ -52,10 +53,7 @@ async fn follow(shared: &Shared, filled: &mut bool) -> Result<(), RebuildError> 
     let mut events = std::pin::pin!(shared.store.events().await?);
     let token = random_id().map_or_else(|_| "router".to_owned(), |id| id.to_string());
     if rebuild(&shared.store, &shared.docker, &token, DEFAULT_IDLE).await? {
-        shared.log(
-            Level::Notice,
-            "Redis was empty; filled it from Docker's labels",
-        );
+        info!("Redis was empty; filled it from Docker's labels");
     }
     shared.tell_redis().await?;
     snapshot(shared).await?;

@@ -8,18 +8,20 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::{error, info};
+
 use corefn_core::deployment::Deployment;
 use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::instance::{Instance, InstanceId};
 use corefn_core::lease::{DEFAULT_IDLE, UNLEASED_RELIANCE};
 
-use super::pauses::Pauses;
+use super::Update;
 use super::shared::Shared;
-use super::{Level, Update};
 use crate::acquire::{Refusal, Start};
 use crate::alone;
 use crate::clock;
 use crate::docker::Condition;
+use crate::pauses::Pauses;
 use crate::store::{StoreError, millis};
 
 /// How long Docker may take to say whether a known instance still runs. If it can't, the instance
@@ -31,12 +33,12 @@ pub(super) async fn outages(shared: Arc<Shared>) {
     let mut outage = shared.outage.subscribe();
     // The sender is in what this task holds itself.
     while outage.wait_for(|down| *down).await.is_ok() {
-        let mut pauses = Pauses::default();
+        let mut pauses = Pauses::of_service();
         while shared.tell_redis().await.is_err() {
-            tokio::time::sleep(pauses.next()).await;
+            tokio::time::sleep(pauses.grow()).await;
         }
         shared.outage.send_replace(false);
-        shared.log(Level::Notice, "Redis can be used again");
+        info!("Redis can be used again");
     }
 }
 
@@ -61,10 +63,9 @@ impl Shared {
     pub fn redis_failed(&self, error: &StoreError) -> Failure {
         let failure = Failure::new(ErrorCode::RedisUnavailable, error.to_string());
         if !matches!(error, StoreError::Failed { .. }) {
-            self.log(Level::Error, failure.detail.clone());
+            error!("{}", failure.detail);
         } else if !self.outage.send_replace(true) {
-            let detail = &failure.detail;
-            self.log(Level::Error, format!("{detail}; going by Docker alone"));
+            error!("{}; going by Docker alone", failure.detail);
         }
         failure
     }
@@ -111,13 +112,12 @@ impl Shared {
                     Start::Warm => "found",
                     Start::Cold => "started",
                 };
-                let text = format!(
+                info!(
                     "{what} instance {id} of {function} revision {} at {} in {} ms, without Redis",
                     got.0.revision,
                     got.0.address,
                     clock::now() - begin
                 );
-                self.log(Level::Notice, text);
                 self.know_untold(&got.0);
                 got
             }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::warn;
+
 use corefn_core::function::FunctionName;
 use corefn_core::instance::{Instance, InstanceId};
 use corefn_core::lease::relied_until;
 
-use super::Level;
 use super::shared::Shared;
 use crate::clock;
 use crate::docker::Condition;
@@ -77,6 +78,6 @@ async fn register_again(shared: &Shared, instance: &Instance, ttl: Duration) {
                 shared.withhold(instance.id, &instance.function).await;
             }
         }
-        Err(error) => shared.log(Level::Warn, error.to_string()),
+        Err(error) => warn!("{error}"),
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tracing::{info, warn};
 
 use corefn_core::deployment::Deployment;
 use corefn_core::error::{ErrorCode, Failure};
@@ -17,7 +18,7 @@ use super::answer::Answer;
 use super::failures::{Failures, some_millis};
 use super::news::News;
 use super::suspects::Suspects;
-use super::{Gauges, Level, Outbox, Update};
+use super::{Gauges, Outbox, Update};
 use crate::acquire::{Launcher, Ledger, Refusal, Start, acquire};
 use crate::clock;
 use crate::docker::Docker;
@@ -68,10 +69,6 @@ impl Shared {
             suspects: Suspects::default(),
             known: Mutex::default(),
         }
-    }
-
-    pub fn log(&self, level: Level, text: impl Into<String>) {
-        self.outbox.send(Update::Log(level, text.into()));
     }
 
     /// Passes an event on: to the event loop, and to starts that wait.
@@ -326,23 +323,20 @@ impl Launcher for Shared {
         let turn = self.asked(self.store.next_turn()).await?;
         let begin = clock::now();
         let instance = start(&self.docker, deployment, turn, timeout, needless).await?;
-        self.log(
-            Level::Notice,
-            format!(
-                "started instance {} of {} revision {} at {} in {} ms",
-                instance.id,
-                instance.function,
-                instance.revision,
-                instance.address,
-                clock::now() - begin
-            ),
+        info!(
+            "started instance {} of {} revision {} at {} in {} ms",
+            instance.id,
+            instance.function,
+            instance.revision,
+            instance.address,
+            clock::now() - begin
         );
         Ok(instance)
     }
 
     async fn discard(&self, instance: &Instance) {
         if let Err(error) = self.docker.remove(&instance.container).await {
-            self.log(Level::Warn, error.to_string());
+            warn!("{error}");
         }
     }
 }
