@@ -1,6 +1,7 @@
 //! No module of a crate imports, by way of others, itself: this fails on such a circle and shows it.
 //!
-//! What counts is a crate's modules at the top, with all that is below them. Tests may import what they like.
+//! What counts is a crate's modules at the top, with all that is below them, and the modules of each folder, as they
+//! import each other by `super::`. Tests may import what they like.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,10 +31,19 @@ type Imports = BTreeMap<String, BTreeSet<String>>;
 #[test]
 fn no_circles() {
     for name in CRATES {
-        let imports = imports_of(&root().join(name).join("src"));
+        let source = root().join(name).join("src");
+        let imports = imports_of(&source);
         assert!(!imports.is_empty(), "{name} has no modules: has it moved?");
-        if let Some(circle) = circle(&imports) {
-            panic!("{name} has a circle of imports: {}", circle.join(" → "));
+        let mut all = vec![(source.clone(), imports)];
+        for folder in folders(&source) {
+            let imports = siblings(&folder);
+            all.push((folder, imports));
+        }
+        for (folder, imports) in all {
+            if let Some(circle) = circle(&imports) {
+                let circle = circle.join(" → ");
+                panic!("{} has a circle of imports: {circle}", folder.display());
+            }
         }
     }
 }
@@ -56,9 +66,14 @@ fn what_counts_as_an_import() {
         fn h(_: crate::six::Six) {}
     "#;
     let mut found = BTreeSet::new();
-    collect(text.parse().unwrap(), &mut found);
+    collect(text.parse().unwrap(), "crate", &mut found);
     let found: Vec<_> = found.iter().map(String::as_str).collect();
     assert_eq!(found, ["five", "one", "six", "three", "two"]);
+    let mut found = BTreeSet::new();
+    let text = "use super::{one, Two}; use super::super::three; use crate::four;";
+    collect(text.parse().unwrap(), "super", &mut found);
+    let found: Vec<_> = found.iter().map(String::as_str).collect();
+    assert_eq!(found, ["Two", "one", "super"]);
 }
 
 #[test]
@@ -90,13 +105,52 @@ fn imports_of(folder: &Path) -> Imports {
             continue;
         }
         let tokens: TokenStream = fs::read_to_string(&file).unwrap().parse().unwrap();
-        collect(tokens, imports.entry(module.to_owned()).or_default());
+        collect(
+            tokens,
+            "crate",
+            imports.entry(module.to_owned()).or_default(),
+        );
     }
+    own(imports)
+}
+
+/// The imports of a folder's files among each other.
+fn siblings(folder: &Path) -> Imports {
+    let mut imports = Imports::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let module = path.file_stem().unwrap().to_str().unwrap();
+        if path.is_file() && !path.to_str().unwrap().contains("tests") {
+            let tokens: TokenStream = fs::read_to_string(&path).unwrap().parse().unwrap();
+            collect(
+                tokens,
+                "super",
+                imports.entry(module.to_owned()).or_default(),
+            );
+        }
+    }
+    own(imports)
+}
+
+/// Without what is imported from elsewhere.
+fn own(mut imports: Imports) -> Imports {
     let modules: BTreeSet<_> = imports.keys().cloned().collect();
     for (module, imported) in &mut imports {
         imported.retain(|name| name != module && modules.contains(name));
     }
     imports
+}
+
+fn folders(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(folders(&path));
+            found.push(path);
+        }
+    }
+    found
 }
 
 fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
@@ -110,8 +164,8 @@ fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// The modules that follow `crate::`, but in what is only for tests.
-fn collect(tokens: TokenStream, found: &mut BTreeSet<String>) {
+/// The modules that follow `crate::`, or `super::`, but in what is only for tests.
+fn collect(tokens: TokenStream, from: &str, found: &mut BTreeSet<String>) {
     let mut tokens = tokens.into_iter().peekable();
     while let Some(token) = tokens.next() {
         match token {
@@ -128,8 +182,8 @@ fn collect(tokens: TokenStream, found: &mut BTreeSet<String>) {
                     }
                 }
             }
-            TokenTree::Group(group) => collect(group.stream(), found),
-            TokenTree::Ident(ident) if ident == "crate" => {
+            TokenTree::Group(group) => collect(group.stream(), from, found),
+            TokenTree::Ident(ident) if ident == from => {
                 let colon =
                     |token: &TokenTree| matches!(token, TokenTree::Punct(p) if p.as_char() == ':');
                 while tokens.next_if(colon).is_some() {}

@@ -6,12 +6,17 @@
 mod answer;
 mod deaths;
 mod failures;
+mod fallback;
+mod health;
+mod instances;
+mod known;
 mod listen;
 mod news;
 mod outage;
+mod parts;
+mod redis;
 mod renew;
-mod shared;
-mod suspects;
+mod starts;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -21,7 +26,6 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot::{self, error::TryRecvError};
-use tokio::task::JoinSet;
 use tracing::dispatcher::{Dispatch, with_default};
 use tracing::error;
 
@@ -34,7 +38,7 @@ use crate::acquire::Start;
 use crate::docker::Docker;
 use crate::pauses::Pauses;
 use crate::store::{Store, StoreError};
-use shared::Shared;
+use parts::Parts;
 
 /// Where a router finds its services.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -228,32 +232,32 @@ struct Thread {
 }
 
 impl Thread {
-    fn make(&self) -> Result<(tokio::runtime::Runtime, Arc<Shared>), SpawnError> {
+    fn make(&self) -> Result<(tokio::runtime::Runtime, Parts), SpawnError> {
         let store = Store::new(&self.settings.redis, &self.settings.namespace)?;
         let docker = Docker::new(&self.settings.docker, &self.settings.namespace);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let shared = Shared::new(
+        let parts = Parts::new(
             store,
             docker,
             self.settings.starts,
             self.outbox.clone(),
             self.gauges.clone(),
         );
-        Ok((runtime, Arc::new(shared)))
+        Ok((runtime, parts))
     }
 
     /// Works until it is stopped. After a panic it starts over with new connections and a new
     /// snapshot; those whose instance was being asked for get an error.
-    fn keep(mut self, made: (tokio::runtime::Runtime, Arc<Shared>)) {
+    fn keep(mut self, made: (tokio::runtime::Runtime, Parts)) {
         let mut made = Ok(made);
         let mut pauses = Pauses::of_service();
         loop {
             let begin = Instant::now();
             let cause = match made {
-                Ok((runtime, shared)) => {
-                    let work = run(shared, &mut self.inbox, &mut self.stopped);
+                Ok((runtime, parts)) => {
+                    let work = run(parts, &mut self.inbox, &mut self.stopped);
                     let end = catch_unwind(AssertUnwindSafe(|| runtime.block_on(work)));
                     runtime.shutdown_background();
                     match end {
@@ -290,15 +294,11 @@ fn pause(stopped: &mut oneshot::Receiver<()>, time: Duration) -> bool {
 }
 
 async fn run(
-    shared: Arc<Shared>,
+    parts: Parts,
     commands: &mut UnboundedReceiver<Command>,
     stopped: &mut oneshot::Receiver<()>,
 ) -> End {
-    let mut tasks = JoinSet::new();
-    tasks.spawn(listen::listen(shared.clone()));
-    tasks.spawn(deaths::deaths(shared.clone()));
-    tasks.spawn(renew::renew(shared.clone()));
-    tasks.spawn(outage::outages(shared.clone()));
+    let mut tasks = parts.spawn();
     loop {
         let command = tokio::select! {
             _ = &mut *stopped => return End::Stopped,
@@ -315,8 +315,8 @@ async fn run(
                 deployment,
                 idle,
                 timeout,
-            }) => shared.acquire(number, deployment, idle, timeout),
-            Some(Command::Suspect { instance }) => shared.suspect(instance),
+            }) => parts.starts.acquire(number, deployment, idle, timeout),
+            Some(Command::Suspect { instance }) => parts.health.suspect(instance),
             Some(Command::StartOver) => return End::Over,
             None => return End::Stopped,
         }

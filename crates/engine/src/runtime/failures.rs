@@ -9,12 +9,11 @@ use tracing::error;
 use corefn_core::backoff::{QUICK, Rows, is_own_fault};
 use corefn_core::deployment::Deployment;
 use corefn_core::error::{ErrorCode, Failure};
-use corefn_core::function::{FunctionName, RevisionId};
+use corefn_core::function::FunctionName;
 use corefn_core::instance::InstanceId;
 use corefn_core::throttle;
 
-use super::Update;
-use super::shared::Shared;
+use super::redis::Redis;
 use crate::clock;
 use crate::store::millis;
 
@@ -49,12 +48,10 @@ impl Failures {
     fn may_tell(&self, code: ErrorCode) -> bool {
         code != ErrorCode::DockerUnavailable || throttle::may_tell(&self.told, clock::now())
     }
-}
 
-impl Shared {
     /// Logs a failure, and for how long the function isn't started again.
     pub fn tell(&self, function: &FunctionName, failure: &Failure) {
-        if !self.failures.may_tell(failure.code) {
+        if !self.may_tell(failure.code) {
             return;
         }
         let pause = failure.retry_ms.map_or_else(String::new, |millis| {
@@ -64,20 +61,9 @@ impl Shared {
         error!("function {function}: {failure}{pause}");
     }
 
-    /// Has the event loop remember that a revision isn't started for a while, if so it is.
-    pub fn backed_off(&self, function: &FunctionName, revision: &RevisionId, failure: &Failure) {
-        if failure.retry_ms.is_some() {
-            self.outbox.send(Update::BackedOff {
-                function: function.clone(),
-                revision: revision.clone(),
-                failure: failure.clone(),
-            });
-        }
-    }
-
     /// An instance has ended by itself: if that is a failure of its function, it is counted, once
     /// for all who hear of it.
-    pub async fn died(&self, id: InstanceId, function: &FunctionName) {
+    pub async fn died(&self, redis: &Redis, id: InstanceId, function: &FunctionName) {
         let mut failure = Failure::new(
             ErrorCode::FunctionExited,
             format!(
@@ -85,7 +71,7 @@ impl Shared {
                  it: its output says why"
             ),
         );
-        let pause = self.asked(self.store.died(id, function, &failure)).await;
+        let pause = redis.ask(redis.store.died(id, function, &failure)).await;
         failure.retry_ms = pause.ok().and_then(some_millis);
         if failure.retry_ms.is_some() {
             self.tell(function, &failure);

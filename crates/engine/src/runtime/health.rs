@@ -1,18 +1,19 @@
-//! Instances at which requests have failed: each is looked at before it is relied on again. And
-//! those that have ended, which Redis may name for a while yet.
+//! Instances at which requests have failed: each is looked at before it is relied on again.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 use corefn_core::error::{ErrorCode, Failure};
+use corefn_core::function::FunctionName;
 use corefn_core::instance::{Instance, InstanceId};
 
-use super::Update;
-use super::shared::Shared;
-use crate::docker::Condition;
+use super::instances::Instances;
+use super::redis::Redis;
+use super::{Outbox, Update};
+use crate::docker::{Condition, Docker};
 use crate::ready::accepts;
 
 /// How long an instance may run without accepting a connection: it may be about to end, or have
@@ -22,15 +23,9 @@ const LONGEST_LOOK: Duration = Duration::from_secs(5);
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How many of those that have ended are remembered: more than may end while Redis is told of it.
-const ENDED: usize = 256;
-
-/// The instances that are suspected, and the last that have ended.
+/// The instances that are suspected.
 #[derive(Default)]
-pub(super) struct Suspects {
-    suspected: Mutex<HashMap<InstanceId, Suspicion>>,
-    ended: Mutex<VecDeque<InstanceId>>,
-}
+struct Suspects(Mutex<HashMap<InstanceId, Suspicion>>);
 
 #[derive(Default)]
 struct Suspicion {
@@ -67,45 +62,76 @@ impl Suspects {
         lifted
     }
 
-    /// An instance is no more.
-    pub fn end(&self, id: InstanceId) {
+    /// An instance has ended.
+    fn remove(&self, id: InstanceId) {
         self.all().remove(&id);
-        let mut ended = self.ended();
-        if !ended.contains(&id) {
-            ended.truncate(ENDED - 1);
-            ended.push_front(id);
-        }
-    }
-
-    /// Whether an instance is known to be no more.
-    pub fn has_ended(&self, id: InstanceId) -> bool {
-        self.ended().contains(&id)
-    }
-
-    fn ended(&self) -> MutexGuard<'_, VecDeque<InstanceId>> {
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<InstanceId, Suspicion>> {
-        self.suspected
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Shared {
+/// How instances are, and what follows of it.
+pub(super) struct Health {
+    redis: Arc<Redis>,
+    docker: Arc<Docker>,
+    outbox: Arc<dyn Outbox>,
+    instances: Arc<Instances>,
+    suspects: Suspects,
+}
+
+impl Health {
+    /// Nothing is suspected.
+    pub fn new(
+        redis: Arc<Redis>,
+        docker: Arc<Docker>,
+        outbox: Arc<dyn Outbox>,
+        instances: Arc<Instances>,
+    ) -> Self {
+        Self {
+            redis,
+            docker,
+            outbox,
+            instances,
+            suspects: Suspects::default(),
+        }
+    }
+
+    /// An instance is paused: it may not get work any more, and may hold some. Here at once,
+    /// everywhere else by way of Redis.
+    pub async fn withhold(&self, id: InstanceId, function: &FunctionName) {
+        self.outbox.send(Update::Ended(id));
+        self.instances.withheld(id);
+        // Without Redis the cleaner finds out for itself, later.
+        let _ = self
+            .redis
+            .ask(self.redis.store.withhold(id, function))
+            .await;
+    }
+
+    /// An instance is no more: here at once, everywhere else by way of Redis.
+    pub async fn forget(&self, id: InstanceId, function: &FunctionName) {
+        self.suspects.remove(id);
+        self.instances.known.end(id);
+        self.outbox.send(Update::Ended(id));
+        self.instances.gone(id);
+        // Without Redis the cleaner finds out for itself, later.
+        let _ = self.redis.ask(self.redis.store.forget(id, function)).await;
+    }
+
     /// A request has failed at an instance: looks at it, in a task of its own, unless somebody does
     /// already.
     pub fn suspect(self: &Arc<Self>, id: InstanceId) {
-        let Some(instance) = self.find(id) else {
+        let Some(instance) = self.instances.known.find(id) else {
             self.outbox.send(Update::Gone(id));
             return;
         };
         if self.suspects.add(id) {
-            let shared = self.clone();
+            let health = self.clone();
             tokio::spawn(async move {
                 // What could not be found out is asked again by who wants to have the instance.
-                let _ = shared.cleared(&instance).await;
+                let _ = health.cleared(&instance).await;
             });
         }
     }
@@ -118,7 +144,7 @@ impl Shared {
     /// connected to, and Docker does not say that it has ended.
     pub async fn cleared(&self, instance: &Instance) -> Result<bool, Failure> {
         let id = instance.id;
-        if self.suspects.has_ended(id) {
+        if self.instances.known.has_ended(id) {
             self.forget(id, &instance.function).await;
             return Ok(false);
         }
@@ -144,7 +170,7 @@ impl Shared {
             drop(held);
             match self.suspects.gate(id) {
                 Some(next) => gate = next,
-                None => return Ok(!self.suspects.has_ended(id)),
+                None => return Ok(!self.instances.known.has_ended(id)),
             }
         }
     }

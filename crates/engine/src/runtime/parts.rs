@@ -1,0 +1,107 @@
+//! What the runtime thread is made of, and the tasks that work on it.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::deaths::{Deaths, deaths};
+use super::failures::Failures;
+use super::fallback::Fallback;
+use super::health::Health;
+use super::instances::Instances;
+use super::listen::{Listener, listen};
+use super::news::News;
+use super::outage::outages;
+use super::redis::Redis;
+use super::renew::{Renewals, renew};
+use super::starts::Starts;
+use super::{Gauges, Outbox};
+use crate::docker::Docker;
+use crate::store::Store;
+
+/// What the tasks are made of; each gets what it needs.
+pub(super) struct Parts {
+    redis: Arc<Redis>,
+    docker: Arc<Docker>,
+    outbox: Arc<dyn Outbox>,
+    gauges: Arc<dyn Gauges>,
+    failures: Arc<Failures>,
+    instances: Arc<Instances>,
+    pub health: Arc<Health>,
+    pub starts: Arc<Starts>,
+}
+
+impl Parts {
+    /// On a Redis and a Docker, where at most so many containers are started at once.
+    pub fn new(
+        store: Store,
+        docker: Docker,
+        most: u32,
+        outbox: Arc<dyn Outbox>,
+        gauges: Arc<dyn Gauges>,
+    ) -> Self {
+        let (redis, docker) = (Arc::new(Redis::new(store)), Arc::new(docker));
+        let failures = Arc::new(Failures::default());
+        let instances = Arc::new(Instances::new(outbox.clone(), failures.clone()));
+        let health = Arc::new(Health::new(
+            redis.clone(),
+            docker.clone(),
+            outbox.clone(),
+            instances.clone(),
+        ));
+        let fallback = Fallback {
+            docker: docker.clone(),
+            instances: instances.clone(),
+            health: health.clone(),
+        };
+        let starts = Arc::new(Starts {
+            redis: redis.clone(),
+            docker: docker.clone(),
+            outbox: outbox.clone(),
+            instances: instances.clone(),
+            health: health.clone(),
+            failures: failures.clone(),
+            fallback,
+            news: News::default(),
+            most,
+        });
+        Self {
+            redis,
+            docker,
+            outbox,
+            gauges,
+            failures,
+            instances,
+            health,
+            starts,
+        }
+    }
+
+    /// Has the tasks work that nobody asks for.
+    pub fn spawn(&self) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(listen(Listener {
+            redis: self.redis.clone(),
+            docker: self.docker.clone(),
+            outbox: self.outbox.clone(),
+            instances: self.instances.clone(),
+            starts: self.starts.clone(),
+        }));
+        tasks.spawn(deaths(Deaths {
+            redis: self.redis.clone(),
+            docker: self.docker.clone(),
+            instances: self.instances.clone(),
+            health: self.health.clone(),
+            failures: self.failures.clone(),
+        }));
+        tasks.spawn(renew(Renewals {
+            redis: self.redis.clone(),
+            docker: self.docker.clone(),
+            gauges: self.gauges.clone(),
+            instances: self.instances.clone(),
+            health: self.health.clone(),
+        }));
+        tasks.spawn(outages(self.redis.clone(), self.instances.clone()));
+        tasks
+    }
+}

@@ -1,0 +1,206 @@
+//! Answers those who ask for an instance; the two ports of [`crate::acquire`] on Redis and Docker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use corefn_core::deployment::Deployment;
+use corefn_core::error::{ErrorCode, Failure};
+use corefn_core::function::{FunctionName, RevisionId};
+use corefn_core::instance::{Instance, InstanceId};
+
+use super::answer::Answer;
+use super::failures::{Failures, some_millis};
+use super::fallback::Fallback;
+use super::health::Health;
+use super::instances::Instances;
+use super::news::News;
+use super::redis::Redis;
+use super::{Outbox, Update};
+use crate::acquire::{Launcher, Ledger, Refusal, Start, acquire};
+use crate::clock;
+use crate::docker::Docker;
+use crate::start::{random_id, start};
+use crate::store::{Claim, millis};
+
+/// What it takes to start instances.
+pub(super) struct Starts {
+    pub redis: Arc<Redis>,
+    pub docker: Arc<Docker>,
+    pub outbox: Arc<dyn Outbox>,
+    pub instances: Arc<Instances>,
+    pub health: Arc<Health>,
+    pub failures: Arc<Failures>,
+    pub fallback: Fallback,
+    /// What happens to the functions for which somebody waits.
+    pub news: News,
+    /// How many containers of the installation may be started at once.
+    pub most: u32,
+}
+
+impl Starts {
+    /// Gets an instance for a deployment, in a task of its own.
+    pub fn acquire(
+        self: &Arc<Self>,
+        number: u64,
+        deployment: Arc<Deployment>,
+        idle: Duration,
+        timeout: Duration,
+    ) {
+        let starts = self.clone();
+        let answer = Answer::owed(self.outbox.clone(), number, deployment.function.clone());
+        tokio::spawn(async move {
+            answer.give(starts.get(deployment, idle, timeout).await);
+        });
+    }
+
+    async fn get(
+        &self,
+        deployment: Arc<Deployment>,
+        idle: Duration,
+        timeout: Duration,
+    ) -> Result<(InstanceId, Start), Failure> {
+        let token = random_id()?.to_string();
+        let mut news = self.news.subscribe(&deployment.function);
+        let sent = clock::now();
+        let got = acquire(self, self, &mut news, &deployment, &token, idle, timeout).await;
+        drop(news);
+        self.news.tidy(&deployment.function);
+        match got {
+            Ok((instance, start)) => {
+                let sent = if start == Start::Cold {
+                    clock::now()
+                } else {
+                    sent
+                };
+                self.instances.granted(&instance, millis(idle), sent);
+                Ok((instance.id, start))
+            }
+            Err(refusal) => self.refused(&deployment, refusal, timeout).await,
+        }
+    }
+
+    /// Logs a failure, once on the host for all who wait: only by whoever met it. That Redis is
+    /// out of reach is logged where that is noted.
+    async fn refused(
+        &self,
+        deployment: &Deployment,
+        refusal: Refusal,
+        timeout: Duration,
+    ) -> Result<(InstanceId, Start), Failure> {
+        let Refusal { failure, told } = match refusal.failure.code {
+            ErrorCode::RedisUnavailable => match self.fallback.acquire(deployment, timeout).await {
+                Ok((instance, start)) => return Ok((instance.id, start)),
+                Err(mut refusal) => {
+                    let pause = self.failures.count(deployment, refusal.failure.code);
+                    refusal.failure.retry_ms = some_millis(pause);
+                    refusal
+                }
+            },
+            _ => refusal,
+        };
+        self.backed_off(&deployment.function, &deployment.revision, &failure);
+        if !told {
+            self.failures.tell(&deployment.function, &failure);
+        }
+        Err(failure)
+    }
+
+    /// Has the event loop remember that a revision isn't started for a while, if so it is.
+    pub fn backed_off(&self, function: &FunctionName, revision: &RevisionId, failure: &Failure) {
+        if failure.retry_ms.is_some() {
+            self.outbox.send(Update::BackedOff {
+                function: function.clone(),
+                revision: revision.clone(),
+                failure: failure.clone(),
+            });
+        }
+    }
+}
+
+impl Ledger for Starts {
+    async fn lease_any(
+        &self,
+        deployment: &Deployment,
+        idle: Duration,
+    ) -> Result<Option<Instance>, Failure> {
+        loop {
+            let lease = self.redis.store.lease_any(deployment, idle);
+            let leased = self.redis.ask(lease).await?;
+            match &leased {
+                Some(instance) if !self.health.cleared(instance).await? => {}
+                _ => return Ok(leased),
+            }
+        }
+    }
+
+    async fn claim(&self, deployment: &Deployment, token: &str) -> Result<Claim, Failure> {
+        let claim = self.redis.store.claim(deployment, token, self.most);
+        self.redis.ask(claim).await
+    }
+
+    async fn renew(&self, deployment: &Deployment, token: &str) {
+        // A renewal that fails shows when the instance is registered.
+        let Deployment {
+            function, revision, ..
+        } = deployment;
+        let _ = self.redis.store.lock(function, revision, token).await;
+    }
+
+    async fn register(
+        &self,
+        instance: &Instance,
+        token: &str,
+        idle: Duration,
+    ) -> Result<bool, Failure> {
+        let register = self.redis.store.register(instance, Some(token), idle);
+        match self.redis.ask(register).await {
+            Err(failure) if failure.code == ErrorCode::RedisUnavailable => {
+                // Nobody else can have taken over meanwhile: it serves on.
+                self.instances.known.add_untold(instance.clone());
+                Ok(true)
+            }
+            registered => registered,
+        }
+    }
+
+    async fn give_up(&self, deployment: &Deployment, token: &str, mut failure: Failure) -> Failure {
+        let unlock = self.redis.store.unlock(deployment, token, &failure);
+        let pause = match self.redis.ask(unlock).await {
+            Ok(pause) => pause,
+            // Without Redis the lock expires, and nobody waits for the news.
+            Err(_) => self.failures.count(deployment, failure.code),
+        };
+        failure.retry_ms = some_millis(pause);
+        failure
+    }
+}
+
+impl Launcher for Starts {
+    async fn launch(
+        &self,
+        deployment: &Deployment,
+        timeout: Duration,
+        needless: impl Future<Output = ()> + Send,
+    ) -> Result<Instance, Failure> {
+        let turn = self.redis.ask(self.redis.store.next_turn()).await?;
+        let begin = clock::now();
+        let instance = start(&self.docker, deployment, turn, timeout, needless).await?;
+        info!(
+            "started instance {} of {} revision {} at {} in {} ms",
+            instance.id,
+            instance.function,
+            instance.revision,
+            instance.address,
+            clock::now() - begin
+        );
+        Ok(instance)
+    }
+
+    async fn discard(&self, instance: &Instance) {
+        if let Err(error) = self.docker.remove(&instance.container).await {
+            warn!("{error}");
+        }
+    }
+}
