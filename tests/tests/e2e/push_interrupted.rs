@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bollard::models::{ContainerConfig, ContainerCreateBody};
 use bollard::query_parameters::{
-    CommitContainerOptionsBuilder, CreateContainerOptions, ListContainersOptionsBuilder,
-    ListImagesOptionsBuilder,
+    CommitContainerOptionsBuilder, CreateContainerOptions, InspectContainerOptions,
+    ListContainersOptionsBuilder, ListImagesOptionsBuilder,
 };
 use corefn_build::image::{self, Traces};
 use corefn_build::output::Output;
@@ -128,16 +128,32 @@ async fn builds_end_nobody_elses_containers() {
     let text = hello.read("Dockerfile");
     // (Docker shows the command as well, but for the quotes.)
     let line = format!("echo ' ---> Run''ning in {}'", &instance[..12]);
-    hello.write("Dockerfile", &format!("{text}RUN {line}; sleep 600\n"));
+    let more = "dd if=/dev/zero of=/more bs=1M count=64 status=none";
+    hello.write(
+        "Dockerfile",
+        &format!("{text}RUN {line}; {more}; sleep 600\n"),
+    );
     hello.commit("Pretends").await;
+    let limits = "[build]\ndisk = '32M'\npids = 60\n";
     home.folder
-        .write(HOST_FILE, format!("{settings}\n[build]\ntimeout = '4s'\n"));
+        .write(HOST_FILE, format!("{settings}\n{limits}"));
+    let before = processes(&home, &instance).await;
     let pushed = hello.push().await;
     let line = format!("---> Running in {}", &instance[..12]);
     assert!(pushed.output.contains(&line), "{}", pushed.output);
-    pushed.rejected(&["the build was ended: it took longer than 4s"]);
+    // It is its own container that is watched, and not the other's.
+    pushed.rejected(&["the build was ended: it wrote more than"]);
+    assert_eq!(processes(&home, &instance).await, before);
     let instances = home.instances("demo/hello").await;
     assert!(instances[0].id == instance && instances[0].running);
+}
+
+/// How many processes a container may have.
+async fn processes(home: &Home, container: &str) -> Option<i64> {
+    let client = home.docker.client().await.unwrap();
+    let none = None::<InspectContainerOptions>;
+    let found = client.inspect_container(container, none).await.unwrap();
+    found.host_config.unwrap().pids_limit
 }
 
 /// As when Docker is slow to end a build that was broken off.

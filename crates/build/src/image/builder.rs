@@ -27,6 +27,7 @@ use corefn_engine::docker::{Docker, DockerError};
 use super::remove;
 use crate::context::chunks;
 use crate::error::BuildError;
+use crate::limits::Watch;
 use crate::output::next_or_silence;
 
 /// What Docker's builder says when it looks at all that stands on an image, for what it could use again, and one of them
@@ -55,12 +56,14 @@ pub(crate) fn options(labels: &HashMap<String, String>) -> BuildImageOptionsBuil
 }
 
 /// Runs a build of Docker's, and returns the image's identifier. `what` says what is built, as an
-/// infinitive; `told` gets what Docker prints, and `traces` what the build leaves.
+/// infinitive; `watch` gets the containers that run its commands, `told` what Docker prints, and `traces` what the build
+/// leaves.
 pub(crate) async fn run_build(
     docker: &Docker,
     options: BuildImageOptions,
     context: impl Read + Send + 'static,
     what: &str,
+    watch: Option<&Watch<'_>>,
     traces: &mut Traces,
     mut told: impl AsyncFnMut(&str) -> Result<(), BuildError>,
 ) -> Result<String, BuildError> {
@@ -71,13 +74,21 @@ pub(crate) async fn run_build(
     traces.builds.spawn(async move {
         let body = body_try_stream(chunks(context));
         let mut steps = pin!(client.build_image(options, None, Some(body)));
-        if !follow(&mut steps, &seen, sender).await {
-            let _ = tokio::time::timeout(END, end(&mut steps, &seen, limits, &client)).await;
+        let build = Build {
+            client: &client,
+            limits,
+            seen: &seen,
+        };
+        if !build.follow(&mut steps, sender).await {
+            let _ = tokio::time::timeout(END, build.end(&mut steps)).await;
         }
     });
     let mut steps = pin!(poll_fn(|cx| receiver.poll_recv(cx)));
     let mut id = String::new();
-    while let Some(step) = next_or_silence(&mut steps, &mut told).await? {
+    while let Some((step, container)) = next_or_silence(&mut steps, &mut told).await? {
+        if let (Some(watch), Some(container)) = (watch, container) {
+            watch.container(&container);
+        }
         let step = step.map_err(|cause| match cause {
             Cause::DockerStreamError { error } if error.starts_with(CACHE_GONE) => BuildError::Lost,
             // The build's own error, and not one of talking to Docker.
@@ -96,67 +107,88 @@ pub(crate) async fn run_build(
     Ok(id)
 }
 
-/// Passes on what a build says, until it has ended or nobody listens. Returns whether it has ended.
-async fn follow(
-    steps: &mut (impl Stream<Item = Result<BuildInfo, Cause>> + Unpin),
-    seen: &Mutex<Seen>,
-    listener: mpsc::Sender<Result<BuildInfo, Cause>>,
-) -> bool {
-    loop {
-        let step = tokio::select! {
-            step = steps.next() => step,
-            () = listener.closed() => return false,
-        };
-        let Some(step) = step else {
-            return true;
-        };
-        note(seen, &step);
-        if listener.send(step).await.is_err() {
-            return false;
-        }
-    }
+/// What a build says, and the container that runs its next command, if that is told of.
+type Step = (Result<BuildInfo, Cause>, Option<String>);
+
+/// A build that is under way.
+struct Build<'a> {
+    client: &'a Client,
+    limits: Limits,
+    seen: &'a Mutex<Seen>,
 }
 
-/// Ends a build: kills each command that it runs. What else it does ends by itself.
-async fn end(
-    steps: &mut (impl Stream<Item = Result<BuildInfo, Cause>> + Unpin),
-    seen: &Mutex<Seen>,
-    limits: Limits,
-    client: &Client,
-) {
-    let killing = async {
-        let options = KillContainerOptionsBuilder::default()
-            .signal("SIGKILL")
-            .build();
+impl Build<'_> {
+    /// Passes on what it says, until it has ended or nobody listens. Returns whether it has ended.
+    async fn follow(
+        &self,
+        steps: &mut (impl Stream<Item = Result<BuildInfo, Cause>> + Unpin),
+        listener: mpsc::Sender<Step>,
+    ) -> bool {
         loop {
-            let last: Vec<_> = {
-                let seen = lock(seen);
-                seen.containers.iter().rev().take(LAST).cloned().collect()
+            let step = tokio::select! {
+                step = steps.next() => step,
+                () = listener.closed() => return false,
             };
-            for container in last {
-                // (None is killed that has ended, or that is not to be started.)
-                if limits.are_of(client, &container).await {
-                    let options = Some(options.clone());
-                    let _ = client.kill_container(&container, options).await;
-                }
+            let Some(step) = step else {
+                return true;
+            };
+            let container = self.note(&step).await;
+            if listener.send((step, container)).await.is_err() {
+                return false;
             }
-            tokio::time::sleep(PAUSE).await;
         }
-    };
-    // At the same time: Docker has a command killed only when all that it has printed is read.
-    let reading = async {
-        while let Some(step) = steps.next().await {
-            note(seen, &step);
+    }
+
+    /// Ends it: kills each command that it runs. What else it does ends by itself.
+    async fn end(&self, steps: &mut (impl Stream<Item = Result<BuildInfo, Cause>> + Unpin)) {
+        let killing = async {
+            let options = KillContainerOptionsBuilder::default()
+                .signal("SIGKILL")
+                .build();
+            loop {
+                let last: Vec<_> = {
+                    let seen = lock(self.seen);
+                    seen.containers.iter().rev().take(LAST).cloned().collect()
+                };
+                for container in last {
+                    // (None is killed that has ended, or that is not to be started.)
+                    if self.limits.are_of(self.client, &container).await == Some(true) {
+                        let options = Some(options.clone());
+                        let _ = self.client.kill_container(&container, options).await;
+                    }
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        // At the same time: Docker has a command killed only when all that it has printed is read.
+        let reading = async {
+            while let Some(step) = steps.next().await {
+                self.note(&step).await;
+            }
+        };
+        tokio::select! {
+            () = reading => {}
+            () = killing => {}
         }
-    };
-    tokio::select! {
-        () = reading => {}
-        () = killing => {}
+    }
+
+    /// Notes what it tells of, and returns the container.
+    async fn note(&self, step: &Result<BuildInfo, Cause>) -> Option<String> {
+        let text = step.as_ref().ok()?.stream.as_ref()?;
+        lock(self.seen).layers.extend(layer(text));
+        let container = container(text)?;
+        // One that Docker can't be asked for now may well be its own.
+        if self.limits.are_set() && self.limits.are_of(self.client, &container).await == Some(false)
+        {
+            return None;
+        }
+        lock(self.seen).containers.push(container.clone());
+        Some(container)
     }
 }
 
 /// What Docker has a build's containers limited to, by which they are known: a command can print what looks like a line
-/// of Docker's about another container, and that must not be killed.
+/// of Docker's about another container, which must neither be killed nor be taken for the one that is watched.
 #[derive(Clone, Copy, PartialEq)]
 struct Limits {
     memory: Option<i64>,
@@ -173,28 +205,28 @@ impl Limits {
         }
     }
 
-    /// Whether they are a container's, and it has been given a period, as no function and no service is.
-    async fn are_of(self, client: &Client, container: &str) -> bool {
-        let none = None::<InspectContainerOptions>;
-        let found = client.inspect_container(container, none).await;
-        let Some(limits) = found.ok().and_then(|found| found.host_config) else {
-            return false;
-        };
-        let found = Self {
-            memory: limits.memory,
-            period: limits.cpu_period,
-            quota: limits.cpu_quota,
-        };
-        self.period.is_some_and(|period| period > 0) && found == self
+    /// Whether there are any. A build without them runs commands of CoreFn's own, or none.
+    fn are_set(self) -> bool {
+        self.period.is_some()
     }
-}
 
-fn note(seen: &Mutex<Seen>, step: &Result<BuildInfo, Cause>) {
-    if let Ok(BuildInfo {
-        stream: Some(text), ..
-    }) = step
-    {
-        lock(seen).note(text);
+    /// Whether they are a container's, and it has been given a period, as no function and no service is. None if Docker
+    /// can't say.
+    async fn are_of(self, client: &Client, container: &str) -> Option<bool> {
+        let none = None::<InspectContainerOptions>;
+        let found = match client.inspect_container(container, none).await {
+            Ok(found) => found.host_config?,
+            Err(Cause::DockerResponseServerError {
+                status_code: 404, ..
+            }) => return Some(false),
+            Err(_) => return None,
+        };
+        let limits = Self {
+            memory: found.memory,
+            period: found.cpu_period,
+            quota: found.cpu_quota,
+        };
+        Some(self.period.is_some_and(|period| period > 0) && limits == self)
     }
 }
 
@@ -219,18 +251,12 @@ struct Seen {
     containers: Vec<String>,
 }
 
-impl Seen {
-    /// Notes what a line of Docker's builder tells of.
-    fn note(&mut self, text: &str) {
-        self.layers.extend(id(text, "---> "));
-        self.containers.extend(container(text));
-    }
-}
-
 impl Traces {
     /// Notes what a line of Docker's builder tells of.
     pub fn note(&mut self, text: &str) {
-        lock(&self.seen).note(text);
+        let mut seen = lock(&self.seen);
+        seen.layers.extend(layer(text));
+        seen.containers.extend(container(text));
     }
 
     /// How many layers there are so far.
@@ -248,8 +274,9 @@ impl Traces {
         while self.builds.join_next().await.is_some() {}
     }
 
-    /// Removes what the builds have left of which no image was made, when they have ended. Docker removes their containers, and takes its time for that when a build was broken
-    /// off: they are waited for, since they use its layers.
+    /// Removes what the builds have left of which no image was made, when they have ended. Docker removes their
+    /// containers, and takes its time for that when a build was broken off: they are waited for, since they use its
+    /// layers.
     ///
     /// Whatever has a tag, is below another image or is in use by another container stays, so that it does
     /// no harm if a build has printed what looks like another's layer.
@@ -312,8 +339,13 @@ async fn remove_layer(docker: &Docker, layer: &str) -> Result<(), DockerError> {
     }
 }
 
+/// The layer that a step has made or found, if a line tells of it.
+fn layer(text: &str) -> Option<String> {
+    id(text, "---> ")
+}
+
 /// The container that a step has, if a line tells of it.
-pub(super) fn container(text: &str) -> Option<String> {
+fn container(text: &str) -> Option<String> {
     id(text, "---> Running in ")
 }
 
@@ -331,7 +363,7 @@ mod tests {
 
     #[test]
     fn layers_and_containers() {
-        let of = |text: &str| (id(text, "---> "), container(text));
+        let of = |text: &str| (layer(text), container(text));
         let known = Some("0123456789ab".to_owned());
         assert_eq!(of(" ---> 0123456789ab\n"), (known.clone(), None));
         assert_eq!(of(" ---> Running in 0123456789ab\n"), (None, known));

@@ -46,7 +46,7 @@ pub async fn ensure(docker: &Docker, tag: &str, bundle: &[u8]) -> Result<(), Bui
     let options = options(&labels).t(tag).nocache(true).build();
     let context = Cursor::new(packed);
     let (mut traces, told) = (Traces::default(), async |_: &str| Ok(()));
-    run_build(docker, options, context, &what, &mut traces, told).await?;
+    run_build(docker, options, context, &what, None, &mut traces, told).await?;
     remove_others(docker, tag).await?;
     Ok(())
 }

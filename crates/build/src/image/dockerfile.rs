@@ -11,7 +11,6 @@ use corefn_core::host::Host;
 use corefn_core::names::{self, label};
 use corefn_engine::docker::Docker;
 
-use super::builder::container;
 use super::without::without;
 use super::{Revision, Traces, bundle, identifier, options, remove, run_build, tag};
 use crate::context::{DOCKERFILE, IGNORE_FILE, Ignore, archive};
@@ -146,9 +145,6 @@ pub async fn from_dockerfile(
     let mut is_hidden = false;
     let watch = Watch::new(docker, limits);
     let told = async |text: &str| {
-        if let Some(container) = container(text) {
-            watch.container(&container);
-        }
         if text.starts_with("Step ") {
             is_hidden = bundle::is_added_step(text);
         }
@@ -158,7 +154,8 @@ pub async fn from_dockerfile(
         output.program(text.as_bytes()).await
     };
     let what = "build the Dockerfile";
-    let building = run_build(docker, options, recipe.context, what, traces, told);
+    let watched = Some(&watch);
+    let building = run_build(docker, options, recipe.context, what, watched, traces, told);
     let built = in_time(limits, watch.during(building)).await;
     // (In the midst of a build, Docker may say anything of a layer that it has just found.)
     let mut built = built;
@@ -234,7 +231,7 @@ impl DockerfileImage {
         let packed = Cursor::new(archive(&[(DOCKERFILE, 0o644, text.as_bytes())])?);
         let what = format!("label the image {tag}");
         let told = async |_: &str| Ok(());
-        let labelled = run_build(docker, options, packed, &what, traces, told).await;
+        let labelled = run_build(docker, options, packed, &what, None, traces, told).await;
         or_lost(docker, &self.image, labelled).await?;
         Ok(tag)
     }

@@ -53,7 +53,7 @@ pub async fn from_files(
         .build();
     let what = format!("make the image {tag}");
     let told = async |_: &str| Ok(());
-    run_build(docker, options, packed, &what, traces, told).await?;
+    run_build(docker, options, packed, &what, None, traces, told).await?;
     Ok(tag)
 }
 

@@ -104,7 +104,17 @@ pub async fn ensure(
             };
             let context = Cursor::new(packed.archive.clone());
             let mut traces = Traces::default();
-            match run_build(docker, options.clone(), context, &what, &mut traces, told).await {
+            match run_build(
+                docker,
+                options.clone(),
+                context,
+                &what,
+                None,
+                &mut traces,
+                told,
+            )
+            .await
+            {
                 Err(BuildError::Lost) if attempts.next().is_some() => {}
                 built => break built,
             }
