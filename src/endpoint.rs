@@ -25,7 +25,7 @@ pub struct Endpoint {
     active: RefCell<Slab<Weak<dyn ActiveRequest>>>,
     ejected: Cell<bool>,
     readmissions: Cell<u32>,
-    told: Cell<bool>,
+    reported: Cell<bool>,
 }
 
 impl Endpoint {
@@ -37,7 +37,7 @@ impl Endpoint {
             active: RefCell::default(),
             ejected: Cell::new(false),
             readmissions: Cell::new(0),
-            told: Cell::new(false),
+            reported: Cell::new(false),
         }
     }
 
@@ -62,9 +62,9 @@ impl Endpoint {
         self.readmissions.get()
     }
 
-    /// Whether its trouble has not been told of yet; it has now.
-    pub fn may_tell(&self) -> bool {
-        !self.told.replace(true)
+    /// Whether its trouble has not been reported of yet; it has now.
+    pub fn may_report(&self) -> bool {
+        !self.reported.replace(true)
     }
 
     /// A request goes there; the key is for [`Endpoint::leave`].

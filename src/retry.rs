@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use corefn_core::error::ErrorCode;
-use corefn_core::retry::{self, Connection, Ending, Next, Verdict, judge};
+use corefn_core::retry::{self, Connection, Decision, Ending, Next, decide};
 use corefn_core::table::Peer;
 use corefn_engine::runtime::Command;
 
@@ -13,7 +13,7 @@ use crate::ngx::{Attempt, Request, Tries, log};
 use crate::proxying::may_be_seen_twice;
 use crate::worker;
 
-/// An attempt has failed: sees to it that there is another, or none, as [`judge`] says.
+/// An attempt has failed: sees to it that there is another, or none, as [`decide`] says.
 pub fn failed(r: Request<'_>, context: &Context, attempt: Attempt) -> Tries {
     let Some(peer) = context.peer() else {
         return Tries::Keep;
@@ -27,7 +27,7 @@ pub fn failed(r: Request<'_>, context: &Context, attempt: Attempt) -> Tries {
         broken: it.broken,
     });
     let sent = attempt.sent;
-    let verdict = judge(
+    let decision = decide(
         retry::Attempt {
             // Without a connection, it could not even be begun.
             ending: connection.map_or(Ending::Reset, |it| it.ending(sent)),
@@ -41,13 +41,13 @@ pub fn failed(r: Request<'_>, context: &Context, attempt: Attempt) -> Tries {
             forgiven: proxying.is_forgiven(),
         },
     );
-    let Verdict {
+    let Decision {
         code,
         next,
-        is_suspect,
-    } = verdict;
+        needs_check,
+    } = decision;
     proxying.on_failure(code);
-    if is_suspect {
+    if needs_check {
         check(&peer, !sent);
     }
     let tries = match next {
@@ -79,7 +79,7 @@ fn check(peer: &Peer<Endpoint>, eject: bool) {
         return;
     }
     if let Some(worker) = worker::get() {
-        worker.runtime.send(Command::Suspect {
+        worker.runtime.send(Command::Check {
             instance: peer.instance.id,
         });
     }
@@ -87,7 +87,7 @@ fn check(peer: &Peer<Endpoint>, eject: bool) {
 
 /// Tells of an instance's trouble, once.
 fn tell(peer: &Peer<Endpoint>, code: ErrorCode) {
-    if !peer.endpoint.may_tell() {
+    if !peer.endpoint.may_report() {
         return;
     }
     let instance = &peer.instance;

@@ -116,12 +116,12 @@ impl Waiting {
     }
 
     /// The table is filled: whoever waited for it goes on.
-    pub fn table_filled(&self) {
+    pub fn on_table_filled(&self) {
         self.resume_all(self.for_table.take(), Resumption::Anew);
     }
 
     /// The table can't be filled for now: whoever waited for it fails.
-    pub fn table_failed(&self, failure: &Failure) {
+    pub fn on_table_failed(&self, failure: &Failure) {
         self.resume_all(self.for_table.take(), Resumption::Failed(failure.code));
     }
 
@@ -134,7 +134,7 @@ impl Waiting {
 
     /// There is an instance of the function, or there won't be: whoever waited for this answer goes
     /// on.
-    pub fn outcome(&self, function: &FunctionName, number: u64, result: Result<Start, Failure>) {
+    pub fn on_outcome(&self, function: &FunctionName, number: u64, result: Result<Start, Failure>) {
         let numbers = self.for_function.borrow_mut().answered(function, number);
         let resumption = match result {
             Ok(start) => Resumption::Ready(start),
@@ -144,7 +144,7 @@ impl Waiting {
     }
 
     /// The function was deployed anew, or removed: whoever waits for it decides anew.
-    pub fn replaced(&self, function: &FunctionName) {
+    pub fn on_replaced(&self, function: &FunctionName) {
         let numbers = self.for_function.borrow_mut().leave(function);
         self.resume_all(numbers, Resumption::Anew);
     }
@@ -206,7 +206,7 @@ impl Waiting {
 
 /// Refuses a request, and tells of it once a minute.
 fn full(slot: &Slot, who: &str, most: u32, limit: &CStr) -> ErrorCode {
-    if slot.may_tell(now()) {
+    if slot.may_log(now()) {
         let limit = limit.to_string_lossy();
         let text = format!("{most} requests wait {who}: {limit} allows no more, others get 503");
         log::cycle(log::NGX_LOG_WARN, &text);

@@ -208,11 +208,11 @@ impl Worker {
                     report_deployed(&deployment);
                 }
                 drop(former);
-                filling.table.deployed(deployment);
+                filling.table.on_deployed(deployment);
             } else if let Some((instance, until)) = filling.instances.next() {
-                self.ready(&mut filling.table, instance, until);
+                self.add_instance(&mut filling.table, instance, until);
             } else {
-                self.filled(filling.table);
+                self.on_filled(filling.table);
                 return true;
             }
             self.filling.replace(Some(filling));
@@ -229,7 +229,7 @@ impl Worker {
         true
     }
 
-    fn filled(&self, table: Table<Endpoint>) {
+    fn on_filled(&self, table: Table<Endpoint>) {
         if !self.filled.get() {
             let count = table.len();
             log::cycle(
@@ -240,14 +240,14 @@ impl Worker {
         let former = self.table.replace(table);
         for function in self.waiting.functions() {
             if former.revision(&function) != self.table.borrow().revision(&function) {
-                self.waiting.replaced(&function);
+                self.waiting.on_replaced(&function);
             }
         }
         self.former.replace(former);
         self.limited.take();
         self.filled.set(true);
         self.unavailable.replace(None);
-        self.waiting.table_filled();
+        self.waiting.on_table_filled();
     }
 
     fn apply(&self, update: Update) {
@@ -265,7 +265,7 @@ impl Worker {
             Update::Unavailable(failure) => {
                 self.unavailable.replace(Some(failure.clone()));
                 if !self.filled.get() {
-                    self.waiting.table_failed(&failure);
+                    self.waiting.on_table_failed(&failure);
                 }
             }
             Update::Deployed(deployment) => {
@@ -273,21 +273,21 @@ impl Worker {
                 report_deployed(&deployment);
                 let mut table = self.table.borrow_mut();
                 if table.revision(&deployment.function) != Some(&deployment.revision) {
-                    self.waiting.replaced(&deployment.function);
+                    self.waiting.on_replaced(&deployment.function);
                 }
-                table.deployed(deployment);
+                table.on_deployed(deployment);
             }
             Update::Removed(function) => {
                 self.limited.borrow_mut().remove(&function);
-                self.table.borrow_mut().removed(&function);
+                self.table.borrow_mut().on_removed(&function);
                 log::cycle(log::NGX_LOG_INFO, &format!("{function} is removed"));
-                self.waiting.replaced(&function);
+                self.waiting.on_replaced(&function);
             }
             Update::Ready { instance, until } => {
-                self.ready(&mut self.table.borrow_mut(), instance, until);
+                self.add_instance(&mut self.table.borrow_mut(), instance, until);
             }
             Update::Gone(id) => {
-                if self.table.borrow_mut().gone(id) {
+                if self.table.borrow_mut().on_gone(id) {
                     log::cycle(
                         log::NGX_LOG_INFO,
                         &format!("instance {id} gets no more requests"),
@@ -301,14 +301,14 @@ impl Worker {
             } => {
                 let until = now() + failure.retry_ms.unwrap_or_default();
                 let table = self.table.borrow();
-                table.backed_off(&function, &revision, failure.code, until);
+                table.on_back_off(&function, &revision, failure.code, until);
             }
             Update::Ended(id) => {
                 if let Some(peer) = self.endpoint(id) {
                     peer.endpoint.on_ended();
                 }
             }
-            Update::Trusted(id) => {
+            Update::Healthy(id) => {
                 if let Some(peer) = self.endpoint(id) {
                     peer.endpoint.readmit();
                 }
@@ -319,7 +319,7 @@ impl Worker {
                 result,
             } => {
                 let result = result.map(|(_, start)| start);
-                self.waiting.outcome(&function, number, result);
+                self.waiting.on_outcome(&function, number, result);
             }
         }
     }
@@ -346,11 +346,11 @@ impl Worker {
     }
 
     /// The same instance has one endpoint, whatever table it is in: requests are found by it.
-    fn ready(&self, table: &mut Table<Endpoint>, instance: Instance, until: u64) {
+    fn add_instance(&self, table: &mut Table<Endpoint>, instance: Instance, until: u64) {
         let id = instance.id;
         let make = || self.endpoint(id).or_else(|| self.make_endpoint(instance));
         // Without one the zone is full, which it has told.
-        if let Some(peer) = table.ready(id, make) {
+        if let Some(peer) = table.on_ready(id, make) {
             peer.endpoint.counters.extend(until);
         }
     }

@@ -17,7 +17,7 @@ use corefn_core::error::ErrorCode;
 use corefn_core::function::FunctionName;
 use corefn_core::instance::InstanceId;
 use corefn_core::names::directive;
-use corefn_core::throttle::may_tell;
+use corefn_core::throttle::may_log;
 use corefn_sync::enter_within;
 use corefn_sync::zone::Counters;
 
@@ -37,7 +37,7 @@ pub struct Shard {
     open: RefCell<HashMap<u64, Weak<Held>>>,
     watch: Watch,
     /// When it was last told that the zone is full; 0 for never.
-    told_full: AtomicU64,
+    full_logged: AtomicU64,
 }
 
 impl Shard {
@@ -52,7 +52,7 @@ impl Shard {
             number,
             open: RefCell::default(),
             watch,
-            told_full: AtomicU64::new(0),
+            full_logged: AtomicU64::new(0),
         };
         Some((shard, Arc::new(gauges)))
     }
@@ -117,7 +117,7 @@ impl Shard {
 
     /// Says so in the log, once in a while: what the operator has to do is the same each time.
     fn full(&self) -> ErrorCode {
-        if may_tell(&self.told_full, now()) {
+        if may_log(&self.full_logged, now()) {
             let zone = directive::ZONE.to_string_lossy();
             let text = format!("the shared memory is full: raise the size of {zone}");
             log::cycle(log::NGX_LOG_ERR, &text);
@@ -220,8 +220,8 @@ impl Slot {
 
     /// Whether to tell of something at `now` that is told of once in an interval: of all workers
     /// that ask, one may. For slots of no instance, which have no lease to renew.
-    pub fn may_tell(&self, now: u64) -> bool {
-        may_tell(&self.0.counters().renewed, now)
+    pub fn may_log(&self, now: u64) -> bool {
+        may_log(&self.0.counters().renewed, now)
     }
 
     /// The idle time that the next renewal goes by, in milliseconds.

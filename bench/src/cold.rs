@@ -117,7 +117,7 @@ async fn bare(home: &Home, deployment: &Deployment) -> Result<Parts<f64>, BenchE
     let network = docker.network(FunctionConfig::default().network).await?;
     let placement = Placement {
         id: random_id().map_err(BenchError::Engine)?,
-        ip: network.subnet.address(home.store.next_turn().await?),
+        ip: network.subnet.address(home.store.next_address().await?),
     };
     let begin = Instant::now();
     let container = docker

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use bollard::models::EventMessage;
 use corefn_core::names::label;
-use corefn_engine::docker::Lost;
+use corefn_engine::docker::InstanceEvent;
 
 /// Checks one input.
 ///
@@ -16,13 +16,13 @@ pub fn run(bytes: &[u8]) {
         let Ok(event) = serde_json::from_slice::<EventMessage>(line) else {
             continue;
         };
-        let Some(lost) = Lost::read(&event, &mut ordered) else {
+        let Some(read) = InstanceEvent::read(&event, &mut ordered) else {
             continue;
         };
         let actor = event.actor.unwrap_or_default();
         let labels = actor.attributes.unwrap_or_default();
-        assert_eq!(labels[label::FUNCTION], lost.function.as_str());
+        assert_eq!(labels[label::FUNCTION], read.function.as_str());
         let id = labels[label::INSTANCE].to_lowercase();
-        assert_eq!(id, lost.id.to_string());
+        assert_eq!(id, read.id.to_string());
     }
 }

@@ -28,10 +28,10 @@ pub fn run(bytes: &[u8]) {
 fn serves(deployment: Deployment) {
     let mut table = Table::<()>::default();
     let function = deployment.function.clone();
-    table.deployed(deployment);
+    table.on_deployed(deployment);
     let path = format!("/{function}/");
     assert!(table.find(b"", path.as_bytes()).is_some());
-    table.removed(&function);
+    table.on_removed(&function);
     assert!(table.find(b"", path.as_bytes()).is_none());
 }
 

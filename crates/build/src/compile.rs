@@ -208,11 +208,11 @@ async fn run(
     watch.container(container);
     let printed = async {
         loop {
-            let told = async |text: &str| {
+            let print = async |text: &str| {
                 output.line(text.trim_end()).await;
                 Ok(())
             };
-            match next_or_silence(&mut attached.output, told).await? {
+            match next_or_silence(&mut attached.output, print).await? {
                 Some(Ok(chunk)) => output.program(&chunk.into_bytes()).await?,
                 _ => return Ok(()),
             }

@@ -78,13 +78,13 @@ pub async fn start_first(
             let _ = keeper.claim_instance(id).await;
         }
     });
-    let turn = store.next_turn().await?;
+    let number = store.next_address().await?;
     let begin = Instant::now();
     let instance = start_as(
         docker,
         deployment,
         id,
-        turn,
+        number,
         START_TIMEOUT,
         std::future::pending(),
     )

@@ -17,15 +17,15 @@ use tokio::signal::unix::{SignalKind, signal};
 /// five seconds (`receive.keepAlive`). When nobody is there any more, whoever does that ends.
 pub async fn interrupted() -> &'static str {
     tokio::select! {
-        () = told(SignalKind::terminate()) => "it was told to (SIGTERM)",
-        () = told(SignalKind::interrupt()) => "it was told to (SIGINT)",
-        () = told(SignalKind::hangup()) => "the pusher is gone (SIGHUP)",
+        () = signalled(SignalKind::terminate()) => "it was told to (SIGTERM)",
+        () = signalled(SignalKind::interrupt()) => "it was told to (SIGINT)",
+        () = signalled(SignalKind::hangup()) => "the pusher is gone (SIGHUP)",
         () = pipe_closed() => "the pusher is gone",
         () = relay_ended() => "the pusher is gone",
     }
 }
 
-async fn told(kind: SignalKind) {
+async fn signalled(kind: SignalKind) {
     match signal(kind) {
         Ok(mut signal) => {
             signal.recv().await;

@@ -161,13 +161,13 @@ impl Output {
 /// How long nothing is printed until the pusher is told that it goes on.
 const SILENCE: Duration = Duration::from_secs(20);
 
-/// The next of what a build prints. Whenever it has printed nothing for a while, `told` gets a line about that.
+/// The next of what a build prints. Whenever it has printed nothing for a while, `print` gets a line about that.
 ///
 /// # Errors
-/// What `told` fails with.
+/// What `print` fails with.
 pub(crate) async fn next_or_silence<S: Stream + Unpin>(
     printed: &mut S,
-    mut told: impl AsyncFnMut(&str) -> Result<(), BuildError>,
+    mut print: impl AsyncFnMut(&str) -> Result<(), BuildError>,
 ) -> Result<Option<S::Item>, BuildError> {
     let begin = Instant::now();
     loop {
@@ -175,7 +175,7 @@ pub(crate) async fn next_or_silence<S: Stream + Unpin>(
             Ok(next) => return Ok(next),
             Err(_) => {
                 let silence = seconds(begin.elapsed());
-                told(&format!(
+                print(&format!(
                     "    still under way; nothing was printed for {silence}\n"
                 ))
                 .await?;
@@ -214,18 +214,18 @@ mod tests {
         };
         let mut printed = Box::pin(futures_util::stream::once(late));
         let mut lines = String::new();
-        let told = async |line: &str| {
+        let print = async |line: &str| {
             lines.push_str(line);
             Ok(())
         };
-        let next = next_or_silence(&mut printed, told).await.unwrap();
+        let next = next_or_silence(&mut printed, print).await.unwrap();
         assert_eq!(next, Some(7));
         assert_eq!(
             lines,
             "    still under way; nothing was printed for 20.0 s\n    still under way; nothing was printed for 40.0 s\n"
         );
-        let told = async |_: &str| Err(BuildError::Interrupted("it ends"));
-        assert_eq!(next_or_silence(&mut printed, told).await.unwrap(), None);
+        let print = async |_: &str| Err(BuildError::Interrupted("it ends"));
+        assert_eq!(next_or_silence(&mut printed, print).await.unwrap(), None);
     }
     use std::path::PathBuf;
 

@@ -37,11 +37,11 @@ impl Subnet {
         }
     }
 
-    /// The address for the `turn`th container. Skips the network's, the gateway's (the first) and
+    /// The address for the `number`th container. Skips the network's, the gateway's (the first) and
     /// the broadcast address.
-    pub fn address(self, turn: u64) -> Ipv4Addr {
+    pub fn address(self, number: u64) -> Ipv4Addr {
         let size = (1u64 << (32 - self.prefix)) - 3;
-        let offset = (turn % size) as u32 + 2;
+        let offset = (number % size) as u32 + 2;
         Ipv4Addr::from(self.network + offset)
     }
 

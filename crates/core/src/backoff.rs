@@ -73,7 +73,7 @@ struct Row {
 
 impl Rows {
     /// Counts a failed start at `now`; returns the pause.
-    pub fn failed(&mut self, deployment: &Deployment, now: u64) -> Duration {
+    pub fn on_failure(&mut self, deployment: &Deployment, now: u64) -> Duration {
         self.0.retain(|_, row| row.end > now);
         let row = self.0.entry(deployment.function.clone()).or_insert(Row {
             revision: deployment.revision.clone(),
@@ -91,7 +91,7 @@ impl Rows {
     }
 
     /// An instance of the function got ready.
-    pub fn succeeded(&mut self, function: &FunctionName) {
+    pub fn on_success(&mut self, function: &FunctionName) {
         self.0.remove(function);
     }
 }
@@ -124,13 +124,13 @@ mod tests {
     fn a_row_ends_with_a_success_a_deployment_or_by_itself() {
         let mut rows = Rows::default();
         let (one, two) = (deployment("r1"), deployment("r2"));
-        let mut row = |deployment: &Deployment, now| rows.failed(deployment, now).as_secs();
+        let mut row = |deployment: &Deployment, now| rows.on_failure(deployment, now).as_secs();
         assert_eq!([row(&one, 0), row(&one, 1), row(&one, 2)], [0, 1, 2]);
         assert_eq!([row(&two, 3), row(&two, 4)], [0, 1]);
         assert_eq!(row(&two, 4 + 601_000), 0, "it was long ago");
         assert_eq!(row(&two, 5 + 601_000), 1);
-        rows.succeeded(&one.function);
-        assert_eq!(rows.failed(&two, 6 + 601_000), Duration::ZERO);
+        rows.on_success(&one.function);
+        assert_eq!(rows.on_failure(&two, 6 + 601_000), Duration::ZERO);
     }
 
     proptest! {
@@ -142,12 +142,12 @@ mod tests {
             for (now, failed) in failed.into_iter().enumerate() {
                 if failed {
                     row += 1;
-                    let got = rows.failed(&hello, now as u64 * 1000);
+                    let got = rows.on_failure(&hello, now as u64 * 1000);
                     prop_assert_eq!(got, pause(row));
                     prop_assert!(got <= Duration::from_secs(60));
                 } else {
                     row = 0;
-                    rows.succeeded(&hello.function);
+                    rows.on_success(&hello.function);
                 }
             }
         }

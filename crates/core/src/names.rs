@@ -156,7 +156,7 @@ pub fn container(
 /// The name of a container that is started while Redis is out of reach:
 /// `<namespace>--<account>--<name>--<revision>`. Docker refuses a second one of a name, so there is
 /// one a revision; no segment of a name has two dashes in a row, so no two revisions share a name.
-pub fn lone_container(
+pub fn container_without_redis(
     namespace: &str,
     function: &crate::function::FunctionName,
     revision: &crate::function::RevisionId,
@@ -201,7 +201,7 @@ mod tests {
             "ns-alice-hello-00000000000000ab"
         );
         assert_eq!(
-            lone_container("ns", &function, &revision),
+            container_without_redis("ns", &function, &revision),
             "ns--alice--hello--r1"
         );
         assert_eq!(network("ns", true), "ns-outbound");

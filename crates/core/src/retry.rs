@@ -32,7 +32,7 @@ pub struct Attempt {
     pub unseen: bool,
     /// Whether the connection was a kept-alive one.
     pub reused: bool,
-    /// Whether the attempt before has failed at the same instance, which was trusted again in between.
+    /// Whether the attempt before has failed at the same instance, which has passed a health check in between.
     pub same_instance: bool,
 }
 
@@ -93,7 +93,7 @@ pub enum Next {
     AsConfigured,
     /// It is sent to the same instance on a new connection; the attempt doesn't count.
     NewConnection,
-    /// It is sent to another instance, or to this one once that is trusted again.
+    /// It is sent to another instance, or to this one once that has passed a health check.
     Elsewhere {
         /// Whether the attempt counts.
         counts: bool,
@@ -102,17 +102,17 @@ pub enum Next {
 
 /// What a failed attempt means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Verdict {
+pub struct Decision {
     /// The error, should the request end with it.
     pub code: ErrorCode,
     /// What becomes of the request.
     pub next: Next,
     /// Whether it is to be looked whether the instance is still there.
-    pub is_suspect: bool,
+    pub needs_check: bool,
 }
 
-/// Judges an attempt that failed.
-pub fn judge(attempt: Attempt, request: Request) -> Verdict {
+/// Decides what an attempt that failed means.
+pub fn decide(attempt: Attempt, request: Request) -> Decision {
     let code = match (attempt.sent, attempt.ending) {
         (false, _) => ErrorCode::FunctionUnreachable,
         (true, Ending::TimedOut) => ErrorCode::FunctionTimeout,
@@ -132,7 +132,7 @@ pub fn judge(attempt: Attempt, request: Request) -> Verdict {
         // It was closed before, as such connections are.
         Next::NewConnection
     } else {
-        // An instance that is dying may be trusted too soon, since its system takes connections to the last. What that
+        // An instance that is dying may pass a health check, since its system takes connections to the last. What that
         // refuses or resets then has reached nobody. Once: the instance may be alive and do that itself.
         let reached_nobody = match attempt.ending {
             Ending::Reset => true,
@@ -144,10 +144,10 @@ pub fn judge(attempt: Attempt, request: Request) -> Verdict {
             counts: !is_forgiven,
         }
     };
-    Verdict {
+    Decision {
         code,
         next,
-        is_suspect: !matches!(code, ErrorCode::FunctionTimeout | ErrorCode::BadAnswer),
+        needs_check: !matches!(code, ErrorCode::FunctionTimeout | ErrorCode::BadAnswer),
     }
 }
 
@@ -173,12 +173,12 @@ mod tests {
     };
 
     fn next(attempt: Attempt, request: Request) -> Next {
-        judge(attempt, request).next
+        decide(attempt, request).next
     }
 
     #[test]
     fn errors() {
-        for (ending, sent, code, is_suspect) in [
+        for (ending, sent, code, needs_check) in [
             (Ending::Closed, true, ErrorCode::FunctionDied, true),
             (Ending::Reset, true, ErrorCode::FunctionDied, true),
             (Ending::TimedOut, true, ErrorCode::FunctionTimeout, false),
@@ -196,8 +196,8 @@ mod tests {
                 sent,
                 ..SENT
             };
-            let verdict = judge(attempt, GET);
-            assert_eq!((verdict.code, verdict.is_suspect), (code, is_suspect));
+            let decision = decide(attempt, GET);
+            assert_eq!((decision.code, decision.needs_check), (code, needs_check));
         }
     }
 

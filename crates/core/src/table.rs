@@ -96,8 +96,8 @@ impl<E> Table<E> {
     }
 
     /// A function has this deployment now.
-    pub fn deployed(&mut self, deployment: Deployment) {
-        self.removed(&deployment.function);
+    pub fn on_deployed(&mut self, deployment: Deployment) {
+        self.on_removed(&deployment.function);
         let peers = self
             .peers
             .values()
@@ -134,7 +134,7 @@ impl<E> Table<E> {
     }
 
     /// A revision isn't started until then, because of a failure with this code.
-    pub fn backed_off(
+    pub fn on_back_off(
         &self,
         name: &FunctionName,
         revision: &RevisionId,
@@ -150,7 +150,7 @@ impl<E> Table<E> {
     }
 
     /// A function is no more. Its instances stay known until they are gone.
-    pub fn removed(&mut self, name: &FunctionName) {
+    pub fn on_removed(&mut self, name: &FunctionName) {
         if let Some(function) = self.functions.remove(name) {
             self.routes.remove(&Route::of(name));
             for route in &function.deployment.config.routes {
@@ -161,7 +161,7 @@ impl<E> Table<E> {
 
     /// An instance may get work; `make` makes what the router keeps of it, if it isn't in this table
     /// yet. If that can't be made, the instance stays unknown.
-    pub fn ready(
+    pub fn on_ready(
         &mut self,
         id: InstanceId,
         make: impl FnOnce() -> Option<Rc<Peer<E>>>,
@@ -180,7 +180,7 @@ impl<E> Table<E> {
     }
 
     /// An instance may not get work any more; false if it could not anyway.
-    pub fn gone(&mut self, id: InstanceId) -> bool {
+    pub fn on_gone(&mut self, id: InstanceId) -> bool {
         let Some(peer) = self.peers.remove(&id) else {
             return false;
         };
@@ -197,9 +197,9 @@ impl<E> Table<E> {
     /// long to drop, can be dropped in pieces.
     pub fn shrink(&mut self) -> bool {
         if let Some(id) = self.peers.keys().next().copied() {
-            self.gone(id);
+            self.on_gone(id);
         } else if let Some(name) = self.functions.keys().next().cloned() {
-            self.removed(&name);
+            self.on_removed(&name);
         } else {
             return false;
         }
@@ -242,7 +242,7 @@ mod tests {
         let id = instance.id;
         assert!(
             table
-                .ready(id, || Some(Rc::new(Peer { instance, endpoint })))
+                .on_ready(id, || Some(Rc::new(Peer { instance, endpoint })))
                 .is_some()
         );
     }
@@ -252,9 +252,9 @@ mod tests {
         let mut table = Table::<u32>::with_capacity(100);
         assert!(table.functions.capacity() >= 100);
         assert!(table.is_empty());
-        table.deployed(deployment("a/b", "r1", &["h"]));
-        table.deployed(deployment("a/c", "r1", &[]));
-        table.deployed(deployment("a/b", "r2", &[]));
+        table.on_deployed(deployment("a/b", "r1", &["h"]));
+        table.on_deployed(deployment("a/c", "r1", &[]));
+        table.on_deployed(deployment("a/b", "r2", &[]));
         assert_eq!(table.len(), 2);
         assert!(!table.is_empty());
         let revision = |name: &str| table.revision(&name.parse().unwrap());
@@ -271,17 +271,17 @@ mod tests {
     fn least_loaded_of_the_current_revision() {
         let mut table = Table::default();
         ready(&mut table, instance(1, "a/f", "r1"), 5);
-        table.deployed(deployment("a/f", "r1", &[]));
+        table.on_deployed(deployment("a/f", "r1", &[]));
         ready(&mut table, instance(2, "a/f", "r1"), 3);
         ready(&mut table, instance(3, "a/f", "r1"), 4);
         assert_eq!(pick(&table, "/a/f"), Some(2));
-        table.deployed(deployment("a/f", "r2", &[]));
+        table.on_deployed(deployment("a/f", "r2", &[]));
         assert_eq!(pick(&table, "/a/f"), None);
         ready(&mut table, instance(4, "a/f", "r2"), 9);
         assert_eq!(pick(&table, "/a/f"), Some(4));
-        assert!(table.gone(InstanceId::from_random(4)));
+        assert!(table.on_gone(InstanceId::from_random(4)));
         assert_eq!(pick(&table, "/a/f"), None);
-        assert!(!table.gone(InstanceId::from_random(4)), "once");
+        assert!(!table.on_gone(InstanceId::from_random(4)), "once");
     }
 
     #[test]
@@ -292,26 +292,26 @@ mod tests {
             function.backed_off(now)
         };
         let (name, code) = ("a/f".parse().unwrap(), ErrorCode::FunctionExited);
-        table.deployed(deployment("a/f", "r1", &[]));
+        table.on_deployed(deployment("a/f", "r1", &[]));
         let (r1, r2) = (RevisionId("r1".into()), RevisionId("r2".into()));
-        table.backed_off(&name, &r1, code, 500);
+        table.on_back_off(&name, &r1, code, 500);
         assert_eq!(left(&table, 100), Some((code, 400)));
         assert_eq!(left(&table, 500), None);
         ready(&mut table, instance(1, "a/f", "r1"), 0);
         assert_eq!(left(&table, 100), None);
-        table.backed_off(&name, &r1, code, 500);
-        table.deployed(deployment("a/f", "r2", &[]));
+        table.on_back_off(&name, &r1, code, 500);
+        table.on_deployed(deployment("a/f", "r2", &[]));
         assert_eq!(left(&table, 100), None);
-        table.backed_off(&name, &r1, code, 500);
-        assert_eq!(left(&table, 100), None, "the news is old");
-        table.backed_off(&name, &r2, code, 500);
+        table.on_back_off(&name, &r1, code, 500);
+        assert_eq!(left(&table, 100), None, "the event is old");
+        table.on_back_off(&name, &r2, code, 500);
         assert_eq!(left(&table, 100), Some((code, 400)));
     }
 
     #[test]
     fn unusable_instances_are_passed_over() {
         let mut table = Table::default();
-        table.deployed(deployment("a/f", "r1", &[]));
+        table.on_deployed(deployment("a/f", "r1", &[]));
         ready(&mut table, instance(1, "a/f", "r1"), 0);
         let (function, _) = table.find(b"", b"/a/f").unwrap();
         assert!(function.pick(|_| false, |load| *load).is_none());
@@ -320,19 +320,19 @@ mod tests {
     #[test]
     fn routes_follow_the_deployment() {
         let mut table: Table<u32> = Table::default();
-        table.deployed(deployment("a/f", "r1", &["h/x"]));
+        table.on_deployed(deployment("a/f", "r1", &["h/x"]));
         assert!(table.find(b"h", b"/x").is_some());
-        table.deployed(deployment("a/f", "r2", &["h/y"]));
+        table.on_deployed(deployment("a/f", "r2", &["h/y"]));
         assert!(table.find(b"h", b"/x").is_none() && table.find(b"h", b"/y").is_some());
-        table.removed(&"a/f".parse().unwrap());
+        table.on_removed(&"a/f".parse().unwrap());
         assert!(table.find(b"h", b"/y").is_none() && table.find(b"", b"/a/f").is_none());
     }
 
     #[test]
     fn shrinks_to_nothing() {
         let mut table: Table<u32> = Table::with_capacity(2);
-        table.deployed(deployment("a/f", "r1", &["h/x"]));
-        table.deployed(deployment("a/g", "r1", &[]));
+        table.on_deployed(deployment("a/f", "r1", &["h/x"]));
+        table.on_deployed(deployment("a/g", "r1", &[]));
         ready(&mut table, instance(1, "a/f", "r1"), 1);
         let mut steps = 0;
         while table.shrink() {

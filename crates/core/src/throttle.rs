@@ -1,17 +1,17 @@
-//! Lines of the log that would come with every request: the same trouble is told of once in a while.
+//! Lines of the log that would come with every request come once in a while.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// How long the same trouble isn't told of again, in milliseconds.
+/// The shortest time between two lines about the same trouble, in milliseconds.
 pub const INTERVAL: u64 = 60_000;
 
-/// Whether something may be told of at `now`, in milliseconds of a monotonic clock; if so, it counts as told. Of all who
-/// ask at the same time, with the same `told`, one may. `told` is when it last was, and 0 for never.
-pub fn may_tell(told: &AtomicU64, now: u64) -> bool {
-    let last = told.load(Relaxed);
+/// Whether a line may be logged at `now`, in milliseconds of a monotonic clock; if so, it counts as logged. Of all who ask
+/// at the same time, with the same `logged`, one may. `logged` is when it last was, and 0 for never.
+pub fn may_log(logged: &AtomicU64, now: u64) -> bool {
+    let last = logged.load(Relaxed);
     (last == 0 || now.saturating_sub(last) >= INTERVAL)
-        && told
+        && logged
             .compare_exchange(last, now.max(1), Relaxed, Relaxed)
             .is_ok()
 }
@@ -22,25 +22,25 @@ mod tests {
 
     #[test]
     fn once_in_an_interval() {
-        let told = AtomicU64::new(0);
-        assert!(may_tell(&told, 0), "for the first time");
-        assert!(!may_tell(&told, 0));
-        assert!(!may_tell(&told, INTERVAL));
-        assert!(may_tell(&told, INTERVAL + 1));
-        assert!(!may_tell(&told, 2 * INTERVAL));
-        assert!(may_tell(&told, 2 * INTERVAL + 1));
-        // A clock that is behind that of whoever told of it last.
-        assert!(!may_tell(&told, 5));
+        let logged = AtomicU64::new(0);
+        assert!(may_log(&logged, 0), "for the first time");
+        assert!(!may_log(&logged, 0));
+        assert!(!may_log(&logged, INTERVAL));
+        assert!(may_log(&logged, INTERVAL + 1));
+        assert!(!may_log(&logged, 2 * INTERVAL));
+        assert!(may_log(&logged, 2 * INTERVAL + 1));
+        // A clock that is behind that of whoever logged last.
+        assert!(!may_log(&logged, 5));
     }
 
     #[test]
     fn one_of_many() {
-        let told = AtomicU64::new(0);
+        let logged = AtomicU64::new(0);
         let count = std::thread::scope(|scope| {
-            let ask = || scope.spawn(|| may_tell(&told, 7));
+            let ask = || scope.spawn(|| may_log(&logged, 7));
             let threads: Vec<_> = (0..8).map(|_| ask()).collect();
-            let told = threads.into_iter().map(|thread| thread.join().unwrap());
-            told.filter(|told| *told).count()
+            let logged = threads.into_iter().map(|thread| thread.join().unwrap());
+            logged.filter(|logged| *logged).count()
         });
         assert_eq!(count, 1);
     }

@@ -1,7 +1,7 @@
 //! How a router gets an instance for a function when it holds none: lease any that is ready, else
 //! start one, exactly one across all workers and hosts.
 //!
-//! Whoever gets the starter's lock and a permit starts; everyone else waits for the news of it, or
+//! Whoever gets the starter's lock and a permit starts; everyone else waits for the event of it, or
 //! for a turn. Lock and permit outlive a dead starter by their TTL only, so waiting ends in any case.
 
 use std::time::Duration;
@@ -19,10 +19,10 @@ use corefn_core::names::directive;
 
 use crate::store::Claim;
 
-/// How often one who waits looks again, in case the news of an instance got lost.
+/// How often one who waits looks again, in case the event of an instance got lost.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// How much longer than a start may take others wait for the news of it: the starter fetches the
+/// How much longer than a start may take others wait for its event: the starter fetches the
 /// function's last output first.
 const REPORT: Duration = Duration::from_secs(2);
 
@@ -88,21 +88,21 @@ pub struct Refusal {
     /// The cause.
     pub failure: Failure,
     /// Whether it was another starter's, who has told of it: then it is in that one's log.
-    pub told: bool,
+    pub is_reported: bool,
 }
 
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
         Self {
             failure,
-            told: false,
+            is_reported: false,
         }
     }
 }
 
 /// Gets a leased instance of `deployment` within `timeout`.
 ///
-/// `news` must have been subscribed to before the call, so that nothing that happens during it is
+/// `events` must have been subscribed to before the call, so that nothing that happens during it is
 /// missed. `token` is the starter's: unique to this call.
 ///
 /// # Errors
@@ -110,7 +110,7 @@ impl From<Failure> for Refusal {
 pub async fn acquire(
     ledger: &impl Ledger,
     launcher: &impl Launcher,
-    news: &mut Receiver<Event>,
+    events: &mut Receiver<Event>,
     deployment: &Deployment,
     token: &str,
     idle: Duration,
@@ -129,7 +129,7 @@ pub async fn acquire(
         if let Claim::BackedOff(failure) = claim {
             return Err(Refusal {
                 failure,
-                told: true,
+                is_reported: true,
             });
         }
         if claim == Claim::Granted {
@@ -140,7 +140,7 @@ pub async fn acquire(
                 return Ok((instance, start));
             }
             start = Start::Cold;
-            let launched = launch(ledger, launcher, news, deployment, token, idle, deadline);
+            let launched = launch(ledger, launcher, events, deployment, token, idle, deadline);
             match launched.await? {
                 Some(instance) => return Ok((instance, start)),
                 None if Instant::now() < deadline => continue,
@@ -148,13 +148,13 @@ pub async fn acquire(
             }
         }
         start = Start::Cold;
-        // Who waits for a turn waits for nobody's report. That the revision was replaced is news
-        // that must have come before whoever waits can decide anew.
+        // Who waits for a turn waits for nobody's report. The event that the revision
+        // was replaced must have come before whoever waits can decide anew.
         let end = match claim {
             Claim::Full => deadline,
             _ => deadline + REPORT,
         };
-        wait_for_news(news, deployment, end).await?;
+        wait_for_event(events, deployment, end).await?;
         if Instant::now() >= end {
             return Err(too_late(deployment, timeout, &claim).into());
         }
@@ -166,7 +166,7 @@ pub async fn acquire(
 async fn launch(
     ledger: &impl Ledger,
     launcher: &impl Launcher,
-    news: &mut Receiver<Event>,
+    events: &mut Receiver<Event>,
     deployment: &Deployment,
     token: &str,
     idle: Duration,
@@ -174,7 +174,7 @@ async fn launch(
 ) -> Result<Option<Instance>, Refusal> {
     let mut needless = false;
     let replaced = async {
-        until_replaced(news, deployment).await;
+        until_replaced(events, deployment).await;
         needless = true;
     };
     let patience = deadline.saturating_duration_since(Instant::now());
@@ -216,12 +216,12 @@ async fn launch(
 }
 
 /// Waits until the function has another revision, or is removed.
-async fn until_replaced(news: &mut Receiver<Event>, deployment: &Deployment) {
+async fn until_replaced(events: &mut Receiver<Event>, deployment: &Deployment) {
     loop {
-        match news.recv().await {
+        match events.recv().await {
             Ok(Event::Removed { function }) if function == deployment.function => return,
             Ok(Event::Deployed { deployment: newer }) if replaces(&newer, deployment) => return,
-            // News that was missed costs a start that nobody needs.
+            // Subscribers that was missed costs a start that nobody needs.
             Ok(_) | Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => std::future::pending().await,
         }
@@ -242,19 +242,19 @@ fn superseded(deployment: &Deployment) -> Refusal {
             ErrorCode::Internal,
             format!("revision {revision} of {function} was replaced while it was started"),
         ),
-        told: true,
+        is_reported: true,
     }
 }
 
 /// Waits until there may be something new: an instance, a removal, or the time to look again.
-async fn wait_for_news(
-    news: &mut Receiver<Event>,
+async fn wait_for_event(
+    events: &mut Receiver<Event>,
     deployment: &Deployment,
     deadline: Instant,
 ) -> Result<(), Refusal> {
     let until = deadline.min(Instant::now() + LOOK_AGAIN);
     loop {
-        let event = match timeout_at(until, news.recv()).await {
+        let event = match timeout_at(until, events.recv()).await {
             Err(_) | Ok(Err(RecvError::Lagged(_))) => return Ok(()),
             Ok(Err(RecvError::Closed)) => {
                 sleep_until(until).await;
@@ -287,7 +287,7 @@ async fn wait_for_news(
             {
                 return Err(Refusal {
                     failure,
-                    told: true,
+                    is_reported: true,
                 });
             }
             Event::Removed { function } if function == deployment.function => {
@@ -296,7 +296,7 @@ async fn wait_for_news(
                         ErrorCode::UnknownFunction,
                         format!("{function} was removed while a request waited for it"),
                     ),
-                    told: true,
+                    is_reported: true,
                 });
             }
             _ => {}

@@ -16,7 +16,7 @@ use super::*;
 /// Redis and Docker for one host, in memory.
 struct World {
     state: Mutex<State>,
-    news: Sender<Event>,
+    events: Sender<Event>,
     launches: AtomicU32,
     discarded: AtomicU32,
 }
@@ -49,7 +49,7 @@ impl World {
                 permits: usize::MAX,
                 ..State::default()
             }),
-            news: broadcast::channel(64).0,
+            events: broadcast::channel(64).0,
             launches: AtomicU32::new(0),
             discarded: AtomicU32::new(0),
         })
@@ -69,12 +69,12 @@ impl World {
         token: u32,
         timeout: Duration,
     ) -> Result<(Instance, Start), Failure> {
-        let mut news = self.news.subscribe();
+        let mut events = self.events.subscribe();
         let idle = Duration::from_secs(60);
         acquire(
             &*self,
             &*self,
-            &mut news,
+            &mut events,
             &deployment,
             &token.to_string(),
             idle,
@@ -89,7 +89,7 @@ impl World {
     fn next_turn(&self, state: &State) {
         if let Some(name) = state.turns.first() {
             let (function, revision) = name.split_once(':').unwrap();
-            let _ = self.news.send(Event::Turn {
+            let _ = self.events.send(Event::Turn {
                 function: function.parse().unwrap(),
                 revision: RevisionId(revision.to_owned()),
             });
@@ -170,7 +170,7 @@ impl Ledger for World {
         }
         state.locks.remove(&name);
         state.ready.push(instance.clone());
-        let _ = self.news.send(Event::Ready {
+        let _ = self.events.send(Event::Ready {
             instance: instance.clone(),
             lease_ms: 60_000,
         });
@@ -188,7 +188,7 @@ impl Ledger for World {
         {
             state.locks.remove(&name);
         }
-        let _ = self.news.send(Event::Failed {
+        let _ = self.events.send(Event::Failed {
             function: deployment.function.clone(),
             revision: deployment.revision.clone(),
             failure: failure.clone(),

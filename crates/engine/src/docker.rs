@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 
 pub use containers::{Condition, Container};
 pub use create::{Placement, Purpose};
-pub use events::{Loss, Lost};
+pub use events::{InstanceEvent, InstanceEventKind};
 pub use images::{Image, deployment};
 pub use network::FunctionNetwork;
 

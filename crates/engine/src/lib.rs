@@ -7,7 +7,7 @@
 
 pub mod access;
 pub mod acquire;
-pub mod alone;
+
 pub mod clock;
 pub mod docker;
 pub mod home;
@@ -18,3 +18,4 @@ pub mod rebuild;
 pub mod runtime;
 pub mod start;
 pub mod store;
+pub mod without_redis;

@@ -1,4 +1,4 @@
-//! Where what happens is told: each program says where its lines go.
+//! Lines of the log: each program says where they go.
 
 use std::io::{self, Write as _};
 
@@ -6,10 +6,10 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Dispatch, Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// What is told here.
+/// Targets of our own.
 const OWN: &str = "corefn";
 
-/// Has `line` called with the level and the text of each line. What libraries tell, and what is for debugging, is left
+/// Has `line` called with the level and the text of each line. Lines of libraries, and what is for debugging, are left
 /// out.
 pub fn lines(line: impl Fn(Level, &str) + Send + Sync + 'static) -> Dispatch {
     tracing_subscriber::fmt()

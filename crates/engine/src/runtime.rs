@@ -4,19 +4,19 @@
 //! crosses. What the event loop counts, this thread reads through [`Gauges`].
 
 mod answer;
-mod deaths;
+mod containers;
 mod failures;
 mod fallback;
 mod health;
 mod instances;
 mod known;
 mod listen;
-mod news;
 mod outage;
 mod parts;
 mod redis;
 mod renew;
 mod starts;
+mod subscribers;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -69,12 +69,12 @@ pub enum Command {
     },
     /// An instance has failed a request: is it still there? An acquisition that is asked for later
     /// is not answered with it before that is known. It is answered with [`Update::Gone`] or
-    /// [`Update::Trusted`], but not before Docker or the instance can be reached.
-    Suspect {
+    /// [`Update::Healthy`], but not before Docker or the instance can be reached.
+    Check {
         /// Which one.
         instance: InstanceId,
     },
-    /// The event loop has lost an update: everything is to be told anew.
+    /// The event loop has lost an update: everything must be sent anew.
     StartOver,
 }
 
@@ -106,8 +106,8 @@ pub enum Update {
     /// An instance is no more, or does nothing more: what it has not answered it never will.
     /// [`Update::Gone`] follows.
     Ended(InstanceId),
-    /// An instance that was suspected runs and accepts connections.
-    Trusted(InstanceId),
+    /// An instance that was checked runs and accepts connections.
+    Healthy(InstanceId),
     /// The answer to [`Command::Acquire`]. A granted instance was told of by [`Update::Ready`]
     /// before.
     Outcome {
@@ -316,7 +316,7 @@ async fn run(
                 idle,
                 timeout,
             }) => parts.starts.acquire(number, deployment, idle, timeout),
-            Some(Command::Suspect { instance }) => parts.health.suspect(instance),
+            Some(Command::Check { instance }) => parts.health.check(instance),
             Some(Command::StartOver) => return End::Over,
             None => return End::Stopped,
         }

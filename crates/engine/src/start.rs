@@ -10,8 +10,8 @@ use corefn_core::names;
 use crate::docker::{Docker, DockerError, Placement, Purpose};
 use crate::ready::ready;
 
-/// How often it is tried. An address in turn is taken only if somebody else uses our subnet, or the
-/// count of turns was lost; a network is gone only if somebody has removed it.
+/// How often it is tried. An address in number is taken only if somebody else uses our subnet, or the
+/// count of addresses was lost; a network is gone only if somebody has removed it.
 const ATTEMPTS: u64 = 5;
 
 /// How long it may take to fetch a failed function's output, and to remove its container, before
@@ -23,7 +23,7 @@ const OUTPUT_LINES: usize = 20;
 
 /// Starts an instance of a deployment and waits until it is ready.
 ///
-/// `turn` chooses the container's address ([`corefn_core::address`]). When `needless` is known, it
+/// `number` chooses the container's address ([`corefn_core::address`]). When `needless` is known, it
 /// is given up. On failure no container is left.
 ///
 /// # Errors
@@ -31,11 +31,11 @@ const OUTPUT_LINES: usize = 20;
 pub async fn start(
     docker: &Docker,
     deployment: &Deployment,
-    turn: u64,
+    number: u64,
     timeout: Duration,
     needless: impl Future<Output = ()>,
 ) -> Result<Instance, Failure> {
-    start_as(docker, deployment, random_id()?, turn, timeout, needless).await
+    start_as(docker, deployment, random_id()?, number, timeout, needless).await
 }
 
 /// The same without Redis: the container is the only one of its revision that is started so.
@@ -43,15 +43,15 @@ pub async fn start(
 ///
 /// # Errors
 /// [`Failure`], as of [`start`].
-pub async fn start_alone(
+pub async fn start_without_redis(
     docker: &Docker,
     deployment: &Deployment,
-    turn: u64,
+    number: u64,
     timeout: Duration,
 ) -> Result<Option<Instance>, Failure> {
     let begin = Instant::now();
     let id = random_id()?;
-    let work = run(docker, deployment, id, turn, Purpose::ServeAlone);
+    let work = run(docker, deployment, id, number, Purpose::ServeWithoutRedis);
     match docker.within(timeout, work).await {
         Ok((container, placement)) => {
             let needless = std::future::pending();
@@ -83,12 +83,12 @@ pub async fn start_as(
     docker: &Docker,
     deployment: &Deployment,
     id: InstanceId,
-    turn: u64,
+    number: u64,
     timeout: Duration,
     needless: impl Future<Output = ()>,
 ) -> Result<Instance, Failure> {
     let begin = Instant::now();
-    let run = run(docker, deployment, id, turn, Purpose::Serve);
+    let run = run(docker, deployment, id, number, Purpose::Serve);
     let (container, placement) = tokio::time::timeout(timeout, run)
         .await
         .map_err(|_| hangs(deployment, timeout))?
@@ -138,14 +138,14 @@ async fn run(
     docker: &Docker,
     deployment: &Deployment,
     id: InstanceId,
-    turn: u64,
+    number: u64,
     purpose: Purpose,
 ) -> Result<(String, Placement), DockerError> {
     let kind = deployment.config.network;
     let mut attempt = 0;
     loop {
         let network = docker.network(kind).await?;
-        let ip = network.subnet.address(turn + attempt);
+        let ip = network.subnet.address(number + attempt);
         let placement = Placement { id, ip };
         let created = docker.create(deployment, placement, &network, purpose);
         let container = created.await?;

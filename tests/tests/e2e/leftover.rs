@@ -42,7 +42,7 @@ async fn container_without_a_maker_is_removed() {
     let starting = home.deploy("demo/starting", probe::idle(600)).await;
     let mut containers = Vec::new();
     for (number, deployment) in [&orphan, &starting].into_iter().enumerate() {
-        let turn = home.store.next_turn().await.unwrap();
+        let turn = home.store.next_address().await.unwrap();
         let network = home
             .docker
             .network(deployment.config.network)

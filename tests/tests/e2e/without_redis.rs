@@ -119,12 +119,16 @@ async fn starter_that_was_killed_between_create_and_start() {
         id: corefn_core::instance::InstanceId::from_random(1),
         ip: network.subnet.address(1),
     };
-    let purpose = corefn_engine::docker::Purpose::ServeAlone;
+    let purpose = corefn_engine::docker::Purpose::ServeWithoutRedis;
     home.docker
         .create(&deployment, placement, &network, purpose)
         .await
         .unwrap();
-    let name = names::lone_container(home.namespace(), &deployment.function, &deployment.revision);
+    let name = names::container_without_redis(
+        home.namespace(),
+        &deployment.function,
+        &deployment.revision,
+    );
     assert_eq!(home.instances("demo/hello").await[0].name, name);
     home.redis.kill().await;
     let begin = Instant::now();

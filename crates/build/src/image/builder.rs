@@ -56,7 +56,7 @@ pub(crate) fn options(labels: &HashMap<String, String>) -> BuildImageOptionsBuil
 }
 
 /// Runs a build of Docker's, and returns the image's identifier. `what` says what is built, as an
-/// infinitive; `watch` gets the containers that run its commands, `told` what Docker prints, and `traces` what the build
+/// infinitive; `watch` gets the containers that run its commands, `print` what Docker prints, and `traces` what the build
 /// leaves.
 pub(crate) async fn run_build(
     docker: &Docker,
@@ -65,7 +65,7 @@ pub(crate) async fn run_build(
     what: &str,
     watch: Option<&Watch<'_>>,
     traces: &mut Traces,
-    mut told: impl AsyncFnMut(&str) -> Result<(), BuildError>,
+    mut print: impl AsyncFnMut(&str) -> Result<(), BuildError>,
 ) -> Result<String, BuildError> {
     let client = docker.client().await?.clone();
     let (sender, mut receiver) = mpsc::channel(1);
@@ -85,7 +85,7 @@ pub(crate) async fn run_build(
     });
     let mut steps = pin!(poll_fn(|cx| receiver.poll_recv(cx)));
     let mut id = String::new();
-    while let Some((step, container)) = next_or_silence(&mut steps, &mut told).await? {
+    while let Some((step, container)) = next_or_silence(&mut steps, &mut print).await? {
         if let (Some(watch), Some(container)) = (watch, container) {
             watch.container(&container);
         }
@@ -98,7 +98,7 @@ pub(crate) async fn run_build(
             cause => docker.failed(what, cause).into(),
         })?;
         if let Some(text) = step.stream {
-            told(&text).await?;
+            print(&text).await?;
         }
         if let Some(built) = step.aux.and_then(|aux| aux.id) {
             id = built;

@@ -45,8 +45,8 @@ pub async fn ensure(docker: &Docker, tag: &str, bundle: &[u8]) -> Result<(), Bui
     // (It is made once. What Docker would look through for it is all that stands on nothing.)
     let options = options(&labels).t(tag).nocache(true).build();
     let context = Cursor::new(packed);
-    let (mut traces, told) = (Traces::default(), async |_: &str| Ok(()));
-    run_build(docker, options, context, &what, None, &mut traces, told).await?;
+    let (mut traces, print) = (Traces::default(), async |_: &str| Ok(()));
+    run_build(docker, options, context, &what, None, &mut traces, print).await?;
     remove_others(docker, tag).await?;
     Ok(())
 }

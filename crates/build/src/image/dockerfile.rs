@@ -144,7 +144,7 @@ pub async fn from_dockerfile(
     let before = traces.count();
     let mut is_hidden = false;
     let watch = Watch::new(docker, limits);
-    let told = async |text: &str| {
+    let print = async |text: &str| {
         if text.starts_with("Step ") {
             is_hidden = bundle::is_added_step(text);
         }
@@ -155,7 +155,15 @@ pub async fn from_dockerfile(
     };
     let what = "build the Dockerfile";
     let watched = Some(&watch);
-    let building = run_build(docker, options, recipe.context, what, watched, traces, told);
+    let building = run_build(
+        docker,
+        options,
+        recipe.context,
+        what,
+        watched,
+        traces,
+        print,
+    );
     let built = in_time(limits, watch.during(building)).await;
     // (In the midst of a build, Docker may say anything of a layer that it has just found.)
     let mut built = built;
@@ -230,8 +238,8 @@ impl DockerfileImage {
         let text = format!("FROM {}\n", self.image);
         let packed = Cursor::new(archive(&[(DOCKERFILE, 0o644, text.as_bytes())])?);
         let what = format!("label the image {tag}");
-        let told = async |_: &str| Ok(());
-        let labelled = run_build(docker, options, packed, &what, None, traces, told).await;
+        let print = async |_: &str| Ok(());
+        let labelled = run_build(docker, options, packed, &what, None, traces, print).await;
         or_lost(docker, &self.image, labelled).await?;
         Ok(tag)
     }

@@ -52,8 +52,8 @@ pub async fn from_files(
         .nocache(true)
         .build();
     let what = format!("make the image {tag}");
-    let told = async |_: &str| Ok(());
-    run_build(docker, options, packed, &what, None, traces, told).await?;
+    let print = async |_: &str| Ok(());
+    run_build(docker, options, packed, &what, None, traces, print).await?;
     Ok(tag)
 }
 

@@ -26,7 +26,7 @@ use tracing::{error, info, warn};
 
 use corefn_core::function::{RepositoryName, check_segment};
 use corefn_core::names::env as variables;
-use corefn_core::throttle::may_tell;
+use corefn_core::throttle::may_log;
 use corefn_engine::{clock, home};
 
 use super::Request;
@@ -51,7 +51,7 @@ struct Service {
     home: PathBuf,
     /// Whoever builds a repository holds its lock; one that nobody has any more is forgotten.
     locks: RefCell<HashMap<RepositoryName, Weak<Mutex<()>>>>,
-    turns: Semaphore,
+    builds: Semaphore,
     pending: Pending,
     ending: watch::Receiver<bool>,
 }
@@ -74,7 +74,7 @@ pub async fn serve() -> Result<(), BuildError> {
     let service = Rc::new(Service {
         home,
         locks: RefCell::default(),
-        turns: Semaphore::new(host.max_builds as usize),
+        builds: Semaphore::new(host.max_builds as usize),
         pending: Pending {
             bytes: Cell::new(0),
             most: host.max_pending,
@@ -84,11 +84,11 @@ pub async fn serve() -> Result<(), BuildError> {
     LocalSet::new()
         .run_until(async move {
             let mut conversations = JoinSet::new();
-            let mut told = pin!(told());
+            let mut terminated = pin!(terminated());
             let deaf = AtomicU64::new(0);
             loop {
                 tokio::select! {
-                    () = &mut told => break,
+                    () = &mut terminated => break,
                     Some(ended) = conversations.join_next() => {
                         if let Err(error) = ended {
                             error!("a hook got no answer: {error}");
@@ -100,7 +100,7 @@ pub async fn serve() -> Result<(), BuildError> {
                         }
                         // Such as too many open files: those that end make room.
                         Err(error) => {
-                            if may_tell(&deaf, clock::now()) {
+                            if may_log(&deaf, clock::now()) {
                                 warn!("no hook can connect: {error}");
                             }
                             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -116,7 +116,7 @@ pub async fn serve() -> Result<(), BuildError> {
 }
 
 /// Returns when the process is told to end.
-async fn told() {
+async fn terminated() {
     let signals = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
@@ -228,14 +228,14 @@ async fn build(
     let mut stop: Stop<'_> = ends.as_mut();
     let lock = service.lock(&repository);
     let _locked = unless(&mut stop, async { Ok(lock.lock_owned().await) }).await?;
-    let _turn = match service.turns.try_acquire() {
-        Ok(turn) => turn,
+    let _permit = match service.builds.try_acquire() {
+        Ok(permit) => permit,
         Err(_) => {
             output
                 .line("as many other pushes are being built as may be: waiting for a turn")
                 .await;
-            let turn = async { Ok(service.turns.acquire().await) };
-            unless(&mut stop, turn)
+            let permit = async { Ok(service.builds.acquire().await) };
+            unless(&mut stop, permit)
                 .await?
                 .map_err(|_| BuildError::Interrupted("the builder ends"))?
         }

@@ -98,7 +98,7 @@ pub async fn ensure(
         let options = options.build();
         let mut attempts = 1..ATTEMPTS;
         loop {
-            let told = async |text: &str| {
+            let print = async |text: &str| {
                 output.bytes(text.as_bytes()).await;
                 Ok(())
             };
@@ -111,7 +111,7 @@ pub async fn ensure(
                 &what,
                 None,
                 &mut traces,
-                told,
+                print,
             )
             .await
             {

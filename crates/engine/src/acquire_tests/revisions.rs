@@ -6,7 +6,7 @@ impl World {
     /// Deploys a revision in place of another.
     fn deploy(&self, old: &Deployment, new: &Deployment) {
         self.state.lock().unwrap().superseded.push(start_of(old));
-        let _ = self.news.send(Event::Deployed {
+        let _ = self.events.send(Event::Deployed {
             deployment: new.clone(),
         });
     }
@@ -62,7 +62,7 @@ async fn old_revision_is_not_started_after_the_new_one_is_deployed() {
     let old = deployment("r1");
     let name = start_of(&old);
     world.state.lock().unwrap().superseded.push(name);
-    // The news of it is on its way.
+    // The event is on its way.
     let late = tokio::spawn(world.clone().acquire(1, Duration::from_secs(60)));
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(!late.is_finished());

@@ -27,7 +27,7 @@ pub enum Purpose {
     /// To serve requests.
     Serve,
     /// To serve requests, as the one of its revision that is started while Redis is out of reach.
-    ServeAlone,
+    ServeWithoutRedis,
 }
 
 /// Where a container gets placed.
@@ -63,7 +63,9 @@ impl Docker {
         let body = create_body(self.namespace(), deployment, placement, network);
         let (namespace, function) = (self.namespace(), &deployment.function);
         let name = match purpose {
-            Purpose::ServeAlone => names::lone_container(namespace, function, &deployment.revision),
+            Purpose::ServeWithoutRedis => {
+                names::container_without_redis(namespace, function, &deployment.revision)
+            }
             Purpose::Serve => names::container(namespace, function, placement.id),
         };
         let options = CreateContainerOptions {

@@ -14,13 +14,13 @@ use super::{Docker, DockerError};
 
 /// An instance that can't be sent work any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lost {
+pub struct InstanceEvent {
     /// Which instance.
     pub id: InstanceId,
     /// Of which function.
     pub function: FunctionName,
-    /// How.
-    pub how: Loss,
+    /// What has become of it.
+    pub kind: InstanceEventKind,
 }
 
 /// The events, as Docker names them. `kill` is an order to send a signal; when the kernel or the
@@ -29,13 +29,13 @@ const DIE: &str = "die";
 const KILL: &str = "kill";
 const PAUSE: &str = "pause";
 
-/// How an instance was lost.
+/// What has become of an instance that can't be sent work any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Loss {
+pub enum InstanceEventKind {
     /// Its container was paused, and may go on.
     Paused,
     /// Somebody had Docker end it: this installation, or a person.
-    Ordered,
+    Stopped,
     /// It ended without an order.
     Died,
 }
@@ -46,7 +46,9 @@ impl Docker {
     ///
     /// # Errors
     /// [`DockerError`] when Docker can't be reached.
-    pub async fn losses(&self) -> Result<impl Stream<Item = Lost> + '_, DockerError> {
+    pub async fn instance_events(
+        &self,
+    ) -> Result<impl Stream<Item = InstanceEvent> + '_, DockerError> {
         let ours = format!("{}={}", label::NAMESPACE, self.namespace());
         let options = EventsOptionsBuilder::default()
             .filters(&HashMap::from([
@@ -62,31 +64,31 @@ impl Docker {
             .take_while(|event| std::future::ready(event.is_ok()))
             .filter_map(move |event| {
                 let event = event.ok();
-                let lost = event.and_then(|event| Lost::read(&event, &mut ordered));
-                std::future::ready(lost)
+                let read = event.and_then(|event| InstanceEvent::read(&event, &mut ordered));
+                std::future::ready(read)
             }))
     }
 }
 
-impl Lost {
+impl InstanceEvent {
     /// Reads an event of Docker's; nothing if no instance is lost. `ordered` are those that
     /// somebody is ending.
     pub fn read(event: &EventMessage, ordered: &mut HashSet<InstanceId>) -> Option<Self> {
         let labels = event.actor.as_ref()?.attributes.as_ref()?;
         let id = labels.get(label::INSTANCE)?.parse().ok()?;
-        let how = match event.action.as_deref() {
+        let kind = match event.action.as_deref() {
             Some(KILL) => {
                 ordered.insert(id);
                 return None;
             }
-            Some(PAUSE) => Loss::Paused,
-            _ if ordered.remove(&id) => Loss::Ordered,
-            _ => Loss::Died,
+            Some(PAUSE) => InstanceEventKind::Paused,
+            _ if ordered.remove(&id) => InstanceEventKind::Stopped,
+            _ => InstanceEventKind::Died,
         };
         Some(Self {
             id,
             function: labels.get(label::FUNCTION)?.parse().ok()?,
-            how,
+            kind,
         })
     }
 }

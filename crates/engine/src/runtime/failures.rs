@@ -23,7 +23,7 @@ pub(super) struct Failures {
     /// Failures in a row that Redis could not count.
     rows: Mutex<Rows>,
     /// When it was last told that Docker can't start anything.
-    told: AtomicU64,
+    reported: AtomicU64,
 }
 
 impl Failures {
@@ -34,24 +34,24 @@ impl Failures {
             return Duration::ZERO;
         }
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        rows.failed(deployment, clock::now())
+        rows.on_failure(deployment, clock::now())
     }
 
     /// An instance of a function got ready.
-    pub fn succeeded(&self, function: &FunctionName) {
+    pub fn on_success(&self, function: &FunctionName) {
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        rows.succeeded(function);
+        rows.on_success(function);
     }
 
     /// Whether a failure is to be logged. That Docker can't be used fails each start at once, in a
     /// storm of requests hundreds a second.
-    fn may_tell(&self, code: ErrorCode) -> bool {
-        code != ErrorCode::DockerUnavailable || throttle::may_tell(&self.told, clock::now())
+    fn is_due(&self, code: ErrorCode) -> bool {
+        code != ErrorCode::DockerUnavailable || throttle::may_log(&self.reported, clock::now())
     }
 
     /// Logs a failure, and for how long the function isn't started again.
-    pub fn tell(&self, function: &FunctionName, failure: &Failure) {
-        if !self.may_tell(failure.code) {
+    pub fn report(&self, function: &FunctionName, failure: &Failure) {
+        if !self.is_due(failure.code) {
             return;
         }
         let pause = failure.retry_ms.map_or_else(String::new, |millis| {
@@ -63,7 +63,7 @@ impl Failures {
 
     /// An instance has ended by itself: if that is a failure of its function, it is counted, once
     /// for all who hear of it.
-    pub async fn died(&self, redis: &Redis, id: InstanceId, function: &FunctionName) {
+    pub async fn on_death(&self, redis: &Redis, id: InstanceId, function: &FunctionName) {
         let mut failure = Failure::new(
             ErrorCode::FunctionExited,
             format!(
@@ -74,7 +74,7 @@ impl Failures {
         let pause = redis.ask(redis.store.died(id, function, &failure)).await;
         failure.retry_ms = pause.ok().and_then(some_millis);
         if failure.retry_ms.is_some() {
-            self.tell(function, &failure);
+            self.report(function, &failure);
         }
     }
 }

@@ -14,9 +14,9 @@ use corefn_core::instance::Instance;
 use super::health::Health;
 use super::instances::Instances;
 use crate::acquire::{Refusal, Start};
-use crate::alone;
 use crate::clock;
 use crate::docker::{Condition, Docker};
+use crate::without_redis;
 
 /// How long Docker may take to say whether a known instance still runs. If it can't, the instance
 /// is taken as it was.
@@ -33,7 +33,7 @@ impl Fallback {
     /// Gets an instance without Redis: one that is known, one that runs, or one that is started.
     ///
     /// # Errors
-    /// As of [`alone::acquire`].
+    /// As of [`without_redis::acquire`].
     pub async fn acquire(
         &self,
         deployment: &Deployment,
@@ -44,7 +44,8 @@ impl Fallback {
             None => {
                 let withheld = self.instances.known.withheld();
                 let begin = clock::now();
-                let got = alone::acquire(&self.docker, deployment, &withheld, timeout).await?;
+                let got =
+                    without_redis::acquire(&self.docker, deployment, &withheld, timeout).await?;
                 let (id, function) = (got.0.id, &deployment.function);
                 let what = match got.1 {
                     Start::Warm => "found",
@@ -56,11 +57,11 @@ impl Fallback {
                     got.0.address,
                     clock::now() - begin
                 );
-                self.instances.known.add_untold(got.0.clone());
+                self.instances.known.add_unregistered(got.0.clone());
                 got
             }
         };
-        self.instances.unleased(&got.0);
+        self.instances.on_unleased(&got.0);
         Ok(got)
     }
 
@@ -70,12 +71,12 @@ impl Fallback {
             let look = self.docker.condition(&instance.container);
             match self.docker.within(DOCKER_PATIENCE, look).await {
                 Ok(Condition::Runs) | Err(_) => {
-                    if self.health.cleared(&instance).await.unwrap_or(false) {
+                    if self.health.is_healthy(&instance).await.unwrap_or(false) {
                         return Some(instance);
                     }
                 }
-                Ok(Condition::Paused) => self.instances.withheld(instance.id),
-                Ok(Condition::Ended) => self.instances.gone(instance.id),
+                Ok(Condition::Paused) => self.instances.on_withheld(instance.id),
+                Ok(Condition::Ended) => self.instances.on_gone(instance.id),
             }
         }
         None

@@ -1,4 +1,4 @@
-//! Instances at which requests have failed: each is looked at before it is relied on again.
+//! Health checks: an instance at which a request has failed is checked before it gets another.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,30 +18,30 @@ use crate::ready::accepts;
 
 /// How long an instance may run without accepting a connection: it may be about to end, or have
 /// more connections to accept than its system keeps for it.
-const LONGEST_LOOK: Duration = Duration::from_secs(5);
+const LONGEST_PROBE: Duration = Duration::from_secs(5);
 
-/// The pause between two looks.
+/// The pause between two probes.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The instances that are suspected.
+/// The checks that are due or under way.
 #[derive(Default)]
-struct Suspects(Mutex<HashMap<InstanceId, Suspicion>>);
+struct Checks(Mutex<HashMap<InstanceId, Check>>);
 
 #[derive(Default)]
-struct Suspicion {
-    /// How often it was suspected.
+struct Check {
+    /// How often it was asked for.
     times: u64,
-    /// One looks at a time.
+    /// One probes at a time.
     gate: Arc<tokio::sync::Mutex<()>>,
 }
 
-impl Suspects {
-    /// One more suspicion; returns whether it is the first.
+impl Checks {
+    /// A check is asked for; returns whether it is the first.
     fn add(&self, id: InstanceId) -> bool {
         let mut all = self.all();
-        let suspicion = all.entry(id).or_default();
-        suspicion.times += 1;
-        suspicion.times == 1
+        let check = all.entry(id).or_default();
+        check.times += 1;
+        check.times == 1
     }
 
     fn gate(&self, id: InstanceId) -> Option<Arc<tokio::sync::Mutex<()>>> {
@@ -52,14 +52,14 @@ impl Suspects {
         Some(self.all().get(&id)?.times)
     }
 
-    /// Lifts the suspicion, unless there is a newer one than the `times` that were looked into.
-    fn lift(&self, id: InstanceId, times: u64) -> bool {
+    /// The instance passed the check, unless it was asked for again since it had been `times`.
+    fn finish(&self, id: InstanceId, times: u64) -> bool {
         let mut all = self.all();
-        let lifted = all.get(&id).is_none_or(|found| found.times == times);
-        if lifted {
+        let passed = all.get(&id).is_none_or(|found| found.times == times);
+        if passed {
             all.remove(&id);
         }
-        lifted
+        passed
     }
 
     /// An instance has ended.
@@ -67,22 +67,22 @@ impl Suspects {
         self.all().remove(&id);
     }
 
-    fn all(&self) -> MutexGuard<'_, HashMap<InstanceId, Suspicion>> {
+    fn all(&self) -> MutexGuard<'_, HashMap<InstanceId, Check>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// How instances are, and what follows of it.
+/// The checks, and what follows from them.
 pub(super) struct Health {
     redis: Arc<Redis>,
     docker: Arc<Docker>,
     outbox: Arc<dyn Outbox>,
     instances: Arc<Instances>,
-    suspects: Suspects,
+    checks: Checks,
 }
 
 impl Health {
-    /// Nothing is suspected.
+    /// No check is due.
     pub fn new(
         redis: Arc<Redis>,
         docker: Arc<Docker>,
@@ -94,7 +94,7 @@ impl Health {
             docker,
             outbox,
             instances,
-            suspects: Suspects::default(),
+            checks: Checks::default(),
         }
     }
 
@@ -102,7 +102,7 @@ impl Health {
     /// everywhere else by way of Redis.
     pub async fn withhold(&self, id: InstanceId, function: &FunctionName) {
         self.outbox.send(Update::Ended(id));
-        self.instances.withheld(id);
+        self.instances.on_withheld(id);
         // Without Redis the cleaner finds out for itself, later.
         let _ = self
             .redis
@@ -112,63 +112,63 @@ impl Health {
 
     /// An instance is no more: here at once, everywhere else by way of Redis.
     pub async fn forget(&self, id: InstanceId, function: &FunctionName) {
-        self.suspects.remove(id);
+        self.checks.remove(id);
         self.instances.known.end(id);
         self.outbox.send(Update::Ended(id));
-        self.instances.gone(id);
+        self.instances.on_gone(id);
         // Without Redis the cleaner finds out for itself, later.
         let _ = self.redis.ask(self.redis.store.forget(id, function)).await;
     }
 
     /// A request has failed at an instance: looks at it, in a task of its own, unless somebody does
     /// already.
-    pub fn suspect(self: &Arc<Self>, id: InstanceId) {
+    pub fn check(self: &Arc<Self>, id: InstanceId) {
         let Some(instance) = self.instances.known.find(id) else {
             self.outbox.send(Update::Gone(id));
             return;
         };
-        if self.suspects.add(id) {
+        if self.checks.add(id) {
             let health = self.clone();
             tokio::spawn(async move {
                 // What could not be found out is asked again by who wants to have the instance.
-                let _ = health.cleared(&instance).await;
+                let _ = health.is_healthy(&instance).await;
             });
         }
     }
 
-    /// Whether an instance may be relied on as far as suspicions go. One that has ended is
+    /// Waits for the checks of an instance; whether it may get work. One that has ended is
     /// forgotten, one that is paused withheld.
     ///
     /// # Errors
     /// [`ErrorCode::DockerUnavailable`] and [`ErrorCode::FunctionUnreachable`] when it can't be
     /// connected to, and Docker does not say that it has ended.
-    pub async fn cleared(&self, instance: &Instance) -> Result<bool, Failure> {
+    pub async fn is_healthy(&self, instance: &Instance) -> Result<bool, Failure> {
         let id = instance.id;
         if self.instances.known.has_ended(id) {
             self.forget(id, &instance.function).await;
             return Ok(false);
         }
-        let Some(mut gate) = self.suspects.gate(id) else {
+        let Some(mut gate) = self.checks.gate(id) else {
             return Ok(true);
         };
         loop {
             let held = gate.lock().await;
-            if let Some(times) = self.suspects.times(id) {
-                match self.look(instance).await? {
+            if let Some(times) = self.checks.times(id) {
+                match self.probe(instance).await? {
                     Condition::Ended => self.forget(id, &instance.function).await,
                     Condition::Paused => {
                         self.withhold(id, &instance.function).await;
-                        self.suspects.lift(id, times);
+                        self.checks.finish(id, times);
                         return Ok(false);
                     }
-                    Condition::Runs if self.suspects.lift(id, times) => {
-                        self.outbox.send(Update::Trusted(id));
+                    Condition::Runs if self.checks.finish(id, times) => {
+                        self.outbox.send(Update::Healthy(id));
                     }
                     Condition::Runs => {}
                 }
             }
             drop(held);
-            match self.suspects.gate(id) {
+            match self.checks.gate(id) {
                 Some(next) => gate = next,
                 None => return Ok(!self.instances.known.has_ended(id)),
             }
@@ -176,7 +176,7 @@ impl Health {
     }
 
     /// What an instance does; if it runs, it accepts connections.
-    async fn look(&self, instance: &Instance) -> Result<Condition, Failure> {
+    async fn probe(&self, instance: &Instance) -> Result<Condition, Failure> {
         let begin = Instant::now();
         loop {
             let condition = self.docker.condition(&instance.container).await;
@@ -197,7 +197,7 @@ impl Health {
                 let text = format!("{what}, and {error}");
                 return Err(Failure::new(ErrorCode::DockerUnavailable, text));
             }
-            if begin.elapsed() > LONGEST_LOOK {
+            if begin.elapsed() > LONGEST_PROBE {
                 let text = format!(
                     "{what}, though it runs: look at what it does with `corefn logs {function}`, \
                      or remove its container"

@@ -31,26 +31,26 @@ impl Instances {
     }
 
     /// An instance may get work under a lease of `ttl` milliseconds that was asked for at `sent`.
-    pub fn ready(&self, instance: &Instance, ttl: u64, sent: u64) {
+    pub fn on_ready(&self, instance: &Instance, ttl: u64, sent: u64) {
         if self.known.has_ended(instance.id) {
             return;
         }
         self.known.add(instance.clone(), true);
-        self.failures.succeeded(&instance.function);
+        self.failures.on_success(&instance.function);
         self.rely(instance, relied_until(sent, ttl));
     }
 
-    /// An instance was got; one that Redis could not be told of may be relied on without a lease.
-    pub fn granted(&self, instance: &Instance, ttl: u64, sent: u64) {
-        if self.known.is_untold(instance.id) {
-            self.unleased(instance);
+    /// An instance was got; one that could not be registered may be relied on without a lease.
+    pub fn on_granted(&self, instance: &Instance, ttl: u64, sent: u64) {
+        if self.known.is_unregistered(instance.id) {
+            self.on_unleased(instance);
         } else {
-            self.ready(instance, ttl, sent);
+            self.on_ready(instance, ttl, sent);
         }
     }
 
     /// An instance may get work though it has no lease.
-    pub fn unleased(&self, instance: &Instance) {
+    pub fn on_unleased(&self, instance: &Instance) {
         self.rely(instance, unleased_until());
     }
 
@@ -62,13 +62,13 @@ impl Instances {
     }
 
     /// An instance is no more.
-    pub fn gone(&self, id: InstanceId) {
+    pub fn on_gone(&self, id: InstanceId) {
         self.known.remove(id);
         self.outbox.send(Update::Gone(id));
     }
 
     /// An instance may not get work any more, and may hold some.
-    pub fn withheld(&self, id: InstanceId) {
+    pub fn on_withheld(&self, id: InstanceId) {
         self.known.withhold(id);
         self.outbox.send(Update::Gone(id));
     }
@@ -82,26 +82,26 @@ impl Instances {
         withheld: Vec<Instance>,
     ) {
         let ready = instances.iter().map(|(instance, _)| instance.clone());
-        let untold = self.known.replace(ready, withheld);
+        let unregistered = self.known.replace(ready, withheld);
         let until = unleased_until();
-        instances.extend(untold.into_iter().map(|instance| (instance, until)));
+        instances.extend(unregistered.into_iter().map(|instance| (instance, until)));
         self.outbox.send(Update::Snapshot {
             deployments,
             instances,
         });
     }
 
-    /// Tells Redis of what was started without it.
+    /// Registers what was started without Redis.
     ///
     /// # Errors
-    /// [`StoreError`]; it has not been told of all then.
-    pub async fn tell(&self, redis: &Redis) -> Result<(), StoreError> {
+    /// [`StoreError`]; some are not registered then.
+    pub async fn register_all(&self, redis: &Redis) -> Result<(), StoreError> {
         redis.store.pulse().await?;
-        for instance in self.known.untold() {
+        for instance in self.known.unregistered() {
             if !redis.store.knows(instance.id).await? {
                 redis.store.register(&instance, None, DEFAULT_IDLE).await?;
             }
-            self.known.told(instance.id);
+            self.known.mark_registered(instance.id);
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use corefn_core::deployment::Deployment;
 use corefn_core::instance::{Instance, InstanceId};
 
-/// How many of those that have ended are remembered: more than may end while Redis is told of it.
+/// How many of those that have ended are remembered: more than may end while Redis is asked to forget them.
 const ENDED: usize = 256;
 
 /// What is known.
@@ -22,8 +22,8 @@ struct Entry {
     instance: Instance,
     /// Whether it may get work. One that may not is known as long as it may hold some.
     ready: bool,
-    /// Whether Redis has to be told of it, which was out of reach.
-    untold: bool,
+    /// Whether it has yet to be registered, since Redis was out of reach.
+    unregistered: bool,
 }
 
 impl Known {
@@ -33,36 +33,37 @@ impl Known {
         let entry = Entry {
             instance,
             ready,
-            untold: false,
+            unregistered: false,
         };
         self.all().insert(id, entry);
     }
 
-    /// An instance is there, of which Redis must be told when it is back.
-    pub fn add_untold(&self, instance: Instance) {
+    /// An instance is there, which must be registered when Redis is back.
+    pub fn add_unregistered(&self, instance: Instance) {
         let id = instance.id;
         let entry = Entry {
             instance,
             ready: true,
-            untold: true,
+            unregistered: true,
         };
         self.all().insert(id, entry);
     }
 
-    /// Replaces what is known by what Redis knows. What Redis has to be told of stays, and is returned.
+    /// Replaces what is known by what Redis knows. What is not registered stays, and is returned.
     pub fn replace(
         &self,
         ready: impl Iterator<Item = Instance>,
         withheld: Vec<Instance>,
     ) -> Vec<Instance> {
-        self.all().retain(|_, entry| entry.ready && entry.untold);
+        self.all()
+            .retain(|_, entry| entry.ready && entry.unregistered);
         for instance in ready {
             self.add(instance, true);
         }
         for instance in withheld {
             self.add(instance, false);
         }
-        self.untold()
+        self.unregistered()
     }
 
     /// An instance may not get work any more, and may hold some.
@@ -118,20 +119,20 @@ impl Known {
         withheld.into_iter().map(|instance| instance.id).collect()
     }
 
-    /// Those that may get work, of which Redis has to be told.
-    pub fn untold(&self) -> Vec<Instance> {
-        self.select(|entry| entry.ready && entry.untold)
+    /// Those that may get work and are not registered.
+    pub fn unregistered(&self) -> Vec<Instance> {
+        self.select(|entry| entry.ready && entry.unregistered)
     }
 
-    /// Whether Redis has to be told of one.
-    pub fn is_untold(&self, id: InstanceId) -> bool {
-        self.all().get(&id).is_some_and(|entry| entry.untold)
+    /// Whether one is not registered.
+    pub fn is_unregistered(&self, id: InstanceId) -> bool {
+        self.all().get(&id).is_some_and(|entry| entry.unregistered)
     }
 
-    /// Redis knows of one.
-    pub fn told(&self, id: InstanceId) {
+    /// One is registered.
+    pub fn mark_registered(&self, id: InstanceId) {
         if let Some(entry) = self.all().get_mut(&id) {
-            entry.untold = false;
+            entry.unregistered = false;
         }
     }
 
@@ -174,18 +175,18 @@ mod tests {
     }
 
     #[test]
-    fn what_redis_has_to_be_told_of_stays() {
+    fn what_is_not_registered_stays() {
         let known = Known::default();
         known.add(instance(1), true);
-        known.add_untold(instance(2));
-        known.add_untold(instance(3));
+        known.add_unregistered(instance(2));
+        known.add_unregistered(instance(3));
         known.withhold(instance(3).id);
-        let untold = known.replace([instance(4)].into_iter(), vec![instance(5)]);
-        assert_eq!(ids(&untold), [2]);
+        let unregistered = known.replace([instance(4)].into_iter(), vec![instance(5)]);
+        assert_eq!(ids(&unregistered), [2]);
         assert_eq!(ids(&known.list()), [2, 4, 5]);
         assert_eq!(known.withheld(), HashSet::from([instance(5).id]));
-        known.told(instance(2).id);
-        assert!(!known.is_untold(instance(2).id));
+        known.mark_registered(instance(2).id);
+        assert!(!known.is_unregistered(instance(2).id));
         known.replace([].into_iter(), Vec::new());
         assert!(known.list().is_empty());
     }

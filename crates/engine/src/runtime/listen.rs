@@ -41,7 +41,7 @@ pub(super) async fn listen(parts: Listener) {
         match parts.follow(&mut filled).await {
             Ok(()) => pauses.reset(),
             Err(RebuildError::Store(error)) => {
-                let failure = parts.redis.failed(&error);
+                let failure = parts.redis.on_failure(&error);
                 if !filled {
                     match parts.fill_from_docker().await {
                         Ok(()) => filled = true,
@@ -68,7 +68,7 @@ impl Listener {
         if rebuild(&self.redis.store, &self.docker, &token, DEFAULT_IDLE).await? {
             info!("Redis was empty; filled it from Docker's labels");
         }
-        self.instances.tell(&self.redis).await?;
+        self.instances.register_all(&self.redis).await?;
         self.snapshot().await?;
         *filled = true;
         while let Some(event) = events.next().await {
@@ -118,16 +118,16 @@ impl Listener {
             }
             Event::Removed { function } => self.outbox.send(Update::Removed(function.clone())),
             Event::Ready { instance, lease_ms } => {
-                self.instances.ready(instance, *lease_ms, clock::now());
+                self.instances.on_ready(instance, *lease_ms, clock::now());
             }
-            Event::Gone { id, .. } => self.instances.withheld(*id),
+            Event::Gone { id, .. } => self.instances.on_withheld(*id),
             Event::Failed {
                 function,
                 revision,
                 failure,
-            } => self.starts.backed_off(function, revision, failure),
+            } => self.starts.report_back_off(function, revision, failure),
             Event::Turn { .. } => {}
         }
-        self.starts.news.publish(event);
+        self.starts.subscribers.publish(event);
     }
 }

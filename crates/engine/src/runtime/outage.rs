@@ -1,7 +1,7 @@
 //! Waiting for Redis while it is out of reach.
 //!
-//! Redis is not asked again by requests, but by one task, with growing pauses; it is told of what
-//! was started without it before anyone else goes by it.
+//! Redis is not asked again by requests, but by one task, with growing pauses; what was started
+//! without it is registered before anyone else goes by it.
 
 use std::sync::Arc;
 
@@ -14,12 +14,12 @@ use crate::pauses::Pauses;
 /// Waits for outages, and for each until it is over. Runs for as long as the thread does.
 pub(super) async fn outages(redis: Arc<Redis>, instances: Arc<Instances>) {
     loop {
-        redis.out().await;
+        redis.outage().await;
         let mut pauses = Pauses::of_service();
-        while instances.tell(&redis).await.is_err() {
+        while instances.register_all(&redis).await.is_err() {
             tokio::time::sleep(pauses.grow()).await;
         }
-        redis.back();
+        redis.on_return();
         info!("Redis can be used again");
     }
 }

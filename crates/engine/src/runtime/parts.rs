@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::deaths::{Deaths, deaths};
+use super::containers::{ContainerEvents, follow_containers};
 use super::failures::Failures;
 use super::fallback::Fallback;
 use super::health::Health;
 use super::instances::Instances;
 use super::listen::{Listener, listen};
-use super::news::News;
 use super::outage::outages;
 use super::redis::Redis;
 use super::renew::{Renewals, renew};
 use super::starts::Starts;
+use super::subscribers::Subscribers;
 use super::{Gauges, Outbox};
 use crate::docker::Docker;
 use crate::store::Store;
@@ -62,7 +62,7 @@ impl Parts {
             health: health.clone(),
             failures: failures.clone(),
             fallback,
-            news: News::default(),
+            subscribers: Subscribers::default(),
             most,
         });
         Self {
@@ -87,7 +87,7 @@ impl Parts {
             instances: self.instances.clone(),
             starts: self.starts.clone(),
         }));
-        tasks.spawn(deaths(Deaths {
+        tasks.spawn(follow_containers(ContainerEvents {
             redis: self.redis.clone(),
             docker: self.docker.clone(),
             instances: self.instances.clone(),

@@ -37,12 +37,12 @@ impl Redis {
                 ErrorCode::RedisUnavailable,
                 "Redis is out of reach",
             )),
-            done = work => done.map_err(|error| self.failed(&error)),
+            done = work => done.map_err(|error| self.on_failure(&error)),
         }
     }
 
     /// It has failed. That it is out of reach is told once for each outage, however many ask.
-    pub fn failed(&self, error: &StoreError) -> Failure {
+    pub fn on_failure(&self, error: &StoreError) -> Failure {
         let failure = Failure::new(ErrorCode::RedisUnavailable, error.to_string());
         if !matches!(error, StoreError::Failed { .. }) {
             error!("{}", failure.detail);
@@ -53,13 +53,13 @@ impl Redis {
     }
 
     /// Returns when it is out of reach.
-    pub async fn out(&self) {
+    pub async fn outage(&self) {
         // The sender is here, so it is not gone.
         let _ = self.is_out.subscribe().wait_for(|out| *out).await;
     }
 
     /// It can be reached again.
-    pub fn back(&self) {
+    pub fn on_return(&self) {
         self.is_out.send_replace(false);
     }
 }

@@ -72,7 +72,7 @@ impl Renewals {
                             let until = relied_until(sent, ttl.as_millis() as u64);
                             self.gauges.renewed(instance.id, until);
                         }
-                        Renewed::Draining => self.instances.withheld(instance.id),
+                        Renewed::Draining => self.instances.on_withheld(instance.id),
                         Renewed::Unknown => self.register_again(instance, *ttl).await,
                     }
                 }
@@ -88,7 +88,7 @@ impl Renewals {
     /// Redis has lost an instance that has work: it is registered again if it still runs.
     async fn register_again(&self, instance: &Instance, ttl: Duration) {
         match self.docker.condition(&instance.container).await {
-            Ok(Condition::Ended) => self.instances.gone(instance.id),
+            Ok(Condition::Ended) => self.instances.on_gone(instance.id),
             Ok(condition) => {
                 let register = self.redis.store.register(instance, None, ttl);
                 let _ = self.redis.ask(register).await;

@@ -15,8 +15,8 @@ use super::failures::{Failures, some_millis};
 use super::fallback::Fallback;
 use super::health::Health;
 use super::instances::Instances;
-use super::news::News;
 use super::redis::Redis;
+use super::subscribers::Subscribers;
 use super::{Outbox, Update};
 use crate::acquire::{Launcher, Ledger, Refusal, Start, acquire};
 use crate::clock;
@@ -34,7 +34,7 @@ pub(super) struct Starts {
     pub failures: Arc<Failures>,
     pub fallback: Fallback,
     /// What happens to the functions for which somebody waits.
-    pub news: News,
+    pub subscribers: Subscribers,
     /// How many containers of the installation may be started at once.
     pub most: u32,
 }
@@ -62,11 +62,11 @@ impl Starts {
         timeout: Duration,
     ) -> Result<(InstanceId, Start), Failure> {
         let token = random_id()?.to_string();
-        let mut news = self.news.subscribe(&deployment.function);
+        let mut events = self.subscribers.subscribe(&deployment.function);
         let sent = clock::now();
-        let got = acquire(self, self, &mut news, &deployment, &token, idle, timeout).await;
-        drop(news);
-        self.news.tidy(&deployment.function);
+        let got = acquire(self, self, &mut events, &deployment, &token, idle, timeout).await;
+        drop(events);
+        self.subscribers.tidy(&deployment.function);
         match got {
             Ok((instance, start)) => {
                 let sent = if start == Start::Cold {
@@ -74,7 +74,7 @@ impl Starts {
                 } else {
                     sent
                 };
-                self.instances.granted(&instance, millis(idle), sent);
+                self.instances.on_granted(&instance, millis(idle), sent);
                 Ok((instance.id, start))
             }
             Err(refusal) => self.refused(&deployment, refusal, timeout).await,
@@ -89,7 +89,10 @@ impl Starts {
         refusal: Refusal,
         timeout: Duration,
     ) -> Result<(InstanceId, Start), Failure> {
-        let Refusal { failure, told } = match refusal.failure.code {
+        let Refusal {
+            failure,
+            is_reported,
+        } = match refusal.failure.code {
             ErrorCode::RedisUnavailable => match self.fallback.acquire(deployment, timeout).await {
                 Ok((instance, start)) => return Ok((instance.id, start)),
                 Err(mut refusal) => {
@@ -100,15 +103,20 @@ impl Starts {
             },
             _ => refusal,
         };
-        self.backed_off(&deployment.function, &deployment.revision, &failure);
-        if !told {
-            self.failures.tell(&deployment.function, &failure);
+        self.report_back_off(&deployment.function, &deployment.revision, &failure);
+        if !is_reported {
+            self.failures.report(&deployment.function, &failure);
         }
         Err(failure)
     }
 
     /// Has the event loop remember that a revision isn't started for a while, if so it is.
-    pub fn backed_off(&self, function: &FunctionName, revision: &RevisionId, failure: &Failure) {
+    pub fn report_back_off(
+        &self,
+        function: &FunctionName,
+        revision: &RevisionId,
+        failure: &Failure,
+    ) {
         if failure.retry_ms.is_some() {
             self.outbox.send(Update::BackedOff {
                 function: function.clone(),
@@ -129,7 +137,7 @@ impl Ledger for Starts {
             let lease = self.redis.store.lease_any(deployment, idle);
             let leased = self.redis.ask(lease).await?;
             match &leased {
-                Some(instance) if !self.health.cleared(instance).await? => {}
+                Some(instance) if !self.health.is_healthy(instance).await? => {}
                 _ => return Ok(leased),
             }
         }
@@ -158,7 +166,7 @@ impl Ledger for Starts {
         match self.redis.ask(register).await {
             Err(failure) if failure.code == ErrorCode::RedisUnavailable => {
                 // Nobody else can have taken over meanwhile: it serves on.
-                self.instances.known.add_untold(instance.clone());
+                self.instances.known.add_unregistered(instance.clone());
                 Ok(true)
             }
             registered => registered,
@@ -169,7 +177,7 @@ impl Ledger for Starts {
         let unlock = self.redis.store.unlock(deployment, token, &failure);
         let pause = match self.redis.ask(unlock).await {
             Ok(pause) => pause,
-            // Without Redis the lock expires, and nobody waits for the news.
+            // Without Redis the lock expires, and nobody waits for the events.
             Err(_) => self.failures.count(deployment, failure.code),
         };
         failure.retry_ms = some_millis(pause);
@@ -184,9 +192,9 @@ impl Launcher for Starts {
         timeout: Duration,
         needless: impl Future<Output = ()> + Send,
     ) -> Result<Instance, Failure> {
-        let turn = self.redis.ask(self.redis.store.next_turn()).await?;
+        let number = self.redis.ask(self.redis.store.next_address()).await?;
         let begin = clock::now();
-        let instance = start(&self.docker, deployment, turn, timeout, needless).await?;
+        let instance = start(&self.docker, deployment, number, timeout, needless).await?;
         info!(
             "started instance {} of {} revision {} at {} in {} ms",
             instance.id,

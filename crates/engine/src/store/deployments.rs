@@ -86,7 +86,7 @@ impl Store {
             .await
     }
 
-    /// Deploys revisions, all of them or none: the functions, their routes, and the news of it. In the same step the
+    /// Deploys revisions, all of them or none: the functions, their routes, and the event. In the same step the
     /// instance beside each, which must be claimed and ready, becomes the revision's first, leased for its idle time.
     ///
     /// # Errors

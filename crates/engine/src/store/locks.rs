@@ -86,13 +86,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn next_turn(&self) -> Result<u64, StoreError> {
+    pub async fn next_address(&self) -> Result<u64, StoreError> {
         let key = self.keys.address_cursor();
         let begin = getrandom::u32().unwrap_or_default();
         let mut pipeline = redis::pipe();
         pipeline.cmd("SET").arg(&key).arg(begin).arg("NX").ignore();
         pipeline.cmd("INCR").arg(&key);
-        let (turn,) = self.pipeline(&pipeline).await?;
-        Ok(turn)
+        let (number,) = self.pipeline(&pipeline).await?;
+        Ok(number)
     }
 }

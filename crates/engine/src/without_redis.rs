@@ -18,7 +18,7 @@ use crate::acquire::{Refusal, Start};
 use crate::docker::{Container, Docker, DockerError};
 use crate::ready::ready;
 use crate::rebuild::instance;
-use crate::start::{random_id, start_alone};
+use crate::start::{random_id, start_without_redis};
 
 /// The pause between two looks at a container that another is starting.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -35,7 +35,7 @@ pub async fn acquire(
     timeout: Duration,
 ) -> Result<(Instance, Start), Refusal> {
     let deadline = Instant::now() + timeout;
-    let name = names::lone_container(
+    let name = names::container_without_redis(
         docker.namespace(),
         &deployment.function,
         &deployment.revision,
@@ -75,9 +75,9 @@ pub async fn acquire(
             let removal = docker.remove(&former.id);
             docker.within(left, removal).await.map_err(unavailable)?;
         }
-        // Redis counts whose turn an address is. Without it chance decides.
-        let turn = random_id()?.get() >> 1;
-        if let Some(started) = start_alone(docker, deployment, turn, left).await? {
+        // Redis counts whose number an address is. Without it chance decides.
+        let number = random_id()?.get() >> 1;
+        if let Some(started) = start_without_redis(docker, deployment, number, left).await? {
             return Ok((started, Start::Cold));
         }
         sleep(LOOK_AGAIN).await;
@@ -110,7 +110,7 @@ async fn follow(
 ) -> Result<Instance, Refusal> {
     let refused = |code, what: &str| Refusal {
         failure: Failure::new(code, format!("{} {what}", deployment.function)),
-        told: true,
+        is_reported: true,
     };
     tokio::select! {
         biased;

@@ -10,11 +10,11 @@ use super::failures::Failures;
 use super::health::Health;
 use super::instances::Instances;
 use super::redis::Redis;
-use crate::docker::{Container, Docker, DockerError, Loss};
+use crate::docker::{Container, Docker, DockerError, InstanceEventKind};
 use crate::pauses::Pauses;
 
 /// What it takes.
-pub(super) struct Deaths {
+pub(super) struct ContainerEvents {
     pub redis: Arc<Redis>,
     pub docker: Arc<Docker>,
     pub instances: Arc<Instances>,
@@ -23,7 +23,7 @@ pub(super) struct Deaths {
 }
 
 /// Runs for as long as the thread does.
-pub(super) async fn deaths(parts: Deaths) {
+pub(super) async fn follow_containers(parts: ContainerEvents) {
     let mut pauses = Pauses::of_service();
     let mut failing = false;
     loop {
@@ -40,31 +40,31 @@ pub(super) async fn deaths(parts: Deaths) {
     }
 }
 
-impl Deaths {
+impl ContainerEvents {
     async fn follow(&self, failing: &mut bool) -> Result<(), DockerError> {
-        let mut losses = std::pin::pin!(self.docker.losses().await?);
+        let mut events = std::pin::pin!(self.docker.instance_events().await?);
         self.catch_up().await?;
         if std::mem::take(failing) {
             info!("Docker can be used again");
         }
-        while let Some(lost) = losses.next().await {
-            if self.instances.known.find(lost.id).is_some() {
-                let what = match lost.how {
-                    Loss::Paused => "was paused",
-                    Loss::Ordered | Loss::Died => "has ended",
+        while let Some(event) = events.next().await {
+            if self.instances.known.find(event.id).is_some() {
+                let what = match event.kind {
+                    InstanceEventKind::Paused => "was paused",
+                    InstanceEventKind::Stopped | InstanceEventKind::Died => "has ended",
                 };
-                info!("instance {} of {} {what}", lost.id, lost.function);
+                info!("instance {} of {} {what}", event.id, event.function);
             }
-            match lost.how {
-                Loss::Paused => self.health.withhold(lost.id, &lost.function).await,
-                Loss::Ordered => self.health.forget(lost.id, &lost.function).await,
-                Loss::Died => {
-                    self.instances.gone(lost.id);
+            match event.kind {
+                InstanceEventKind::Paused => self.health.withhold(event.id, &event.function).await,
+                InstanceEventKind::Stopped => self.health.forget(event.id, &event.function).await,
+                InstanceEventKind::Died => {
+                    self.instances.on_gone(event.id);
                     // Before anybody hears that it is gone, and starts another.
                     self.failures
-                        .died(&self.redis, lost.id, &lost.function)
+                        .on_death(&self.redis, event.id, &event.function)
                         .await;
-                    self.health.forget(lost.id, &lost.function).await;
+                    self.health.forget(event.id, &event.function).await;
                 }
             }
         }

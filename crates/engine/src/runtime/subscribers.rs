@@ -1,4 +1,4 @@
-//! Events for those who wait: each hears only of its own function, however many others wait.
+//! Those who wait for events: each gets those of its own function, however many others wait.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -13,9 +13,9 @@ const BACKLOG: usize = 4;
 
 /// Who listens, by function.
 #[derive(Debug, Default)]
-pub(super) struct News(Mutex<HashMap<FunctionName, Sender<Event>>>);
+pub(super) struct Subscribers(Mutex<HashMap<FunctionName, Sender<Event>>>);
 
-impl News {
+impl Subscribers {
     /// What happens to a function from now on.
     pub fn subscribe(&self, function: &FunctionName) -> Receiver<Event> {
         let mut listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
