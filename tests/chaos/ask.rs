@@ -1,4 +1,4 @@
-//! One request, and what the book is told of it.
+//! One request, and what is recorded of it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use corefn_tests::Client;
 use corefn_tests::client::{Request, Stream};
 use tokio::net::TcpStream;
 
-use crate::book::{Book, Outcome, Record};
+use crate::history::{Outcome, Record, Recorder};
 
 /// How long a client waits: longer than `corefn_start_timeout`.
 const PATIENCE: Duration = Duration::from_secs(45);
@@ -42,7 +42,7 @@ pub struct Sender {
     /// To nginx.
     pub client: Client,
     /// And notes how they went.
-    pub book: Arc<Book>,
+    pub recorder: Arc<Recorder>,
 }
 
 impl Ask {
@@ -59,7 +59,7 @@ impl Ask {
         }
     }
 
-    /// The request's line of the book, all but how it went.
+    /// The request's record, all but how it went.
     pub fn record(&self, connection: &TcpStream) -> Record {
         let method = if self.body.is_some() { "POST" } else { "GET" };
         let now = Instant::now();
@@ -92,7 +92,7 @@ impl Sender {
     pub async fn connect(&self) -> Option<TcpStream> {
         let connection = TcpStream::connect(self.client.address()).await;
         let failed = |error| {
-            self.book
+            self.recorder
                 .complain(format!("nginx can't be connected to: {error}"))
         };
         connection.map_err(failed).ok()
@@ -126,7 +126,7 @@ impl Sender {
             uploading.abort();
         }
         let answered = record.outcome == Outcome::Answered;
-        self.book.pages().records.push(record);
+        self.recorder.history().records.push(record);
         answered
     }
 }

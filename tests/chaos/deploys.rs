@@ -13,7 +13,7 @@ use corefn_tests::{docker, probe};
 use fastrand::Rng;
 use tokio::task::JoinHandle;
 
-use crate::book::Book;
+use crate::history::Recorder;
 use crate::traffic::{DEPLOYED, functions};
 
 /// One who deploys again and again.
@@ -25,7 +25,7 @@ pub struct Deploys {
 
 impl Deploys {
     /// Begins. A deployment that fails, since Redis is broken just then, is made again later.
-    pub fn start(namespace: &str, redis: &str, book: Arc<Book>, seed: u64) -> Self {
+    pub fn start(namespace: &str, redis: &str, recorder: Arc<Recorder>, seed: u64) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let docker = Docker::new(docker::URL, namespace);
         let store = Store::new(redis, namespace).expect("the harness's URL is one");
@@ -37,8 +37,8 @@ impl Deploys {
             while !stopped.load(Ordering::Relaxed) {
                 tokio::time::sleep(Duration::from_millis(random.u64(500..5000))).await;
                 number += 1;
-                let deployed = deploy(&docker, &store, &book, number).await;
-                let counts = &mut book.pages().deployed;
+                let deployed = deploy(&docker, &store, &recorder, number).await;
+                let counts = &mut recorder.history().deployed;
                 match deployed {
                     Ok(()) => counts.0 += 1,
                     Err(_) => counts.1 += 1,
@@ -63,7 +63,7 @@ impl Deploys {
 async fn deploy(
     docker: &Docker,
     store: &Arc<Store>,
-    book: &Book,
+    recorder: &Recorder,
     number: u32,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let config = functions()
@@ -84,7 +84,7 @@ async fn deploy(
         _ => None,
     };
     let now = (DEPLOYED.to_owned(), Instant::now());
-    book.pages().switches.push(now);
+    recorder.history().switches.push(now);
     let first = first.as_ref().map(|first| &first.instance);
     let switched = switch(docker, store, &[(&deployment, first)]).await;
     if switched.is_err() {

@@ -14,7 +14,7 @@ use fastrand::Rng;
 use rustix::process::Signal;
 
 use crate::ask::Sender;
-use crate::book::{Book, Harm, Lost};
+use crate::history::{Harm, Lost, Recorder};
 use crate::plan::{Fault, Step};
 use crate::sockets::held;
 use crate::traffic::{SLOW, simple};
@@ -34,7 +34,7 @@ pub struct Breaker {
     /// The installation.
     pub home: Home,
     /// Where it is noted.
-    pub book: Arc<Book>,
+    pub recorder: Arc<Recorder>,
     /// A repository that is pushed from.
     pub repository: Repository,
     /// For requests that belong to a fault.
@@ -68,7 +68,7 @@ impl Breaker {
                 self.home.proxy().shut();
                 tokio::time::sleep(step.lasts).await;
                 self.home.proxy().reopen();
-                self.book.pages().cuts.push((begin, Instant::now()));
+                self.recorder.history().cuts.push((begin, Instant::now()));
                 true
             }
             Fault::PushKilled => self.kill_a_push(step, &mut random).await,
@@ -83,13 +83,13 @@ impl Breaker {
                 true
             }
         };
-        let mut pages = self.book.pages();
-        let pages = &mut *pages;
-        pages.times.push((step.fault, begin, Instant::now()));
+        let mut history = self.recorder.history();
+        let history = &mut *history;
+        history.times.push((step.fault, begin, Instant::now()));
         let counts = if happened {
-            &mut pages.faults
+            &mut history.faults
         } else {
-            &mut pages.skipped
+            &mut history.skipped
         };
         *counts.entry(step.fault).or_default() += 1;
     }
@@ -140,7 +140,7 @@ impl Breaker {
     fn kill(&self, worker: u32) {
         process::send(worker, Signal::STOP);
         let ports = held(worker, self.home.nginx.address().port());
-        self.book.pages().lost.push(Lost {
+        self.recorder.history().lost.push(Lost {
             at: Instant::now(),
             ports,
         });
@@ -180,7 +180,7 @@ impl Breaker {
 
     /// Does something to an instance that has answered before.
     async fn harm_an_instance(&mut self, step: &Step, random: &mut Rng) -> bool {
-        let unharmed = self.book.unharmed();
+        let unharmed = self.recorder.unharmed();
         let mut containers = self.home.docker.containers().await.unwrap_or_default();
         containers.retain(|container| {
             container.running && instance(container).is_some_and(|id| unharmed.contains(id))
@@ -189,7 +189,7 @@ impl Breaker {
         let Some(victim) = random.choice(containers) else {
             return false;
         };
-        self.book.pages().harms.push(Harm {
+        self.recorder.history().harms.push(Harm {
             function: victim
                 .labels
                 .get(label::FUNCTION)
@@ -243,7 +243,7 @@ impl Breaker {
                 "the push after a killed one was rejected:\n{}",
                 pushed.output
             );
-            self.book.complain(text);
+            self.recorder.complain(text);
         }
         true
     }

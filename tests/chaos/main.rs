@@ -3,14 +3,14 @@
 //!
 //! `CHAOS_SECONDS` says for how long about, 300 without a value. `CHAOS_SEED` chooses what breaks
 //! when, and what the clients ask for; without a value it is random, and printed. What must hold is
-//! in `judge.rs`. It ends with 1 if something did not.
+//! in `checker.rs`. It ends with 1 if something did not.
 #![forbid(unsafe_code)]
 
 mod ask;
-mod book;
+mod checker;
 mod deploys;
 mod faults;
-mod judge;
+mod history;
 mod plan;
 mod report;
 mod run;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::book::{Book, Pages, Record};
-use crate::judge::Verdict;
+use crate::checker::Verdict;
+use crate::history::{History, Record, Recorder};
 use crate::plan::Fault;
 
 /// How many lines of what failed are printed.
@@ -44,13 +44,18 @@ impl Row {
 }
 
 impl Report {
-    /// Judges all requests. `busy` are stops of busy instances, `left` what was left over.
-    pub fn new(book: &Book, pages: &Pages, busy: Vec<String>, left: Vec<String>) -> Self {
+    /// Checks all requests. `busy` are stops of busy instances, `left` what was left over.
+    pub fn new(
+        recorder: &Recorder,
+        history: &History,
+        busy: Vec<String>,
+        left: Vec<String>,
+    ) -> Self {
         let (mut rows, mut all) = (BTreeMap::<&str, Row>::new(), Row::default());
         let mut codes = BTreeMap::<String, u32>::new();
         let mut failed = BTreeMap::<String, Vec<String>>::new();
-        for record in &pages.records {
-            let verdict = pages.judge(record);
+        for record in &history.records {
+            let verdict = history.check(record);
             rows.entry(record.kind).or_default().add(record, &verdict);
             all.add(record, &verdict);
             match verdict {
@@ -59,21 +64,21 @@ impl Report {
                     let group = format!(
                         "{} {}: {}",
                         record.kind,
-                        pages.meanwhile(record),
+                        history.meanwhile(record),
                         kind(&why)
                     );
                     failed
                         .entry(group)
                         .or_default()
-                        .push(line(book, record, &why));
+                        .push(line(recorder, record, &why));
                 }
                 _ => {}
             }
         }
         let mut table = String::from("faults                     times\n");
         for fault in Fault::ALL {
-            let times = pages.faults.get(&fault).copied().unwrap_or(0);
-            let skipped = match pages.skipped.get(&fault) {
+            let times = history.faults.get(&fault).copied().unwrap_or(0);
+            let skipped = match history.skipped.get(&fault) {
                 Some(count) => format!("   ({count} without a victim)"),
                 None => String::new(),
             };
@@ -103,12 +108,12 @@ impl Report {
             let _ = writeln!(table, "{what:<40} {value}");
         };
         fact("\nrefused with the documented code", codes.join(", "));
-        let (made, put_off) = pages.deployed;
+        let (made, put_off) = history.deployed;
         fact("deployments", format!("{made}, {put_off} put off"));
         fact("failed that should not have", all.failed.to_string());
         fact("containers stopped while busy", busy.len().to_string());
         fact("left over", left.len().to_string());
-        fact("other complaints", pages.complaints.len().to_string());
+        fact("other complaints", history.complaints.len().to_string());
         fact(
             "longest any client waited",
             format!("{:.3} s", all.longest.as_secs_f64()),
@@ -120,7 +125,7 @@ impl Report {
             .collect();
         wrong.extend(busy);
         wrong.extend(left.into_iter().map(|what| format!("left over: {what}")));
-        wrong.extend(pages.complaints.iter().cloned());
+        wrong.extend(history.complaints.iter().cloned());
         Self { table, wrong }
     }
 
@@ -150,11 +155,11 @@ fn kind(why: &str) -> &str {
     why.rsplit(": ").next().unwrap_or(why)
 }
 
-fn line(book: &Book, record: &Record, why: &str) -> String {
+fn line(recorder: &Recorder, record: &Record, why: &str) -> String {
     format!(
         "{:8.3} s to {:8.3} s: {}: {why}{}",
-        book.second(record.begin),
-        book.second(record.end),
+        recorder.second(record.begin),
+        recorder.second(record.end),
         record.what,
         match &record.instance {
             Some(instance) => format!(" (instance {instance})"),

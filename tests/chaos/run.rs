@@ -10,9 +10,9 @@ use corefn_tests::push::Repository;
 use corefn_tests::{Home, docker, probe};
 
 use crate::ask::{INSTANCE, Sender};
-use crate::book::{Book, Pages};
 use crate::deploys::Deploys;
 use crate::faults::{Breaker, ROUNDS};
+use crate::history::{History, Recorder};
 use crate::plan::plan;
 use crate::report::Report;
 use crate::traffic::{Traffic, functions, simple};
@@ -27,19 +27,19 @@ const TIDY: Duration = Duration::from_secs(60);
 /// Runs it.
 pub async fn run(seed: u64, total: Duration) -> Report {
     let mut breaker = set_up().await;
-    let (book, sender) = (breaker.book.clone(), breaker.sender.clone());
+    let (recorder, sender) = (breaker.recorder.clone(), breaker.sender.clone());
     let namespace = breaker.home.namespace().to_owned();
     let observer = Docker::new(docker::URL, &namespace);
     let events = Events::record(&observer).await;
     let traffic = Traffic::start(&sender, seed);
     let redis = breaker.home.redis.url();
-    let deploys = Deploys::start(&namespace, &redis, book.clone(), seed);
+    let deploys = Deploys::start(&namespace, &redis, recorder.clone(), seed);
     for step in plan(seed, total) {
         let begin = Instant::now();
         breaker.step(&step).await;
         println!(
             "{:8.3} s: {}, {:.1} s",
-            book.second(begin),
+            recorder.second(begin),
             step.fault.name(),
             begin.elapsed().as_secs_f64()
         );
@@ -53,11 +53,11 @@ pub async fn run(seed: u64, total: Duration) -> Report {
     let left = left_over(&breaker.home).await;
     let log = breaker.home.error_log();
     for line in log.lines().filter(|line| is_alarming(line)) {
-        book.complain(line);
+        recorder.complain(line);
     }
-    let pages = book.pages().clone();
-    let busy = stopped_while_busy(&book, &pages, &events).await;
-    let report = Report::new(&book, &pages, busy, left);
+    let history = recorder.history().clone();
+    let busy = stopped_while_busy(&recorder, &history, &events).await;
+    let report = Report::new(&recorder, &history, busy, left);
     if !report.wrong.is_empty() {
         keep_logs(&breaker.home);
     }
@@ -88,14 +88,14 @@ async fn set_up() -> Breaker {
     );
     repository.commit("The probe").await;
     repository.push().await.accepted();
-    let book = Arc::new(Book::new());
+    let recorder = Arc::new(Recorder::new());
     let sender = Sender {
         client: home.client(),
-        book: book.clone(),
+        recorder: recorder.clone(),
     };
     Breaker {
         home,
-        book,
+        recorder,
         repository,
         sender,
     }
@@ -138,24 +138,28 @@ async fn remains(home: &Home) -> Vec<String> {
 }
 
 /// Instances that somebody else than this run has stopped while they had a request.
-async fn stopped_while_busy(book: &Book, pages: &Pages, events: &Events<'_>) -> Vec<String> {
+async fn stopped_while_busy(
+    recorder: &Recorder,
+    history: &History,
+    events: &Events<'_>,
+) -> Vec<String> {
     let mut stopped = Vec::new();
     for event in events.all().await {
-        let at = book.instant(event.time);
-        let harmed = |id: &str| pages.harms.iter().any(|harm| harm.instance == id);
+        let at = recorder.instant(event.time);
+        let harmed = |id: &str| history.harms.iter().any(|harm| harm.instance == id);
         if event.action != "kill" || event.instance.is_empty() || harmed(&event.instance) {
             continue;
         }
-        if let Some(record) = pages.was_busy(&event.instance, at) {
+        if let Some(record) = history.was_busy(&event.instance, at) {
             stopped.push(format!(
                 "{:8.3} s: instance {} of {} was stopped (signal {}) while it had {}, {:.3} s to {:.3} s",
-                book.second(at),
+                recorder.second(at),
                 event.instance,
                 event.function,
                 event.signal,
                 record.what,
-                book.second(record.begin),
-                book.second(record.end)
+                recorder.second(record.begin),
+                recorder.second(record.end)
             ));
         }
     }

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::ask::{Ask, INSTANCE, Sender};
-use crate::book::{Outcome, Record};
+use crate::history::{Outcome, Record};
 
 const PATIENCE: Duration = Duration::from_secs(45);
 
@@ -31,7 +31,7 @@ impl Sender {
             Err(outcome) => outcome,
         };
         record.end = Instant::now();
-        self.book.pages().records.push(record);
+        self.recorder.history().records.push(record);
     }
 }
 

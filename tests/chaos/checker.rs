@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use corefn_core::error::ErrorCode;
 
-use crate::book::{Outcome, Pages, Record};
+use crate::history::{History, Outcome, Record};
 
 /// What is to be said of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,9 +33,9 @@ pub enum Verdict {
     Failed(String),
 }
 
-impl Pages {
-    /// Judges a request.
-    pub fn judge(&self, record: &Record) -> Verdict {
+impl History {
+    /// Checks a request.
+    pub fn check(&self, record: &Record) -> Verdict {
         let why = match &record.outcome {
             Outcome::Answered => return Verdict::Answered,
             Outcome::Refused(status, Some(code)) => {

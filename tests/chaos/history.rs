@@ -1,4 +1,4 @@
-//! The book: every request and how it went, everything that was broken and when.
+//! The history: every request and how it went, everything that was broken and when.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -70,7 +70,7 @@ pub struct Lost {
 
 /// All that the run has seen.
 #[derive(Debug, Default, Clone)]
-pub struct Pages {
+pub struct History {
     /// Requests that are over.
     pub records: Vec<Record>,
     /// What was done to instances.
@@ -93,7 +93,7 @@ pub struct Pages {
     pub complaints: Vec<String>,
 }
 
-impl Pages {
+impl History {
     /// What was broken while a request was under way, or last before it.
     pub fn meanwhile(&self, record: &Record) -> String {
         let begun = |(_, from, _): &&(Fault, Instant, Instant)| *from <= record.end;
@@ -105,15 +105,15 @@ impl Pages {
     }
 }
 
-/// The book, which all clients write to.
+/// Keeps the history, which all clients write to.
 #[derive(Debug)]
-pub struct Book {
+pub struct Recorder {
     began: Instant,
     clock: Duration,
-    pages: Mutex<Pages>,
+    history: Mutex<History>,
 }
 
-impl Book {
+impl Recorder {
     /// An empty one.
     pub fn new() -> Self {
         Self {
@@ -121,13 +121,13 @@ impl Book {
             clock: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .unwrap_or_default(),
-            pages: Mutex::default(),
+            history: Mutex::default(),
         }
     }
 
-    /// Its pages.
-    pub fn pages(&self) -> MutexGuard<'_, Pages> {
-        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What it has so far.
+    pub fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// When the system's clock showed so many nanoseconds since 1970.
@@ -143,19 +143,19 @@ impl Book {
 
     /// Notes something that is wrong.
     pub fn complain(&self, text: impl Into<String>) {
-        self.pages().complaints.push(text.into());
+        self.history().complaints.push(text.into());
     }
 
     /// The instances that have answered and to which nothing was done.
     pub fn unharmed(&self) -> HashSet<String> {
-        let pages = self.pages();
-        let mut served: HashSet<String> = pages
+        let history = self.history();
+        let mut served: HashSet<String> = history
             .records
             .iter()
             .filter(|record| record.outcome == Outcome::Answered)
             .filter_map(|record| record.instance.clone())
             .collect();
-        for harm in &pages.harms {
+        for harm in &history.harms {
             served.remove(&harm.instance);
         }
         served
