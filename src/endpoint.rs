@@ -62,7 +62,7 @@ impl Endpoint {
         self.readmissions.get()
     }
 
-    /// Whether its trouble has not been reported of yet; it has now.
+    /// Whether its trouble is yet to be reported. It counts as reported from then on.
     pub fn may_report(&self) -> bool {
         !self.reported.replace(true)
     }

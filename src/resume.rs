@@ -12,8 +12,8 @@ use crate::ngx::{Attached, guard};
 use crate::respond;
 use crate::waiting::{Resumption, Waiter};
 
-/// While a body is still being sent, whether it has been is looked at so often at most.
-const LEAST_LOOK: Duration = Duration::from_millis(50);
+/// The shortest interval between checks that the request's body has been sent.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Waiter for Context {
     fn on_wait_ended(&self, resumption: Resumption) {
@@ -79,12 +79,12 @@ fn overdue(context: &Rc<Context>) {
         if let Some(limit) = limit
             && !context.proxying.time_out(&gone)
         {
-            context.call_after((limit / 4).max(LEAST_LOOK), overdue);
+            context.call_after((limit / 4).max(CHECK_INTERVAL), overdue);
         }
     });
 }
 
-/// Called when nginx waits on the connection that stands in for one to an instance.
+/// Called when nginx waits on the placeholder.
 pub fn settle(context: &Rc<Context>) {
     // It is not called again.
     let gone = Cell::new(false);

@@ -69,11 +69,11 @@ pub fn failed(r: Request<'_>, context: &Context, attempt: Attempt) -> Tries {
             }
         }
     };
-    tell(&peer, code);
+    report(&peer, code);
     tries
 }
 
-/// Has it checked whether the instance is still there; with `eject`, no request goes there before that is done.
+/// Has the instance checked. With `eject` it gets no request before it has passed.
 fn check(peer: &Peer<Endpoint>, eject: bool) {
     if eject && !peer.endpoint.eject() {
         return;
@@ -85,8 +85,8 @@ fn check(peer: &Peer<Endpoint>, eject: bool) {
     }
 }
 
-/// Tells of an instance's trouble, once.
-fn tell(peer: &Peer<Endpoint>, code: ErrorCode) {
+/// Logs an instance's trouble, once.
+fn report(peer: &Peer<Endpoint>, code: ErrorCode) {
     if !peer.endpoint.may_report() {
         return;
     }
@@ -98,8 +98,8 @@ fn tell(peer: &Peer<Endpoint>, code: ErrorCode) {
         _ => "closed a connection without answering the request",
     };
     let text = format!(
-        "{code}: instance {} of {} at {} {what}: see what it wrote with `corefn logs {1}`; what \
-         more happens to it is not told",
+        "{code}: instance {} of {} at {} {what}: see what it wrote with `corefn logs {1}`; more \
+         trouble of it is not logged",
         instance.id, instance.function, instance.address
     );
     log::cycle(log::NGX_LOG_ERR, &text);

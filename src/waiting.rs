@@ -204,7 +204,7 @@ impl Waiting {
     }
 }
 
-/// Refuses a request, and tells of it once a minute.
+/// Refuses a request, and logs that once a minute.
 fn full(slot: &Slot, who: &str, most: u32, limit: &CStr) -> ErrorCode {
     if slot.may_log(now()) {
         let limit = limit.to_string_lossy();

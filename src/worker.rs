@@ -35,13 +35,13 @@ pub struct Worker {
     /// The thread that does what takes time.
     pub runtime: Runtime,
     inbox: Inbox,
-    /// What the thread has told, and was not yet heard.
+    /// The thread's messages that are yet to be handled.
     messages: RefCell<VecDeque<Message>>,
     /// What is deployed and what runs.
     pub table: RefCell<Table<Endpoint>>,
-    /// The table that will replace it, as far as it is made.
+    /// The table that will replace it, as far as it has been filled.
     filling: RefCell<Option<Filling>>,
-    /// What was replaced, as far as it isn't taken apart.
+    /// The table that it replaced, as far as it has not been taken apart.
     former: RefCell<Table<Endpoint>>,
     /// All instances that requests may be at, those that are no longer in the table included.
     pub endpoints: RefCell<HashMap<InstanceId, Weak<Peer<Endpoint>>>>,
@@ -144,7 +144,7 @@ pub fn stop() {
 
 /// Called when the runtime thread has sent updates.
 fn on_updates() {
-    // Updates that are left lying wake nobody again.
+    // What is left lying wakes nobody again.
     guard::twice("on_updates", apply_updates);
 }
 
@@ -349,7 +349,7 @@ impl Worker {
     fn add_instance(&self, table: &mut Table<Endpoint>, instance: Instance, until: u64) {
         let id = instance.id;
         let make = || self.endpoint(id).or_else(|| self.make_endpoint(instance));
-        // Without one the zone is full, which it has told.
+        // Without one the zone is full, which it has logged.
         if let Some(peer) = table.on_ready(id, make) {
             peer.endpoint.counters.extend(until);
         }

@@ -36,7 +36,7 @@ pub struct Shard {
     number: usize,
     open: RefCell<HashMap<u64, Weak<Held>>>,
     watch: Watch,
-    /// When it was last told that the zone is full; 0 for never.
+    /// When it was last logged that the zone is full; 0 for never.
     full_logged: AtomicU64,
 }
 
@@ -218,8 +218,8 @@ impl Slot {
         self.0.counters().until.fetch_max(until, Relaxed);
     }
 
-    /// Whether to tell of something at `now` that is told of once in an interval: of all workers
-    /// that ask, one may. For slots of no instance, which have no lease to renew.
+    /// Whether to log something at `now` that is logged once in an interval: of all workers that
+    /// ask, one may. For slots of no instance, which have no lease to renew.
     pub fn may_log(&self, now: u64) -> bool {
         may_log(&self.0.counters().renewed, now)
     }

@@ -69,7 +69,7 @@ unsafe extern "C" fn preconfiguration<M: Module>(cf: *mut ngx_conf_t) -> ngx_int
     let cf = unsafe { &mut *cf };
     guard::status("preconfiguration", || {
         let result = M::on_preconfiguration(cf);
-        told(cf, result)
+        status_of(cf, result)
     })
 }
 
@@ -78,11 +78,11 @@ unsafe extern "C" fn postconfiguration<M: Module>(cf: *mut ngx_conf_t) -> ngx_in
     let cf = unsafe { &mut *cf };
     guard::status("postconfiguration", || {
         let result = M::on_postconfiguration(cf);
-        told(cf, result)
+        status_of(cf, result)
     })
 }
 
-fn told(cf: &mut ngx_conf_t, result: Result<(), String>) -> ngx_int_t {
+fn status_of(cf: &mut ngx_conf_t, result: Result<(), String>) -> ngx_int_t {
     match result {
         Ok(()) => NGX_OK as ngx_int_t,
         Err(text) => {

@@ -82,7 +82,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
                 failing = false;
             }
             Err(error) => {
-                // Told once, not with each round. Whoever is busy gets the time to renew its
+                // Logged once, not with each round. Whoever is busy gets the time to renew its
                 // leases before anything is stopped again.
                 if !failing {
                     error!("{error}; nothing is stopped until it is back");

@@ -78,7 +78,7 @@ pub enum Command {
     StartOver,
 }
 
-/// What the event loop is told.
+/// What the event loop gets.
 #[derive(Debug)]
 pub enum Update {
     /// All there is; it replaces what was known.
@@ -108,8 +108,7 @@ pub enum Update {
     Ended(InstanceId),
     /// An instance that was checked runs and accepts connections.
     Healthy(InstanceId),
-    /// The answer to [`Command::Acquire`]. A granted instance was told of by [`Update::Ready`]
-    /// before.
+    /// The answer to [`Command::Acquire`]. [`Update::Ready`] comes before, if an instance is granted.
     Outcome {
         /// The command's.
         number: u64,

@@ -10,15 +10,15 @@ use corefn_core::names;
 use crate::docker::{Docker, DockerError, Placement, Purpose};
 use crate::ready::ready;
 
-/// How often it is tried. An address in number is taken only if somebody else uses our subnet, or the
+/// How often it is tried. An address in turn is taken only if somebody else uses our subnet, or the
 /// count of addresses was lost; a network is gone only if somebody has removed it.
 const ATTEMPTS: u64 = 5;
 
 /// How long it may take to fetch a failed function's output, and to remove its container, before
-/// the failure is told without.
+/// the failure is reported without it.
 const TIDYING: Duration = Duration::from_millis(800);
 
-/// How many lines of a failed function's output are told.
+/// How many lines of a failed function's output are reported.
 const OUTPUT_LINES: usize = 20;
 
 /// Starts an instance of a deployment and waits until it is ready.

@@ -75,7 +75,7 @@ pub async fn acquire(
             let removal = docker.remove(&former.id);
             docker.within(left, removal).await.map_err(unavailable)?;
         }
-        // Redis counts whose number an address is. Without it chance decides.
+        // Redis counts the addresses that were given out. Without it chance decides.
         let number = random_id()?.get() >> 1;
         if let Some(started) = start_without_redis(docker, deployment, number, left).await? {
             return Ok((started, Start::Cold));

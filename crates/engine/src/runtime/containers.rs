@@ -29,7 +29,7 @@ pub(super) async fn follow_containers(parts: ContainerEvents) {
     loop {
         match parts.follow(&mut failing).await {
             Ok(()) => pauses.reset(),
-            // Told once, not with each attempt.
+            // Logged once, not with each attempt.
             Err(error) if !failing => {
                 error!("{error}");
                 failing = true;

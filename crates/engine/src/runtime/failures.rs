@@ -1,4 +1,4 @@
-//! Failures of functions: counted, told of once, and remembered for as long as they matter.
+//! Failures of functions: counted, reported once, and remembered for as long as they matter.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
@@ -22,7 +22,7 @@ use crate::store::millis;
 pub(super) struct Failures {
     /// Failures in a row that Redis could not count.
     rows: Mutex<Rows>,
-    /// When it was last told that Docker can't start anything.
+    /// When it was last logged that Docker can't start anything.
     reported: AtomicU64,
 }
 

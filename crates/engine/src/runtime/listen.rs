@@ -49,7 +49,7 @@ pub(super) async fn listen(parts: Listener) {
                     }
                 }
             }
-            // That Docker is out of reach is told where its events are listened for.
+            // That Docker is out of reach is logged where its events are followed.
             Err(RebuildError::Docker(error)) => {
                 let failure = Failure::new(ErrorCode::DockerUnavailable, error.to_string());
                 parts.outbox.send(Update::Unavailable(failure));

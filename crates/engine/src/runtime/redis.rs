@@ -41,7 +41,7 @@ impl Redis {
         }
     }
 
-    /// It has failed. That it is out of reach is told once for each outage, however many ask.
+    /// It has failed. That it is out of reach is logged once for each outage, however many ask.
     pub fn on_failure(&self, error: &StoreError) -> Failure {
         let failure = Failure::new(ErrorCode::RedisUnavailable, error.to_string());
         if !matches!(error, StoreError::Failed { .. }) {
