@@ -37,12 +37,16 @@ phase() {
     current=
 }
 
+# What runs beside the phases, by name.
+declare -A background_pids=()
+
 # background NAME COMMAND...: runs the command beside what follows, until await_background NAME.
 background() {
     local name=$1
     shift
-    "$@" >"$logs/$name.log" 2>&1 9>&- &
-    background_pid=$!
+    # (In a group of its own, so that all of it can be ended.)
+    setsid "$@" >"$logs/$name.log" 2>&1 9>&- &
+    background_pids[$name]=$!
 }
 
 # await_background NAME TITLE: the phase in which that ends.
@@ -50,8 +54,8 @@ await_background() {
     local begin=$SECONDS status=0
     current=$1
     say "$2"
-    wait "$background_pid" || status=$?
-    background_pid=
+    wait "${background_pids[$1]}" || status=$?
+    unset "background_pids[$1]"
     cat "$logs/$1.log"
     [ $status = 0 ] || exit $status
     note "($1: $((SECONDS - begin)) s)"
@@ -78,7 +82,7 @@ failed_tests() {
 end_run() {
     local status=$? pid name line log failed=$current
     trap - EXIT INT TERM
-    [ -z "${background_pid:-}" ] || kill "$background_pid" 2>/dev/null || true
+    [ ${#background_pids[@]} = 0 ] || kill -- "${background_pids[@]/#/-}" 2>/dev/null || true
     ! declare -F at_end >/dev/null || at_end
     # What leaves something behind has failed.
     if ! scripts/sweep 9>&- && [ $status = 0 ]; then
