@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::Cursor;
 
-use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, VolumeCreateRequest};
+use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig};
 use bollard::query_parameters::{AttachContainerOptionsBuilder, CreateContainerOptions};
 
 use corefn_core::config::Export;
@@ -16,6 +16,7 @@ use corefn_core::names::{self, env, label};
 use corefn_engine::docker::{Docker, DockerError};
 use corefn_engine::start::random_id;
 
+use crate::cache::Cache;
 use crate::context::archive;
 use crate::error::BuildError;
 use crate::limits::{Watch, in_time};
@@ -42,7 +43,7 @@ const SOURCES: &str = "/work/src";
 const EXECUTABLE: &str = "/work/out/function";
 const FILES: &str = "/work/out/files";
 const EXPORTS: &str = "/work/out/exports.json";
-const CACHE: &str = "/cache";
+
 /// What a stack made of a tree.
 #[derive(Debug)]
 pub enum Product {
@@ -50,6 +51,17 @@ pub enum Product {
     Executable(Vec<u8>),
     /// Files for the stack's runtime: a tar archive of a folder with them.
     Files(File),
+}
+
+/// What compiles.
+#[derive(Clone, Copy)]
+pub struct Compiler<'a> {
+    /// The image that does.
+    pub image: &'a str,
+    /// What it makes.
+    pub kind: Kind,
+    /// What the account's builds share.
+    pub cache: &'a Cache,
 }
 
 /// The outcome of a build.
@@ -61,8 +73,7 @@ pub struct Compiled {
     pub exports: Option<Vec<Export>>,
 }
 
-/// Compiles `sources`, a tar archive whose files belong to [`OWNER`], with the stack's `image`, which
-/// makes what its `kind` says.
+/// Compiles `sources`, a tar archive whose files belong to [`OWNER`].
 ///
 /// The container is left; [`sweep`] removes it.
 ///
@@ -72,19 +83,19 @@ pub async fn compile(
     docker: &Docker,
     host: &Host,
     function: &FunctionName,
-    image: &str,
-    kind: Kind,
+    with: Compiler<'_>,
     sources: File,
     output: &mut Output,
 ) -> Result<Compiled, BuildError> {
-    let container = create(docker, host, function, image).await?;
+    let Compiler { image, kind, cache } = with;
+    let container = create(docker, host, function, image, cache).await?;
     put(docker, &container, SOURCES, sources).await?;
     if let Some(contents) = network::ca_bundle(host)? {
         let packed = archive(&[(CA_BUNDLE, 0o644, &contents)])?;
         put(docker, &container, "/", Cursor::new(packed)).await?;
     }
     let limits = &host.build;
-    in_time(limits, run(docker, limits, &container, output)).await?;
+    in_time(limits, run(docker, limits, cache, &container, output)).await?;
     let missing =
         |what: &str| BuildError::rejected(format!("the build ended well but left no {what}"));
     let product = match kind {
@@ -127,18 +138,11 @@ async fn create(
     host: &Host,
     function: &FunctionName,
     image: &str,
+    cache: &Cache,
 ) -> Result<String, BuildError> {
     let client = docker.client().await?;
     let namespace = (label::NAMESPACE.to_owned(), host.namespace.clone());
-    let volume = names::cache_volume(&host.namespace, function.account());
-    client
-        .create_volume(VolumeCreateRequest {
-            name: Some(volume.clone()),
-            labels: Some(HashMap::from([namespace.clone()])),
-            ..VolumeCreateRequest::default()
-        })
-        .await
-        .map_err(|cause| docker.failed(format!("create the volume {volume}"), cause))?;
+    let bind = cache.bind().await?;
     let mut environment = vec![
         format!("{}={function}", env::FUNCTION),
         format!("{}={}", env::NAME, function.name()),
@@ -158,7 +162,7 @@ async fn create(
             (label::FUNCTION.to_owned(), function.to_string()),
         ])),
         host_config: Some(HostConfig {
-            binds: Some(vec![format!("{volume}:{CACHE}")]),
+            binds: Some(vec![bind]),
             memory: Some(limits.memory as i64),
             memory_swap: Some(limits.memory as i64),
             nano_cpus: Some(limits.nano_cpus as i64),
@@ -190,6 +194,7 @@ async fn create(
 async fn run(
     docker: &Docker,
     limits: &BuildLimits,
+    cache: &Cache,
     container: &str,
     output: &mut Output,
 ) -> Result<(), BuildError> {
@@ -204,7 +209,7 @@ async fn run(
         .await
         .map_err(|cause| docker.failed("attach to the build", cause))?;
     docker.start(container).await?;
-    let watch = Watch::new(docker, limits);
+    let watch = Watch::new(docker, limits).with_cache(cache);
     watch.container(container);
     let printed = async {
         loop {

@@ -10,11 +10,17 @@ use corefn_core::host::BuildLimits;
 use corefn_engine::docker::Docker;
 use tokio::sync::Notify;
 
+use crate::cache::Cache;
 use crate::error::BuildError;
 use crate::output::size;
 
 /// How often it is looked at what a container has written. Docker counts its files for that.
 const PAUSE: Duration = Duration::from_secs(2);
+
+/// How often the size of a cache is looked at, which takes a container and reads all of its folders. Most builds have
+/// ended before the first time.
+const FIRST_CACHE_PAUSE: Duration = Duration::from_secs(5);
+const CACHE_PAUSE: Duration = Duration::from_secs(30);
 
 /// Does it, or ends it when its time is over.
 ///
@@ -39,6 +45,8 @@ pub async fn in_time<T>(
 pub struct Watch<'a> {
     docker: &'a Docker,
     limits: &'a BuildLimits,
+    /// What the builds of the account share, if this one uses it.
+    cache: Option<&'a Cache>,
     seen: RefCell<Seen>,
     /// Tells that another container's turn has come.
     next: Notify,
@@ -60,8 +68,17 @@ impl<'a> Watch<'a> {
         Self {
             docker,
             limits,
+            cache: None,
             seen: RefCell::default(),
             next: Notify::new(),
+        }
+    }
+
+    /// The account's cache is watched as well.
+    pub fn with_cache(self, cache: &'a Cache) -> Self {
+        Self {
+            cache: Some(cache),
+            ..self
         }
     }
 
@@ -88,6 +105,24 @@ impl<'a> Watch<'a> {
             biased;
             result = work => result,
             error = self.until_over() => Err(error),
+            error = self.until_cache_overflows() => Err(error),
+        }
+    }
+
+    /// Watches the cache until it is larger than it may be.
+    async fn until_cache_overflows(&self) -> BuildError {
+        let Some(cache) = self.cache else {
+            return std::future::pending().await;
+        };
+        let mut pause = FIRST_CACHE_PAUSE;
+        loop {
+            tokio::time::sleep(pause).await;
+            pause = CACHE_PAUSE;
+            // That it can't be measured is reported when the build has ended.
+            let bytes = cache.size().await.unwrap_or_default();
+            if let Some(error) = cache.overflow(bytes) {
+                return error;
+            }
         }
     }
 

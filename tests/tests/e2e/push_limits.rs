@@ -138,6 +138,39 @@ pub fn script_stack(home: &Home) {
         .write(HOST_FILE, lines.collect::<Vec<_>>().join("\n") + "\n");
 }
 
+/// The cache that builds share is emptied before it is full, and a build ended that fills it at once.
+#[tokio::test]
+async fn cache_of_an_account() {
+    let home = Home::builder("cache").without_nginx().start().await;
+    script_stack(&home);
+    let script = Repository::create(&home, "demo/script").await;
+    let settings = home.folder.read(HOST_FILE);
+    home.folder
+        .write(HOST_FILE, format!("{settings}\n[build]\ncache = '40M'\n"));
+    let push = async |does: &str| {
+        script.write("build.sh", &format!("{does}; exit 3\n"));
+        script.commit(does).await;
+        let pushed = script.push().await;
+        println!("---- {does}\n{}\n", pushed.output);
+        pushed
+    };
+    let emptied = "the cache of demo was emptied: it had ";
+    // What is hidden counts as well.
+    let little = "mkdir -p /cache/kept && head -c 10000000 /dev/zero >/cache/kept/little && chmod 0 /cache/kept";
+    let kept = push(little).await.rejected(&["status 3"]);
+    assert!(!kept.output.contains(emptied), "{}", kept.output);
+    let more = "ls -A /cache; head -c 12000000 /dev/zero >/cache/more";
+    let half = push(more).await.rejected(&["status 3"]);
+    assert!(half.output.contains("kept\n"), "{}", half.output);
+    assert!(half.output.contains(emptied), "{}", half.output);
+    let all = "ls -A /cache | wc -l; head -c 100000000 /dev/zero >/cache/all; sleep 1000";
+    let full = push(all).await;
+    let full = full.rejected(&["the cache of demo is larger than 41.9 MB, and is emptied"]);
+    assert!(full.output.contains("remote: 0"), "{}", full.output);
+    assert!(full.output.contains(emptied), "{}", full.output);
+    assert_eq!(builds(&home.docker).await.len(), 0);
+}
+
 #[tokio::test]
 async fn stacks_are_contained() {
     let home = Home::builder("bounded").without_nginx().start().await;

@@ -10,13 +10,14 @@ use corefn_core::manifest::{Declaration, Found};
 use corefn_engine::docker::Docker;
 use corefn_engine::store::Store;
 
-use crate::compile::{OWNER, Product, compile, sweep};
+use crate::cache::Cache;
+use crate::compile::{Compiler, OWNER, Product, compile, sweep};
 use crate::deploy::{self, First};
 use crate::error::BuildError;
 use crate::image::{
     self, Recipe, Revision, Traces, from_dockerfile, from_executable, from_files, keep_cache,
 };
-use crate::output::{Output, seconds};
+use crate::output::{Output, seconds, size};
 use crate::stack::{self, Choice, Stack};
 use crate::tree::Tree;
 
@@ -38,6 +39,8 @@ pub(super) struct Build<'a> {
     traces: Traces,
     /// What is kept of it for the next.
     cache: Option<String>,
+    /// What a stack's build shares with others of its account.
+    shared: Option<Cache>,
     steps: Vec<(&'static str, Duration)>,
 }
 
@@ -84,6 +87,7 @@ impl<'a> Build<'a> {
             revision,
             traces: Traces::default(),
             cache: None,
+            shared: None,
             steps: vec![("check", begin.elapsed())],
         })
     }
@@ -118,9 +122,12 @@ impl<'a> Build<'a> {
         output
             .line("==> starting its first instance, to see that it answers")
             .await;
-        let first = deploy::start_first(&self.docker, &self.store, &deployment).await?;
+        let start = deploy::start_first(&self.docker, &self.store, &deployment);
+        let (first, shared) = tokio::join!(start, self.measure_shared());
+        let first = first?;
         self.steps.push(("start", first.took));
         sweep(&self.docker, &self.revision.function).await?;
+        self.tidy_shared(shared, output).await;
         Ok(Built {
             size: image::size(&self.docker, &tag).await?,
             deployment,
@@ -148,7 +155,12 @@ impl<'a> Build<'a> {
         let tag = self.revision.tag(&self.host.namespace);
         // What is still being built may have the tag in the end.
         self.traces.ended().await;
+        if let Some(shared) = &self.shared {
+            shared.settled().await;
+        }
+        let shared = self.measure_shared().await;
         let swept = sweep(&self.docker, &self.revision.function).await;
+        self.tidy_shared(shared, output).await;
         let Revision { function, id, .. } = &self.revision;
         let withdrawn = deploy::withdraw(&self.docker, function, id).await;
         let removed = image::remove(&self.docker, &tag).await;
@@ -160,6 +172,37 @@ impl<'a> Build<'a> {
             output
                 .line(&format!("warning: something of the build is left: {left}"))
                 .await;
+        }
+    }
+
+    async fn measure_shared(&self) -> Option<Result<u64, BuildError>> {
+        Some(self.shared.as_ref()?.size().await)
+    }
+
+    /// Empties the cache that the account's builds share, if it is too large for another build.
+    async fn tidy_shared(&self, measured: Option<Result<u64, BuildError>>, output: &mut Output) {
+        let (Some(shared), Some(measured)) = (&self.shared, measured) else {
+            return;
+        };
+        let account = self.revision.function.account();
+        match measured {
+            Ok(bytes) => {
+                if shared.tidy(bytes).await {
+                    output
+                        .line(&format!(
+                            "    the cache of {account} was emptied: it had {}, more than half of what it may have",
+                            size(bytes)
+                        ))
+                        .await;
+                }
+            }
+            Err(error) => {
+                output
+                    .line(&format!(
+                        "warning: the cache of {account} is not looked after: {error}"
+                    ))
+                    .await;
+            }
         }
     }
 
@@ -175,12 +218,17 @@ impl<'a> Build<'a> {
         output.line("==> compiling").await;
         let begin = Instant::now();
         let function = &self.revision.function;
+        let cache = Cache::new(self.docker.clone(), self.host, function, &images.builder);
+        self.shared = Some(cache.clone());
         let compiled = compile(
             &self.docker,
             self.host,
             function,
-            &images.builder,
-            stack.kind(),
+            Compiler {
+                image: &images.builder,
+                kind: stack.kind(),
+                cache: &cache,
+            },
             sources,
             output,
         )

@@ -28,6 +28,9 @@ pub struct BuildLimits {
     /// Bytes of disk that it writes, beside its account's cache.
     #[serde(deserialize_with = "bytes")]
     pub disk: u64,
+    /// Bytes of the cache that the builds of an account share.
+    #[serde(deserialize_with = "bytes")]
+    pub cache: u64,
     /// Bytes that it prints.
     #[serde(deserialize_with = "bytes")]
     pub output: u64,
@@ -41,6 +44,7 @@ impl Default for BuildLimits {
             nano_cpus: 2_000_000_000,
             pids: 512,
             disk: 8 << 30,
+            cache: 16 << 30,
             output: 32 << 20,
         }
     }
@@ -55,6 +59,7 @@ impl BuildLimits {
             ("cpus", self.nano_cpus == 0, "write 0.1 or more"),
             ("pids", self.pids == 0, "write 1 or more"),
             ("disk", self.disk == 0, "write 1M or more"),
+            ("cache", self.cache == 0, "write 1M or more"),
             ("output", self.output == 0, "write 1K or more"),
         ];
         match checks.into_iter().find(|(_, is_wrong, _)| *is_wrong) {
@@ -82,13 +87,14 @@ mod tests {
     fn limits() {
         let parse = |text: &str| toml::from_str::<BuildLimits>(text);
         assert_eq!(parse("").unwrap(), BuildLimits::default());
-        let all = "timeout = '2m'\nmemory = '1G'\ncpus = 0.5\npids = 7\ndisk = '3M'\noutput = '4K'";
+        let all = "timeout = '2m'\nmemory = '1G'\ncpus = 0.5\npids = 7\ndisk = '3M'\ncache = '9M'\noutput = '4K'";
         let want = BuildLimits {
             timeout: Duration::from_secs(120),
             memory: 1 << 30,
             nano_cpus: 500_000_000,
             pids: 7,
             disk: 3 << 20,
+            cache: 9 << 20,
             output: 4 << 10,
         };
         assert_eq!(parse(all).unwrap(), want);
@@ -109,6 +115,7 @@ mod tests {
             ("cpus = -1", "cpus"),
             ("pids = 0", "pids"),
             ("disk = '0'", "disk"),
+            ("cache = '0'", "cache"),
             ("output = '0'", "output"),
         ] {
             let error = parse(little).unwrap().check().unwrap_err();

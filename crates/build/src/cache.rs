@@ -1,0 +1,220 @@
+//! The cache that the builds of an account share: a volume, of which Docker can't limit the size.
+//!
+//! So it is measured while a build uses it, and emptied when it is more than half full. It is measured in a container
+//! of its own, in which nothing of a pusher's runs: that may read what the build may have hidden, and nothing else.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, VolumeCreateRequest};
+use bollard::query_parameters::{
+    AttachContainerOptionsBuilder, CreateContainerOptions, RemoveVolumeOptions,
+};
+use futures_util::StreamExt as _;
+use tokio::sync::{Mutex, oneshot};
+use tokio::task::JoinSet;
+
+use corefn_core::function::FunctionName;
+use corefn_core::host::Host;
+use corefn_core::names::{self, label};
+use corefn_engine::docker::{Docker, DockerError};
+use corefn_engine::start::random_id;
+
+use crate::error::BuildError;
+use crate::output::size;
+
+/// Where builds find it.
+pub const FOLDER: &str = "/cache";
+
+/// How much of what `du` prints is read.
+const MAX_ANSWER: usize = 4 << 10;
+
+/// An account's cache. Copies of it are the same.
+#[derive(Clone)]
+pub struct Cache(Arc<Inner>);
+
+struct Inner {
+    docker: Arc<Docker>,
+    namespace: String,
+    /// Whose build uses it.
+    function: FunctionName,
+    /// The image in which it is measured: the stack's own.
+    image: String,
+    volume: String,
+    limit: u64,
+    /// Measurements, which go on though nobody waits for one any more: Docker would, too.
+    under_way: Mutex<JoinSet<()>>,
+}
+
+impl Cache {
+    /// That of the account whose function is built, in a container of `image`.
+    pub fn new(docker: Arc<Docker>, host: &Host, function: &FunctionName, image: &str) -> Self {
+        Self(Arc::new(Inner {
+            docker,
+            namespace: host.namespace.clone(),
+            function: function.clone(),
+            image: image.to_owned(),
+            volume: names::cache_volume(&host.namespace, function.account()),
+            limit: host.build.cache,
+            under_way: Mutex::default(),
+        }))
+    }
+
+    /// Sees to it that there is one, and says how a container gets it.
+    ///
+    /// # Errors
+    /// [`DockerError`] when Docker can't do it.
+    pub async fn bind(&self) -> Result<String, DockerError> {
+        let Inner { docker, volume, .. } = &*self.0;
+        let client = docker.client().await?;
+        client
+            .create_volume(VolumeCreateRequest {
+                name: Some(volume.clone()),
+                labels: Some(HashMap::from([self.0.namespace()])),
+                ..VolumeCreateRequest::default()
+            })
+            .await
+            .map_err(|cause| docker.failed(format!("create the volume {volume}"), cause))?;
+        Ok(format!("{volume}:{FOLDER}"))
+    }
+
+    /// How many bytes it takes on the disk.
+    ///
+    /// # Errors
+    /// [`BuildError`] when Docker can't say.
+    pub async fn size(&self) -> Result<u64, BuildError> {
+        let (answer, answered) = oneshot::channel();
+        let inner = self.0.clone();
+        self.0.under_way.lock().await.spawn(async move {
+            let _ = answer.send(inner.measure().await);
+        });
+        let broken_off = |_| BuildError::Interrupted("the cache was not measured");
+        answered.await.map_err(broken_off)?
+    }
+
+    /// Why a build is ended that has made it as large as this, if it is.
+    pub fn overflow(&self, bytes: u64) -> Option<BuildError> {
+        let Inner {
+            function, limit, ..
+        } = &*self.0;
+        (bytes > *limit).then(|| {
+            BuildError::rejected(format!(
+                "the build was ended: the cache of {} is larger than {}, and is emptied (build.cache of the host's \
+                 settings)",
+                function.account(),
+                size(*limit)
+            ))
+        })
+    }
+
+    /// Empties it if it is more than half full with so many bytes, and nobody uses it. Returns whether it was.
+    pub async fn tidy(&self, bytes: u64) -> bool {
+        let Inner {
+            docker,
+            volume,
+            limit,
+            ..
+        } = &*self.0;
+        if bytes <= limit / 2 {
+            return false;
+        }
+        match docker.client().await {
+            // (Docker refuses while a container has it: the next build of the account tries again.)
+            Ok(client) => client
+                .remove_volume(volume, None::<RemoveVolumeOptions>)
+                .await
+                .is_ok(),
+            Err(_) => false,
+        }
+    }
+
+    /// Waits until all measurements have ended, those that nobody waits for, too.
+    pub async fn settled(&self) {
+        let mut under_way = self.0.under_way.lock().await;
+        while under_way.join_next().await.is_some() {}
+    }
+}
+
+impl Inner {
+    async fn measure(&self) -> Result<u64, BuildError> {
+        let container = self.create().await?;
+        let printed = self.printed(&container).await;
+        let removed = self.docker.remove(&container).await;
+        let printed = printed?;
+        removed?;
+        let kilobytes = printed.split_whitespace().next();
+        let kilobytes = kilobytes.and_then(|number| number.parse::<u64>().ok());
+        kilobytes.map(|number| number << 10).ok_or_else(|| {
+            BuildError::rejected(format!(
+                "du of the image {} did not say how large {FOLDER} is, but {printed:?}",
+                self.image
+            ))
+        })
+    }
+
+    async fn create(&self) -> Result<String, BuildError> {
+        let body = ContainerCreateBody {
+            image: Some(self.image.clone()),
+            entrypoint: Some(vec!["du".to_owned()]),
+            cmd: Some(vec!["-sk".to_owned(), FOLDER.to_owned()]),
+            user: Some("0:0".to_owned()),
+            labels: Some(HashMap::from([
+                self.namespace(),
+                (label::ROLE.to_owned(), label::ROLE_BUILD.to_owned()),
+                (label::FUNCTION.to_owned(), self.function.to_string()),
+            ])),
+            host_config: Some(HostConfig {
+                binds: Some(vec![format!("{}:{FOLDER}:ro", self.volume)]),
+                network_mode: Some("none".to_owned()),
+                readonly_rootfs: Some(true),
+                memory: Some(128 << 20),
+                pids_limit: Some(8),
+                cap_drop: Some(vec!["ALL".to_owned()]),
+                cap_add: Some(vec!["DAC_READ_SEARCH".to_owned()]),
+                security_opt: Some(vec!["no-new-privileges".to_owned()]),
+                log_config: Some(HostConfigLogConfig {
+                    typ: Some("none".to_owned()),
+                    config: None,
+                }),
+                ..HostConfig::default()
+            }),
+            ..ContainerCreateBody::default()
+        };
+        let id = random_id().map_err(|failure| BuildError::rejected(failure.detail))?;
+        let options = CreateContainerOptions {
+            name: Some(names::container(&self.namespace, &self.function, id)),
+            ..CreateContainerOptions::default()
+        };
+        let client = self.docker.client().await?;
+        let created = client.create_container(Some(options), body).await;
+        let what = || format!("create a container of {}", self.image);
+        Ok(created
+            .map_err(|cause| self.docker.failed(what(), cause))?
+            .id)
+    }
+
+    async fn printed(&self, container: &str) -> Result<String, DockerError> {
+        let options = AttachContainerOptionsBuilder::default()
+            .stdout(true)
+            .stderr(true)
+            .stream(true)
+            .build();
+        let client = self.docker.client().await?;
+        let attached = client.attach_container(container, Some(options)).await;
+        let mut output = attached
+            .map_err(|cause| self.docker.failed("attach to du", cause))?
+            .output;
+        self.docker.start(container).await?;
+        let mut printed = Vec::new();
+        while let Some(Ok(chunk)) = output.next().await {
+            if printed.len() < MAX_ANSWER {
+                printed.extend(chunk.into_bytes());
+            }
+        }
+        Ok(String::from_utf8_lossy(&printed).into_owned())
+    }
+
+    fn namespace(&self) -> (String, String) {
+        (label::NAMESPACE.to_owned(), self.namespace.clone())
+    }
+}
