@@ -204,6 +204,19 @@ mod tests {
     }
 
     #[test]
+    fn what_has_ended_is_open() {
+        for is_lost in [false, true] {
+            let mut state: State<(), _> = State::Granted("instance");
+            if is_lost {
+                state.on_loss();
+            }
+            assert_eq!(state.end_grant(), Some("instance"));
+            assert_eq!(state.stage(), Stage::Open);
+            assert_eq!(state.end_grant(), None);
+        }
+    }
+
+    #[test]
     fn only_an_instance_can_be_lost() {
         for code in [None, Some(ErrorCode::Internal)] {
             let mut state: State<(), ()> = State::default();
