@@ -46,6 +46,9 @@ namespace CoreFn.Bootstrap
         /// <summary>The most bytes of a request's head, more than nginx sends with what it accepts by default.</summary>
         const int MaxHead = 128 << 10;
 
+        /// <summary>Room for bytes that are announced, before any has come.</summary>
+        const int FirstRoom = 64 << 10;
+
         /// <summary>Longer than nginx keeps a connection (60 s): it must not be closed here when nginx is about to use it.</summary>
         static readonly TimeSpan Idle = TimeSpan.FromSeconds(75);
 
@@ -268,13 +271,18 @@ namespace CoreFn.Bootstrap
 
         async Task<byte[]> Bytes(int length)
         {
-            var bytes = new byte[length];
             var done = Math.Min(length, end - begin);
+            // What is announced need not come: so there is never room for much more than what has.
+            var bytes = new byte[Math.Min(length, Math.Max(done, FirstRoom))];
             Buffer.BlockCopy(buffer, begin, bytes, 0, done);
             begin += done;
             while (done < length)
             {
-                var read = await stream.ReadAsync(bytes, done, length - done);
+                if (done == bytes.Length)
+                {
+                    Array.Resize(ref bytes, (int)Math.Min(length, 2L * done));
+                }
+                var read = await stream.ReadAsync(bytes, done, bytes.Length - done);
                 if (read == 0)
                 {
                     throw new EndOfStreamException();

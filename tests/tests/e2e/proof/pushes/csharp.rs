@@ -23,6 +23,16 @@ async fn csharp_methods_become_functions() {
     assert!(!pushed.output.contains("warning"), "{}", pushed.output);
     home.knows("demo/hello", &pushed.revision()).await;
     the_exports_answer_below(&home, "/demo/hello/Hello.").await;
+    // What is announced and does not come takes no memory.
+    let mut announced = Vec::new();
+    for _ in 0..8 {
+        let mut connection = home.client().connect().await;
+        let head = "POST /demo/hello/Hello.SayHello HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000000\r\n\r\nx";
+        connection.write(head.to_owned()).await;
+        announced.push(connection);
+    }
+    the_exports_answer_below(&home, "/demo/hello/Hello.").await;
+    drop(announced);
 
     for (text, reasons) in [
         (
