@@ -289,11 +289,12 @@ fn each_entry_point_has_a_row() {
     let mut missing = Vec::new();
     let mut count = 0;
     for (file, text) in sources(&workspace().join("src")) {
-        for call in ["guard::", "getter!("] {
+        for call in ["guard::", "variable!(", "const NAME: &'static str = "] {
             for (at, _) in text.match_indices(call) {
                 let rest = &text[at + call.len()..];
                 let name = match call {
-                    "getter!(" => rest.split(',').next().unwrap(),
+                    "variable!(" => rest.split([' ', ')']).nth(1).unwrap(),
+                    _ if rest.starts_with('"') => rest.split('"').nth(1).unwrap(),
                     _ if !rest.split('(').next().unwrap().bytes().all(is_of_a_name) => continue,
                     _ => match rest
                         .split_once('(')
