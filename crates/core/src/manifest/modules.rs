@@ -147,11 +147,19 @@ mod tests {
     fn too_many() {
         let text = (0..200_000).map(|n| format!("m{n}\n")).collect::<String>();
         let manifest = Manifest::of_modules(&text, "shop").unwrap();
+        // One more than may be is kept, and no other.
+        assert_eq!(manifest.functions.len(), MOST_FUNCTIONS + 1);
         let error = manifest.functions("shop", None).unwrap_err().to_string();
         assert!(
             error.starts_with(".func:101:1: there are more than 100 functions"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn too_much_is_wrong() {
+        let error = Manifest::of_modules(&"-\n".repeat(200), "shop").unwrap_err();
+        assert_eq!(error.to_string().lines().count(), MOST_FUNCTIONS);
     }
 
     #[test]
