@@ -54,7 +54,7 @@ async fn share_of_a_worker_that_nobody_replaces_is_given_back() {
     home.conf.workers = 2;
     let old = home.reload().await;
     // They are finishing their work: nginx doesn't start others in their places.
-    for worker in old {
+    for &worker in &old {
         if process::is_alive(worker) {
             process::signal(worker, Signal::KILL);
         }
@@ -62,6 +62,11 @@ async fn share_of_a_worker_that_nobody_replaces_is_given_back() {
     for socket in &mut dead {
         assert!(socket.is_at_end().await);
     }
+    // The system tells one worker of a new connection (EPOLLEXCLUSIVE), which may be one that is about to die.
+    wait_until("the old workers are gone", PATIENCE, async || {
+        !old.iter().any(|&worker| process::is_alive(worker))
+    })
+    .await;
     let mut living = home.client().websocket("/demo/hello/ws").await;
     tokio::time::sleep(LONG).await;
     assert_echoes(&mut living).await;

@@ -191,24 +191,55 @@ async fn exchange(socket: &PathBuf, pieces: &[String]) -> Vec<u8> {
         .unwrap()
 }
 
-/// The answers without what differs from one second to the next, and without the sizes of chunks:
+/// The answers without what differs from one second to the next, and without the borders of chunks:
 /// they are how much nginx had read at the time.
 fn normalized(bytes: &[u8]) -> String {
     let text: String = bytes.iter().map(|&byte| char::from(byte)).collect();
-    let text: Vec<&str> = text
-        .split("\r\n")
-        .filter(|line| !line.starts_with("Date: "))
-        .collect();
-    let text = text.join("\n");
-    let Some((head, body)) = text.split_once("\n\n") else {
+    let Some((head, body)) = text.split_once("\r\n\r\n") else {
         return text;
     };
-    if !head.contains("\nTransfer-Encoding: chunked") {
-        return text;
+    let lines = head.split("\r\n");
+    let lines: Vec<&str> = lines.filter(|line| !line.starts_with("Date: ")).collect();
+    let head = lines.join("\n");
+    let body = if head.contains("\nTransfer-Encoding: chunked") {
+        joined(body)
+    } else {
+        body.to_owned()
+    };
+    format!("{head}\n\n{body}")
+}
+
+/// The data of chunks in one piece, and behind it, as it is, whatever is not a chunk: after the last there is nothing.
+fn joined(chunks: &str) -> String {
+    let (mut data, mut rest) = (String::new(), chunks);
+    loop {
+        let chunk = rest.split_once("\r\n").and_then(|(size, behind)| {
+            let size = usize::from_str_radix(size, 16).ok()?;
+            let end = behind.get(size..)?.strip_prefix("\r\n")?;
+            Some((&behind[..size], end))
+        });
+        match chunk {
+            Some(("", end)) => return data + end,
+            Some((piece, end)) => {
+                data += piece;
+                rest = end;
+            }
+            None => return format!("{data}\n(no whole chunk) {rest}"),
+        }
     }
-    let data = body.split('\n');
-    let data = data.filter(|line| usize::from_str_radix(line, 16).is_err());
-    format!("{head}\n\n{}", data.collect::<Vec<_>>().join("\n"))
+}
+
+#[test]
+fn chunks_are_joined() {
+    let of = |body: &str| {
+        normalized(format!("H\r\nTransfer-Encoding: chunked\r\n\r\n{body}").as_bytes())
+    };
+    let whole = "H\nTransfer-Encoding: chunked\n\nab\ncd\n";
+    assert_eq!(of("3\r\nab\n\r\n3\r\ncd\n\r\n0\r\n\r\n"), whole);
+    assert_eq!(of("6\r\nab\ncd\n\r\n0\r\n\r\n"), whole);
+    assert_ne!(of("3\r\nab\n\r\n3\r\ncd\n\r\n"), whole);
+    assert_ne!(of("6\r\nab\ncd\n\r\n0\r\n\r\nx"), whole);
+    assert_ne!(of("6\r\nab\ncd"), whole);
 }
 
 #[tokio::test]
