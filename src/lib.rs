@@ -1,7 +1,7 @@
 //! `ngx_http_corefn_module`: routes requests to functions, starts their containers on demand, and
 //! lets nginx proxy to them.
 //!
-//! This is the only place that knows nginx, and unsafe code is in its module `ngx` alone, besides the table that nginx looks
+//! This is the only place that knows nginx. Its unsafe code is in the module `ngx`, besides the table that nginx looks
 //! for. The handler runs on the event loop and never blocks; what takes time is done by the runtime thread of
 //! [`corefn_engine`], which gets and gives owned data only.
 #![deny(unsafe_code)]

@@ -6,10 +6,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, VolumeCreateRequest};
-use bollard::query_parameters::{
-    AttachContainerOptionsBuilder, CreateContainerOptions, RemoveVolumeOptions,
-};
+use bollard::models::{ContainerCreateBody, HostConfig, VolumeCreateRequest};
+use bollard::query_parameters::RemoveVolumeOptions;
 use futures_util::StreamExt as _;
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinSet;
@@ -18,8 +16,8 @@ use corefn_core::function::FunctionName;
 use corefn_core::host::Host;
 use corefn_core::names::{self, label};
 use corefn_engine::docker::{Docker, DockerError};
-use corefn_engine::start::random_id;
 
+use crate::container;
 use crate::error::BuildError;
 use crate::output::size;
 
@@ -35,7 +33,6 @@ pub struct Cache(Arc<Inner>);
 
 struct Inner {
     docker: Arc<Docker>,
-    namespace: String,
     /// Whose build uses it.
     function: FunctionName,
     /// The image in which it is measured: the stack's own.
@@ -51,7 +48,6 @@ impl Cache {
     pub fn new(docker: Arc<Docker>, host: &Host, function: &FunctionName, image: &str) -> Self {
         Self(Arc::new(Inner {
             docker,
-            namespace: host.namespace.clone(),
             function: function.clone(),
             image: image.to_owned(),
             volume: names::cache_volume(&host.namespace, function.account()),
@@ -70,7 +66,10 @@ impl Cache {
         client
             .create_volume(VolumeCreateRequest {
                 name: Some(volume.clone()),
-                labels: Some(HashMap::from([self.0.namespace()])),
+                labels: Some(HashMap::from([(
+                    label::NAMESPACE.to_owned(),
+                    docker.namespace().to_owned(),
+                )])),
                 ..VolumeCreateRequest::default()
             })
             .await
@@ -158,53 +157,24 @@ impl Inner {
             entrypoint: Some(vec!["du".to_owned()]),
             cmd: Some(vec!["-sk".to_owned(), FOLDER.to_owned()]),
             user: Some("0:0".to_owned()),
-            labels: Some(HashMap::from([
-                self.namespace(),
-                (label::ROLE.to_owned(), label::ROLE_BUILD.to_owned()),
-                (label::FUNCTION.to_owned(), self.function.to_string()),
-            ])),
-            host_config: Some(HostConfig {
-                binds: Some(vec![format!("{}:{FOLDER}:ro", self.volume)]),
-                network_mode: Some("none".to_owned()),
-                readonly_rootfs: Some(true),
-                memory: Some(128 << 20),
-                pids_limit: Some(8),
-                cap_drop: Some(vec!["ALL".to_owned()]),
-                cap_add: Some(vec!["DAC_READ_SEARCH".to_owned()]),
-                security_opt: Some(vec!["no-new-privileges".to_owned()]),
-                log_config: Some(HostConfigLogConfig {
-                    typ: Some("none".to_owned()),
-                    config: None,
-                }),
-                ..HostConfig::default()
-            }),
             ..ContainerCreateBody::default()
         };
-        let id = random_id().map_err(|failure| BuildError::rejected(failure.detail))?;
-        let options = CreateContainerOptions {
-            name: Some(names::container(&self.namespace, &self.function, id)),
-            ..CreateContainerOptions::default()
+        let reads = HostConfig {
+            binds: Some(vec![format!("{}:{FOLDER}:ro", self.volume)]),
+            network_mode: Some("none".to_owned()),
+            readonly_rootfs: Some(true),
+            memory: Some(128 << 20),
+            pids_limit: Some(8),
+            cap_add: Some(vec!["DAC_READ_SEARCH".to_owned()]),
+            ..HostConfig::default()
         };
-        let client = self.docker.client().await?;
-        let created = client.create_container(Some(options), body).await;
-        let what = || format!("create a container of {}", self.image);
-        Ok(created
-            .map_err(|cause| self.docker.failed(what(), cause))?
-            .id)
+        container::create(&self.docker, &self.function, body, reads).await
     }
 
     async fn printed(&self, container: &str) -> Result<String, DockerError> {
-        let options = AttachContainerOptionsBuilder::default()
-            .stdout(true)
-            .stderr(true)
-            .stream(true)
-            .build();
-        let client = self.docker.client().await?;
-        let attached = client.attach_container(container, Some(options)).await;
-        let mut output = attached
-            .map_err(|cause| self.docker.failed("attach to du", cause))?
+        let mut output = container::start_attached(&self.docker, container)
+            .await?
             .output;
-        self.docker.start(container).await?;
         let mut printed = Vec::new();
         while let Some(Ok(chunk)) = output.next().await {
             if printed.len() < MAX_ANSWER {
@@ -212,9 +182,5 @@ impl Inner {
             }
         }
         Ok(String::from_utf8_lossy(&printed).into_owned())
-    }
-
-    fn namespace(&self) -> (String, String) {
-        (label::NAMESPACE.to_owned(), self.namespace.clone())
     }
 }

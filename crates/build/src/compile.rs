@@ -2,21 +2,19 @@
 
 mod files;
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::Cursor;
 
-use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig};
-use bollard::query_parameters::{AttachContainerOptionsBuilder, CreateContainerOptions};
+use bollard::models::{ContainerCreateBody, HostConfig};
 
 use corefn_core::config::Export;
 use corefn_core::function::FunctionName;
 use corefn_core::host::{BuildLimits, Host};
-use corefn_core::names::{self, env, label};
+use corefn_core::names::{env, label};
 use corefn_engine::docker::{Docker, DockerError};
-use corefn_engine::start::random_id;
 
 use crate::cache::Cache;
+use crate::container;
 use crate::context::archive;
 use crate::error::BuildError;
 use crate::limits::{Watch, in_time};
@@ -140,8 +138,6 @@ async fn create(
     image: &str,
     cache: &Cache,
 ) -> Result<String, BuildError> {
-    let client = docker.client().await?;
-    let namespace = (label::NAMESPACE.to_owned(), host.namespace.clone());
     let bind = cache.bind().await?;
     let mut environment = vec![
         format!("{}={function}", env::FUNCTION),
@@ -156,38 +152,17 @@ async fn create(
     let body = ContainerCreateBody {
         image: Some(image.to_owned()),
         env: Some(environment),
-        labels: Some(HashMap::from([
-            namespace,
-            (label::ROLE.to_owned(), label::ROLE_BUILD.to_owned()),
-            (label::FUNCTION.to_owned(), function.to_string()),
-        ])),
-        host_config: Some(HostConfig {
-            binds: Some(vec![bind]),
-            memory: Some(limits.memory as i64),
-            memory_swap: Some(limits.memory as i64),
-            nano_cpus: Some(limits.nano_cpus as i64),
-            pids_limit: Some(limits.pids.into()),
-            cap_drop: Some(vec!["ALL".to_owned()]),
-            security_opt: Some(vec!["no-new-privileges".to_owned()]),
-            // What it prints goes to the pusher and the log; Docker need not keep it as well.
-            log_config: Some(HostConfigLogConfig {
-                typ: Some("none".to_owned()),
-                config: None,
-            }),
-            ..HostConfig::default()
-        }),
         ..ContainerCreateBody::default()
     };
-    let id = random_id().map_err(|failure| BuildError::rejected(failure.detail))?;
-    let options = CreateContainerOptions {
-        name: Some(names::container(&host.namespace, function, id)),
-        ..CreateContainerOptions::default()
+    let limited = HostConfig {
+        binds: Some(vec![bind]),
+        memory: Some(limits.memory as i64),
+        memory_swap: Some(limits.memory as i64),
+        nano_cpus: Some(limits.nano_cpus as i64),
+        pids_limit: Some(limits.pids.into()),
+        ..HostConfig::default()
     };
-    let created = client
-        .create_container(Some(options), body)
-        .await
-        .map_err(|cause| docker.failed(format!("create a container of {image}"), cause))?;
-    Ok(created.id)
+    container::create(docker, function, body, limited).await
 }
 
 /// Starts the container, passes on what it prints, and waits for its end.
@@ -198,17 +173,7 @@ async fn run(
     container: &str,
     output: &mut Output,
 ) -> Result<(), BuildError> {
-    let client = docker.client().await?;
-    let options = AttachContainerOptionsBuilder::default()
-        .stdout(true)
-        .stderr(true)
-        .stream(true)
-        .build();
-    let mut attached = client
-        .attach_container(container, Some(options))
-        .await
-        .map_err(|cause| docker.failed("attach to the build", cause))?;
-    docker.start(container).await?;
+    let mut attached = container::start_attached(docker, container).await?;
     let watch = Watch::new(docker, limits).with_cache(cache);
     watch.container(container);
     let printed = async {

@@ -11,6 +11,7 @@
 
 pub mod cache;
 pub mod compile;
+mod container;
 pub mod context;
 pub mod deploy;
 pub mod error;
