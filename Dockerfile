@@ -80,6 +80,15 @@ HEALTHCHECK --interval=5s --timeout=3s --retries=12 CMD ["corefn", "ls", "--json
 STOPSIGNAL SIGTERM
 CMD ["builder"]
 
+FROM service AS firewall
+RUN set -eu; \
+    apt-get update; \
+    apt-get install -y --no-install-recommends nftables; \
+    apt-get clean; rm -rf /var/lib/apt/lists/* /usr/share/doc /usr/share/man
+COPY --from=build /src/target/stripped/corefn /usr/local/bin/
+HEALTHCHECK --interval=5s --timeout=3s --retries=12 CMD ["corefn", "firewall", "check"]
+CMD ["firewall"]
+
 FROM service AS cleaner
 COPY --from=build /src/target/stripped/corefn /src/target/stripped/corefn-clean /usr/local/bin/
 HEALTHCHECK --interval=5s --timeout=3s --retries=12 CMD ["corefn", "ps", "--json"]

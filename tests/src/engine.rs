@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
 use corefn_core::names::{self, label};
+use corefn_core::network::NetworkKind;
 use corefn_engine::docker::Docker;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::Signal;
@@ -185,10 +186,10 @@ impl Engine {
     /// When that fails.
     pub async fn make_networks(&self, docker: &Docker) {
         let client = docker.client().await.expect("Docker answers");
-        for bridge in [Bridge::Outbound, Bridge::Internal] {
-            let outbound = bridge == Bridge::Outbound;
+        for kind in NetworkKind::ALL {
+            let bridge = Bridge::Of(kind);
             let request = NetworkCreateRequest {
-                name: names::network(docker.namespace(), outbound),
+                name: names::network(docker.namespace(), kind),
                 driver: Some("bridge".to_owned()),
                 ipam: Some(Ipam {
                     config: Some(vec![IpamConfig {
@@ -219,12 +220,22 @@ impl Drop for Engine {
 /// What a bridge is for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Bridge {
-    /// For `docker build`.
+    /// For containers that no network is named for.
     Default,
-    /// For the functions that may connect to the outside.
-    Outbound,
-    /// For the others.
-    Internal,
+    /// For a network of the installation's.
+    Of(NetworkKind),
+}
+
+impl Bridge {
+    /// Less than four.
+    fn number(self) -> u8 {
+        match self {
+            Self::Default => 0,
+            Self::Of(NetworkKind::Outbound) => 1,
+            Self::Of(NetworkKind::None) => 2,
+            Self::Of(NetworkKind::Build) => 3,
+        }
+    }
 }
 
 /// The names and subnets of an engine's bridges.
@@ -248,13 +259,13 @@ impl Bridges {
     }
 
     fn name(&self, bridge: Bridge) -> String {
-        format!("{BRIDGE}{:08x}{}", self.random, bridge as u8)
+        format!("{BRIDGE}{:08x}{}", self.random, bridge.number())
     }
 
     /// An address of a bridge's subnet, or with 0 the subnet.
     fn subnet(&self, bridge: Bridge, host: u8) -> String {
         let [_, _, low, high] = self.random.to_be_bytes();
-        let second = 64 * (1 + bridge as u8) + low % 64;
+        let second = 64 + 32 * bridge.number() + low % 32;
         format!("10.{second}.{high}.{host}/24")
     }
 }

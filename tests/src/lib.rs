@@ -28,6 +28,7 @@ mod git;
 pub mod git_host;
 pub mod home;
 pub mod load;
+pub mod neighbour;
 pub mod nginx;
 pub mod pattern;
 pub mod port;

@@ -156,6 +156,7 @@ async fn create(
     };
     let limited = HostConfig {
         binds: Some(vec![bind]),
+        network_mode: Some(docker.build_network().await?),
         memory: Some(limits.memory as i64),
         memory_swap: Some(limits.memory as i64),
         nano_cpus: Some(limits.nano_cpus as i64),

@@ -71,6 +71,9 @@ pub enum Command {
     /// What accounts may do with others' repositories
     #[command(subcommand)]
     Access(AccessCommand),
+    /// Keep functions and builds from the host and its network, with rules of nftables
+    #[command(subcommand)]
+    Firewall(FirewallCommand),
     /// Print the version
     Version,
     /// What sshd and the builder run
@@ -152,6 +155,19 @@ pub enum AccessCommand {
         /// Only on this repository or account
         on: Option<RepositoryName>,
     },
+}
+
+/// What to do with the rules that keep functions and builds from the host.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum FirewallCommand {
+    /// Print the rules, as nft -f reads them
+    Print,
+    /// Load the rules, in the place of those that are loaded
+    Load,
+    /// Say whether the rules are loaded; if not, end with status 1
+    Check,
+    /// Remove the rules
+    Remove,
 }
 
 /// What sshd and the builder run.

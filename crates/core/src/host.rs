@@ -4,6 +4,7 @@ mod build;
 
 use serde::{Deserialize, Deserializer};
 
+use crate::firewall::Destination;
 use crate::function::check_segment;
 use crate::names;
 use crate::quantity::parse_size;
@@ -62,6 +63,19 @@ pub struct Host {
     /// What a build may use.
     #[serde(default)]
     pub build: BuildLimits,
+    /// What functions and builds may reach.
+    #[serde(default)]
+    pub firewall: Firewall,
+}
+
+/// What functions and builds may reach: the table `firewall` of the settings.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Firewall {
+    /// What they may reach in any case, on the host and beyond.
+    pub allow: Vec<Destination>,
+    /// What they may not reach, though the host does.
+    pub deny: Vec<Destination>,
 }
 
 /// What of the settings the account needs that git runs as. Where it may not read the others, which
@@ -201,6 +215,11 @@ mod tests {
         let several = least.replace("'unix:///r'", "['redis://a', 'redis://b']");
         let host = Host::parse("host.toml", &several).unwrap();
         assert_eq!(host.redis, "redis://a redis://b");
+        assert_eq!(host.firewall, Firewall::default());
+        let walled = format!("{least}[firewall]\nallow = ['10.0.0.5']\ndeny = ['10.0.0.0/8']");
+        let firewall = Host::parse("host.toml", &walled).unwrap().firewall;
+        assert_eq!(firewall.allow, ["10.0.0.5".parse().unwrap()]);
+        assert_eq!(firewall.deny, ["10.0.0.0/8".parse().unwrap()]);
         for (bad, says) in [
             ("", "redis"),
             (&format!("{least}colour = 1"), "colour"),
@@ -213,6 +232,8 @@ mod tests {
                 "build.pids is too little",
             ),
             (&format!("{least}[build]\ncolour = 1"), "colour"),
+            (&format!("{least}[firewall]\ncolour = 1"), "colour"),
+            (&format!("{least}firewall.allow = ['here']"), "'here' is no"),
             (&least.replace("'unix:///r'", "5"), "a string or an array"),
         ] {
             let error = Host::parse("host.toml", bad).unwrap_err().to_string();

@@ -3,6 +3,10 @@
 //! A test of this crate fails when one of these families of names is spelled in a literal
 //! anywhere else in the sources.
 
+use sha2::{Digest as _, Sha256};
+
+use crate::network::NetworkKind;
+
 /// The namespace of an installation that sets none: the prefix of its images, networks,
 /// containers and Redis keys.
 pub const DEFAULT_NAMESPACE: &str = "corefn";
@@ -168,10 +172,22 @@ pub fn container_without_redis(
     )
 }
 
-/// The Docker network of functions that may reach out (`true`) or may not.
-pub fn network(namespace: &str, outbound: bool) -> String {
-    let kind = if outbound { "outbound" } else { "none" };
-    format!("{namespace}-{kind}")
+/// A Docker network: `<namespace>-<kind>`.
+pub fn network(namespace: &str, kind: NetworkKind) -> String {
+    format!("{namespace}-{}", kind.word())
+}
+
+/// The bridge of a network, `corefn-` and eight digits: as much as the name of an interface can hold (15 bytes,
+/// `IFNAMSIZ` of `<net/if.h>`).
+pub fn bridge(namespace: &str, kind: NetworkKind) -> String {
+    let digest = Sha256::digest(network(namespace, kind));
+    let number = u32::from_be_bytes(std::array::from_fn(|at| digest[at]));
+    format!("corefn-{number:08x}")
+}
+
+/// The table of nftables with the firewall, of the family `inet`.
+pub fn firewall(namespace: &str) -> String {
+    format!("corefn-{namespace}")
 }
 
 /// The image that keeps what a function's `Dockerfile` last made, as a cache of its steps, where the image that is
@@ -204,8 +220,12 @@ mod tests {
             container_without_redis("ns", &function, &revision),
             "ns--alice--hello--r1"
         );
-        assert_eq!(network("ns", true), "ns-outbound");
-        assert_eq!(network("ns", false), "ns-none");
+        assert_eq!(network("ns", NetworkKind::Outbound), "ns-outbound");
+        assert_eq!(network("ns", NetworkKind::None), "ns-none");
+        assert_eq!(network("ns", NetworkKind::Build), "ns-build");
+        // (As `printf ns-build | sha256sum` has it.)
+        assert_eq!(bridge("ns", NetworkKind::Build), "corefn-4cdb74da");
+        assert_eq!(firewall("ns"), "corefn-ns");
         assert_eq!(cache_volume("ns", "alice"), "ns-cache-alice");
         let cache = cache_image("ns", &function);
         assert_eq!(cache, "ns/build-cache/alice/hello:latest");

@@ -16,7 +16,7 @@ pub use containers::{Condition, Container};
 pub use create::{Placement, Purpose};
 pub use events::{InstanceEvent, InstanceEventKind};
 pub use images::{Image, deployment};
-pub use network::FunctionNetwork;
+pub use network::ContainerNetwork;
 
 /// How long one call to Docker may take before it counts as failed. Starting a container on a
 /// loaded disk takes seconds; a minute without an answer means that Docker hangs.
@@ -188,7 +188,7 @@ impl DockerError {
     }
 
     /// Whether a container could not be started because its network is gone.
-    pub fn is_network_absent(&self, network: &FunctionNetwork) -> bool {
+    pub fn is_network_absent(&self, network: &ContainerNetwork) -> bool {
         self.is_absent() && self.to_string().contains(&network.id)
     }
 

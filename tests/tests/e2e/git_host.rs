@@ -240,6 +240,7 @@ async fn nothing_else_is_to_be_had() {
         ),
         ("ls --home /tmp", 1, "--home is not for those"),
         ("git-host serve bob", 1, "not for this host"),
+        ("firewall remove", 1, "done on the host itself"),
         ("key add alice", 1, "standard input is no public key"),
         ("key add alice /etc/passwd", 1, "send the key itself"),
         (

@@ -14,6 +14,7 @@ mod ends;
 mod errors;
 mod exact;
 mod failure;
+mod firewall;
 mod git_host;
 mod http2;
 mod idle;

@@ -134,6 +134,7 @@ pub async fn from_dockerfile(
         labels.insert(label::NAMESPACE.to_owned(), namespace);
     }
     let options = options(&labels)
+        .networkmode(&docker.build_network().await?)
         .dockerfile(file)
         .buildargs(&network::proxies(host))
         .memory(memory)

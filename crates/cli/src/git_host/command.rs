@@ -141,7 +141,7 @@ pub(super) async fn run(
                 }
             }
         }
-        Command::GitHost(_) => {
+        Command::Firewall(_) | Command::GitHost(_) => {
             return Err(Error::Refused(
                 "that is done on the host itself: ask its operator".into(),
             ));

@@ -13,7 +13,7 @@ use corefn_core::deployment::Deployment;
 use corefn_core::instance::InstanceId;
 use corefn_core::names::{self, env, label};
 
-use super::{Docker, DockerError, FunctionNetwork};
+use super::{ContainerNetwork, Docker, DockerError};
 
 /// The writable part of a function's file system: `/tmp`, in memory.
 const TMP_OPTIONS: &str = "rw,noexec,nosuid,nodev,size=16m";
@@ -57,7 +57,7 @@ impl Docker {
         &self,
         deployment: &Deployment,
         placement: Placement,
-        network: &FunctionNetwork,
+        network: &ContainerNetwork,
         purpose: Purpose,
     ) -> Result<String, DockerError> {
         let body = create_body(self.namespace(), deployment, placement, network);
@@ -100,7 +100,7 @@ fn create_body(
     namespace: &str,
     deployment: &Deployment,
     placement: Placement,
-    network: &FunctionNetwork,
+    network: &ContainerNetwork,
 ) -> ContainerCreateBody {
     let config = &deployment.config;
     let mut environment: Vec<String> = config
@@ -196,7 +196,7 @@ mod tests {
             id: InstanceId::from_random(7),
             ip: Ipv4Addr::new(10, 200, 0, 9),
         };
-        let network = FunctionNetwork {
+        let network = ContainerNetwork {
             id: "n1".to_owned(),
             subnet: Subnet::candidates(&[]).usable[0],
         };

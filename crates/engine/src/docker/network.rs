@@ -1,4 +1,4 @@
-//! The networks of functions: one that reaches out, one that doesn't.
+//! The networks of an installation: of functions that reach out, of those that don't, and of builds.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 use corefn_core::address::{Route, Subnet};
 use corefn_core::config::Network;
 use corefn_core::names::{self, label};
+use corefn_core::network::NetworkKind;
 
 use super::{Docker, DockerError};
 
@@ -18,24 +19,29 @@ use super::{Docker, DockerError};
 const SHOWN_LOOKS: u32 = 20;
 const SHOWN_PAUSE: Duration = Duration::from_millis(50);
 
-/// A network that functions are on.
+/// The options of Docker's bridge driver that say whether containers reach each other, and what the bridge is called
+/// (docs.docker.com, "Bridge network driver").
+const BETWEEN_CONTAINERS: &str = "com.docker.network.bridge.enable_icc";
+const BRIDGE: &str = "com.docker.network.bridge.name";
+
+/// A network of the installation's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FunctionNetwork {
+pub struct ContainerNetwork {
     /// Docker's identifier. There may be a second network of the same name, for a moment or for longer.
     pub id: String,
     /// Where its containers get their addresses from.
     pub subnet: Subnet,
 }
 
-/// The two networks, once they are known.
+/// The networks of functions, once they are known.
 #[derive(Debug, Default)]
 pub(super) struct Networks {
-    outbound: Mutex<Option<FunctionNetwork>>,
-    none: Mutex<Option<FunctionNetwork>>,
+    outbound: Mutex<Option<ContainerNetwork>>,
+    none: Mutex<Option<ContainerNetwork>>,
 }
 
 impl Networks {
-    fn of(&self, kind: Network) -> &Mutex<Option<FunctionNetwork>> {
+    fn of(&self, kind: Network) -> &Mutex<Option<ContainerNetwork>> {
         match kind {
             Network::Outbound => &self.outbound,
             Network::None => &self.none,
@@ -44,25 +50,33 @@ impl Networks {
 }
 
 impl Docker {
-    /// The network of `kind`. It is created if it isn't there: with a subnet of ours, for Docker takes
-    /// explicit addresses only then, and without traffic between its containers.
+    /// The network of functions of `kind`. It is created if it isn't there: with a subnet of ours, for Docker takes
+    /// explicit addresses only then, without traffic between its containers, and with a bridge by whose name a
+    /// firewall knows it.
     ///
     /// # Errors
     /// [`DockerError`] when Docker can't say or no candidate subnet is free.
-    pub async fn network(&self, kind: Network) -> Result<FunctionNetwork, DockerError> {
+    pub async fn network(&self, kind: Network) -> Result<ContainerNetwork, DockerError> {
         let mut known = self.networks.of(kind).lock().await;
         if let Some(network) = &*known {
             return Ok(network.clone());
         }
-        let is_outbound = kind == Network::Outbound;
-        let name = names::network(self.namespace(), is_outbound);
-        let network = self.ensure(&name, !is_outbound).await?;
+        let network = self.ensure(kind.into()).await?;
         *known = Some(network.clone());
         Ok(network)
     }
 
+    /// The identifier of the network that builds run on, which is there. (It is used so seldom that it can be asked
+    /// for each time, and what removes unused networks finds it unused between two commands of a `Dockerfile`.)
+    ///
+    /// # Errors
+    /// As of [`Docker::network`].
+    pub async fn build_network(&self) -> Result<String, DockerError> {
+        Ok(self.ensure(NetworkKind::Build).await?.id)
+    }
+
     /// Forgets a network that is gone: somebody has removed it.
-    pub async fn forget_network(&self, kind: Network, network: &FunctionNetwork) {
+    pub async fn forget_network(&self, kind: Network, network: &ContainerNetwork) {
         let mut known = self.networks.of(kind).lock().await;
         if known.as_ref() == Some(network) {
             *known = None;
@@ -73,7 +87,8 @@ impl Docker {
     /// second one of the same name. But no two get the same subnet: since all try the subnets in
     /// the same order, whoever is refused one that nobody shows yet waits for it to be shown. So
     /// does who finds a route to one.
-    async fn ensure(&self, name: &str, internal: bool) -> Result<FunctionNetwork, DockerError> {
+    async fn ensure(&self, kind: NetworkKind) -> Result<ContainerNetwork, DockerError> {
+        let name = &names::network(self.namespace(), kind);
         let candidates = Subnet::candidates(&host_routes());
         let networks = self.list_networks().await?;
         if let Some(network) = self.only(name, &networks).await? {
@@ -90,9 +105,7 @@ impl Docker {
             if let Some(network) = self.only(name, &networks).await? {
                 return Ok(network);
             }
-            if is_taken(candidate, &networks)
-                || self.create_network(name, candidate, internal).await?
-            {
+            if is_taken(candidate, &networks) || self.create_network(kind, name, candidate).await? {
                 continue;
             }
             if let Some(network) = self.shown(name).await? {
@@ -105,7 +118,7 @@ impl Docker {
     }
 
     /// Waits a moment for a network that somebody else may be creating.
-    async fn shown(&self, name: &str) -> Result<Option<FunctionNetwork>, DockerError> {
+    async fn shown(&self, name: &str) -> Result<Option<ContainerNetwork>, DockerError> {
         for _ in 0..SHOWN_LOOKS {
             let networks = self.list_networks().await?;
             if let Some(network) = self.only(name, &networks).await? {
@@ -121,7 +134,7 @@ impl Docker {
         &self,
         name: &str,
         networks: &[Shown],
-    ) -> Result<Option<FunctionNetwork>, DockerError> {
+    ) -> Result<Option<ContainerNetwork>, DockerError> {
         let mut ours: Vec<&Shown> = networks.iter().filter(|shown| shown.name == name).collect();
         ours.sort_by_key(|shown| &shown.subnets);
         let Some((first, others)) = ours.split_first() else {
@@ -134,7 +147,7 @@ impl Docker {
         }
         let subnet = first.subnets.iter().find_map(|text| Subnet::parse(text));
         let id = first.id.clone();
-        Ok(subnet.map(|subnet| FunctionNetwork { id, subnet }))
+        Ok(subnet.map(|subnet| ContainerNetwork { id, subnet }))
     }
 
     async fn list_networks(&self) -> Result<Vec<Shown>, DockerError> {
@@ -159,22 +172,22 @@ impl Docker {
             .collect())
     }
 
-    /// Creates the network; false if its subnet overlaps another (403), or somebody else has just
+    /// Creates the network; false if its subnet or its bridge is another's (403), or somebody else has just
     /// created it (409).
     async fn create_network(
         &self,
+        kind: NetworkKind,
         name: &str,
         subnet: Subnet,
-        internal: bool,
     ) -> Result<bool, DockerError> {
-        let options = HashMap::from([(
-            "com.docker.network.bridge.enable_icc".to_owned(),
-            "false".to_owned(),
-        )]);
+        let options = HashMap::from([
+            (BETWEEN_CONTAINERS.to_owned(), "false".to_owned()),
+            (BRIDGE.to_owned(), names::bridge(self.namespace(), kind)),
+        ]);
         let request = NetworkCreateRequest {
             name: name.to_owned(),
             driver: Some("bridge".to_owned()),
-            internal: Some(internal),
+            internal: Some(kind.is_internal()),
             ipam: Some(Ipam {
                 config: Some(vec![IpamConfig {
                     subnet: Some(subnet.to_string()),

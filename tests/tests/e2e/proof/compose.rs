@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use corefn_core::names::{header, label};
+use corefn_core::names::{self, header, label};
 use corefn_engine::docker::Docker;
 use corefn_tests::cli::{Ran, ran};
 use corefn_tests::client::Client;
@@ -20,7 +20,7 @@ use tokio::process::Command;
 /// The most that the image of a service may have, in bytes.
 const MOST: u64 = 150_000_000;
 
-const SERVICES: [&str; 5] = ["redis", "git", "builder", "host", "cleaner"];
+const SERVICES: [&str; 6] = ["redis", "git", "builder", "host", "cleaner", "firewall"];
 
 /// How long a service may take to answer again.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -200,7 +200,7 @@ async fn host_in_containers() {
     let host = Host::check_out().await;
     host.compose("up -d --build").await.succeeded();
     let sizes = host
-        .run("for name in redis git builder host cleaner; do docker image inspect --format '{{.Size}}' $NAME/$name; done")
+        .run("for name in redis git builder host cleaner firewall; do docker image inspect --format '{{.Size}}' $NAME/$name; done")
         .await;
     let sizes = sizes.succeeded().lines().map(|line| line.parse().unwrap());
     let sizes: Vec<(&str, u64)> = SERVICES.into_iter().zip(sizes).collect();
@@ -241,6 +241,19 @@ async fn host_in_containers() {
     assert_eq!((answer.status, &*answer.text()), (200, "Hello world!"));
     assert!(host.ssh("ls").await.succeeded().contains("alice/hello"));
 
+    // The rules that keep functions from the host are there again when somebody has removed them.
+    let check = "docker exec $(docker ps -q --filter label=com.docker.compose.project=$NAME \
+                 --filter label=com.docker.compose.service=firewall) corefn firewall check";
+    host.run(check).await.succeeded();
+    let table = names::firewall(host.folder.name());
+    host.run(&format!("nft delete table inet {table}"))
+        .await
+        .succeeded();
+    wait_until("the firewall is there again", PATIENCE, async || {
+        host.run(check).await.code == 0
+    })
+    .await;
+
     // Nobody is root who need not be, and git's container has nothing but git.
     for (service, wanted) in [
         ("redis", "redis-server"),
@@ -277,7 +290,7 @@ async fn host_in_containers() {
     let before = host.instances().await;
     let traffic = Traffic::start(host.client());
     assert_eq!(traffic.failed().await, 0);
-    for service in ["redis", "git", "builder", "cleaner"] {
+    for service in ["redis", "git", "builder", "cleaner", "firewall"] {
         host.compose(&format!("restart {service}"))
             .await
             .succeeded();
@@ -312,8 +325,9 @@ async fn host_in_containers() {
         .run(&format!(
             "docker ps -aq --filter label={0}=$NAME; docker ps -aq --filter label=com.docker.compose.project=$NAME; \
              docker network ls -q --filter name=$NAME; docker volume ls -q --filter name=$NAME; \
-             docker images -q --filter label={0}=$NAME",
-            label::NAMESPACE
+             docker images -q --filter label={0}=$NAME; nft list tables | grep -w {1} || true",
+            label::NAMESPACE,
+            names::firewall(host.folder.name())
         ))
         .await;
     assert_eq!(left.succeeded(), "");
