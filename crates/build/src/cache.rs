@@ -56,7 +56,7 @@ impl Cache {
         }))
     }
 
-    /// Sees to it that there is one, and says how a container gets it.
+    /// Creates the volume if it isn't there, and returns the bind by which a container gets it.
     ///
     /// # Errors
     /// [`DockerError`] when Docker can't do it.
@@ -91,7 +91,7 @@ impl Cache {
         answered.await.map_err(broken_off)?
     }
 
-    /// Why a build is ended that has made it as large as this, if it is.
+    /// Why a build must end that has made the cache this large; nothing if it may go on.
     pub fn overflow(&self, bytes: u64) -> Option<BuildError> {
         let Inner {
             function, limit, ..

@@ -34,7 +34,7 @@ const MAX_FILES: usize = 1 << 30;
 /// The largest list of exports.
 const MAX_EXPORTS: usize = 1 << 20;
 
-/// The status of what SIGKILL has ended. (Docker's own word for want of memory may come later than that.)
+/// The status of a process that SIGKILL has ended. (Docker says later, if at all, that it ran out of memory.)
 const KILLED: i64 = 137;
 
 const SOURCES: &str = "/work/src";
@@ -51,12 +51,12 @@ pub enum Product {
     Files(File),
 }
 
-/// What compiles.
+/// What a tree is compiled with.
 #[derive(Clone, Copy)]
 pub struct Compiler<'a> {
-    /// The image that does.
+    /// The stack's image.
     pub image: &'a str,
-    /// What it makes.
+    /// What the stack makes.
     pub kind: Kind,
     /// What the account's builds share.
     pub cache: &'a Cache,

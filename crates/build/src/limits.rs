@@ -14,15 +14,14 @@ use crate::cache::Cache;
 use crate::error::BuildError;
 use crate::output::size;
 
-/// How often it is looked at what a container has written. Docker counts its files for that.
+/// How often Docker is asked how much a container has written, for which it counts the container's files.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// How often the size of a cache is looked at, which takes a container and reads all of its folders. Most builds have
-/// ended before the first time.
+/// How often a cache is measured, by a container that reads all of its folders. Most builds end before the first time.
 const FIRST_CACHE_PAUSE: Duration = Duration::from_secs(5);
 const CACHE_PAUSE: Duration = Duration::from_secs(30);
 
-/// Does it, or ends it when its time is over.
+/// Does the work, or ends it when its time is up.
 ///
 /// # Errors
 /// [`BuildError::Rejected`] when it takes too long, and those of `work`.
@@ -48,11 +47,11 @@ pub struct Watch<'a> {
     /// What the builds of the account share, if this one uses it.
     cache: Option<&'a Cache>,
     seen: RefCell<Seen>,
-    /// Tells that another container's turn has come.
+    /// Notified when there is another container to watch.
     next: Notify,
 }
 
-/// What there was to see so far.
+/// What was seen so far.
 #[derive(Default)]
 struct Seen {
     container: Option<String>,
@@ -82,7 +81,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// From here on it is this container that is watched.
+    /// Watches this container from now on.
     pub fn container(&self, id: &str) {
         let mut seen = self.seen.borrow_mut();
         *seen = Seen {
@@ -126,7 +125,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Watches until a limit is passed. What Docker can't say now is looked at the next time.
+    /// Watches until a limit is passed. What Docker can't say now, it is asked again the next time.
     async fn until_over(&self) -> BuildError {
         loop {
             let container = self.seen.borrow().container.clone();
@@ -147,7 +146,7 @@ impl<'a> Watch<'a> {
                     ));
                 }
             }
-            // A while, or until the next one's turn has come.
+            // For a while, or until there is another container.
             let _ = tokio::time::timeout(PAUSE, self.next.notified()).await;
         }
     }

@@ -17,7 +17,7 @@ use crate::wire::Far;
 ///
 /// A pusher who is gone is no error here: [`crate::interrupt`] notices.
 pub struct Output {
-    /// None once the pusher took nothing for as long as is waited.
+    /// None once the pusher has taken nothing for too long.
     pusher: Option<Screen>,
     patience: Option<Duration>,
     log: Option<File>,
@@ -25,7 +25,7 @@ pub struct Output {
     /// How many bytes programs may print, and how many they have left.
     limit: u64,
     left: u64,
-    /// Takes codes of terminals out, such as colours: who reads the log, and by what, is not known.
+    /// Takes out what only a terminal understands, such as colours: nobody knows how the log will be read.
     plain: StripBytes,
 }
 
@@ -33,7 +33,7 @@ pub struct Output {
 enum Screen {
     /// Standard error, which git passes on.
     Here(Stderr),
-    /// That of a hook elsewhere.
+    /// The standard error of a hook that is another process.
     There(Far),
 }
 
@@ -44,7 +44,7 @@ impl Default for Output {
 }
 
 impl Output {
-    /// For a pusher whose hook is elsewhere.
+    /// For a pusher whose hook is another process.
     pub(crate) fn to(far: Far) -> Self {
         Self::of(Screen::There(far))
     }
@@ -158,7 +158,7 @@ impl Output {
     }
 }
 
-/// How long nothing is printed until the pusher is told that it goes on.
+/// After how long without output the pusher is told that the build goes on.
 const SILENCE: Duration = Duration::from_secs(20);
 
 /// The next of what a build prints. Whenever it has printed nothing for a while, `print` gets a line about that.

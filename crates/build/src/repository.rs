@@ -12,7 +12,7 @@ use crate::error::BuildError;
 use crate::git::Git;
 use crate::output::Output;
 
-/// What the builder keeps in a repository's directory is in this folder of it.
+/// The folder in a repository's directory with what the builder keeps there.
 const FOLDER: &str = "corefn";
 
 /// A repository of the installation.

@@ -43,7 +43,7 @@ pub(crate) fn too_large() -> BuildError {
     ))
 }
 
-/// What an entry of a tree is.
+/// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Folder,
@@ -53,7 +53,7 @@ enum Kind {
 }
 
 impl Kind {
-    /// What a header of an archive says, if it is of an entry that trees have.
+    /// The kind that an archive's header says, if trees can have it.
     fn of(header: &Header) -> Option<Self> {
         match header.entry_type() {
             EntryType::Directory => Some(Self::Folder),

@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::Mutex;
 
-/// What a frame is.
+/// The kind of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Kind {
@@ -91,7 +91,7 @@ pub(crate) async fn read(
     Ok(Some((kind, bytes)))
 }
 
-/// The other side's screen, and its ear.
+/// Writes to the other side.
 #[derive(Clone)]
 pub(crate) struct Far(Rc<Mutex<OwnedWriteHalf>>);
 

@@ -47,7 +47,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
-    // First of all, so that whoever ends it early has it end well.
+    // First of all, so that a signal that comes early ends it well, too.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let host = home::read(&home::find(arguments.home)?)?;

@@ -21,7 +21,7 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 /// it.
 const ORPHAN_AGE: Duration = Duration::from_secs(10);
 
-/// How much older than a build may become its container must be: builders have no lock.
+/// For how much longer than the longest build a build's container is left alone: builders have no lock.
 const BUILD_GRACE: Duration = Duration::from_secs(15 * 60);
 
 /// After a start of Redis, an outage or a jump of the clock, leases are missing that their holders
@@ -32,7 +32,7 @@ const SETTLES: Duration = UNLEASED_RELIANCE.saturating_add(Duration::from_secs(1
 /// the clock that doesn't jump.
 const JUMP: Duration = Duration::from_millis(500);
 
-/// Does rounds, and remembers what it is just stopping.
+/// Does rounds, and remembers what it is stopping.
 pub struct Cleaner {
     store: Arc<Store>,
     docker: Arc<Docker>,
@@ -80,7 +80,7 @@ impl Clocks {
 }
 
 impl Cleaner {
-    /// One round and no more, if it is for `once`: then nothing is waited for to settle. A build may take
+    /// With `once`, one that does a single round, and does not wait for anything to settle. A build may take
     /// `longest_build`.
     pub fn new(store: Store, docker: Docker, once: bool, longest_build: Duration) -> Self {
         Self {

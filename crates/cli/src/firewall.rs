@@ -21,7 +21,8 @@ use crate::print::{Printer, remark};
 /// The program that changes the kernel's rules.
 const NFT: &str = "nft";
 
-/// Where the host's resolvers are written down: where the first names one of the host's own, Docker goes by the second.
+/// Where the host's resolvers are written down. Docker goes by the second where the first names one that only the host
+/// can ask.
 const RESOLVERS: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
 
 /// Prints, loads or removes the rules. Returns the exit status.
@@ -101,7 +102,7 @@ fn rules(host: &host::Host) -> Rules {
     }
 }
 
-/// Where a proxy is.
+/// The addresses of a proxy.
 fn addresses(proxy: &str) -> Result<Vec<Destination>, String> {
     let url = Url::parse(proxy).map_err(|error| format!("it is no URL: {error}"))?;
     let port = url.port_or_known_default().unwrap_or_default();

@@ -87,7 +87,7 @@ pub enum Start {
 pub struct Refusal {
     /// The cause.
     pub failure: Failure,
-    /// Whether it was another starter's, who has told of it: then it is in that one's log.
+    /// Whether it was another starter that has failed, and so has logged it.
     pub is_reported: bool,
 }
 
@@ -204,7 +204,7 @@ async fn launch(
             }
         },
         Err(_) if needless => {
-            // It has gone wrong for nobody: no failure of the function's.
+            // Nobody needs the start any more: that is no failure of the function's.
             let refusal = superseded(deployment);
             let failure = refusal.failure.clone();
             ledger.give_up(deployment, token, failure).await;
@@ -221,7 +221,7 @@ async fn until_replaced(events: &mut Receiver<Event>, deployment: &Deployment) {
         match events.recv().await {
             Ok(Event::Removed { function }) if function == deployment.function => return,
             Ok(Event::Deployed { deployment: newer }) if replaces(&newer, deployment) => return,
-            // Subscribers that was missed costs a start that nobody needs.
+            // An event that was missed costs a start that nobody needs.
             Ok(_) | Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => std::future::pending().await,
         }

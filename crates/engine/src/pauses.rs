@@ -1,4 +1,4 @@
-//! How long is waited between attempts at what fails: longer and longer.
+//! Pauses between attempts at something that fails, each longer than the last.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ impl Pauses {
         Self::new(Duration::from_millis(100), Self::SERVICE_LONGEST, 2.0)
     }
 
-    /// How long those of a service get.
+    /// The longest pause between attempts at a service.
     pub const SERVICE_LONGEST: Duration = Duration::from_secs(2);
 
     /// Between looks at what is about to be ready: a millisecond at first, and longer the longer it takes, up to

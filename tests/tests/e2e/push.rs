@@ -12,7 +12,7 @@ use futures_util::TryStreamExt;
 /// How soon the routers know of a deployment on a busy machine.
 const SETTLE: Duration = Duration::from_secs(30);
 
-/// The limit for the image of `examples/hello`, in bytes.
+/// The most that the image of `examples/hello` may have, in bytes.
 const HELLO_SIZE: i64 = 3_000_000;
 
 #[tokio::test]

@@ -30,18 +30,18 @@ use crate::error::BuildError;
 use crate::limits::Watch;
 use crate::output::next_or_silence;
 
-/// What Docker's builder says when it looks at all that stands on an image, for what it could use again, and one of them
-/// is removed meanwhile, whosever it is.
+/// What Docker's builder says when it looks through the layers on an image for one to use again, and one of them is
+/// removed meanwhile, even if it is another build's.
 const CACHE_GONE: &str = "unable to find image \"sha256:";
 
-/// What Docker says of an image that others stand on.
+/// What Docker says of an image that others are built on.
 const HAS_CHILDREN: &str = "image has dependent child images";
 
-/// How long a build that nobody waits for may take to end. Only its commands can be ended: files that it copies and
-/// what it notes in an image it makes layers of, and an image that it pulls may take longer.
+/// How long a build that nobody waits for may take to end. Only its commands can be killed: its `COPY` and `LABEL` lines
+/// still make layers, and an image that it pulls may take longer.
 const END: Duration = Duration::from_secs(60);
 
-/// Among how many containers, the last that were told of, the one that runs is looked for.
+/// How many of the containers that the build named last are looked at for one that runs.
 const LAST: usize = 8;
 
 /// The pause between two attempts to kill a command: it may not have been started yet.
@@ -107,7 +107,7 @@ pub(crate) async fn run_build(
     Ok(id)
 }
 
-/// What a build says, and the container that runs its next command, if that is told of.
+/// What a build says, and the container that runs its next command, if it names one.
 type Step = (Result<BuildInfo, Cause>, Option<String>);
 
 /// A build that is under way.
@@ -151,7 +151,7 @@ impl Build<'_> {
                     seen.containers.iter().rev().take(LAST).cloned().collect()
                 };
                 for container in last {
-                    // (None is killed that has ended, or that is not to be started.)
+                    // (Docker refuses for one that has ended, or that does not run yet.)
                     if self.limits.are_of(self.client, &container).await == Some(true) {
                         let options = Some(options.clone());
                         let _ = self.client.kill_container(&container, options).await;
@@ -160,7 +160,7 @@ impl Build<'_> {
                 tokio::time::sleep(PAUSE).await;
             }
         };
-        // At the same time: Docker has a command killed only when all that it has printed is read.
+        // At the same time: the kill takes effect only when all that the command has printed is read.
         let reading = async {
             while let Some(step) = steps.next().await {
                 self.note(&step).await;
@@ -172,12 +172,12 @@ impl Build<'_> {
         }
     }
 
-    /// Notes what it tells of, and returns the container.
+    /// Notes the layers and the container that a step names, and returns the container.
     async fn note(&self, step: &Result<BuildInfo, Cause>) -> Option<String> {
         let text = step.as_ref().ok()?.stream.as_ref()?;
         lock(self.seen).layers.extend(layer(text));
         let container = container(text)?;
-        // One that Docker can't be asked for now may well be its own.
+        // If Docker can't say now whose it is, it counts as the build's own.
         if self.limits.are_set() && self.limits.are_of(self.client, &container).await == Some(false)
         {
             return None;
@@ -187,8 +187,8 @@ impl Build<'_> {
     }
 }
 
-/// What Docker has a build's containers limited to, by which they are known: a command can print what looks like a line
-/// of Docker's about another container, which must neither be killed nor be taken for the one that is watched.
+/// The limits of a build's containers, by which they are recognized: a command can print what looks like Docker's line
+/// about another container, which must be neither killed nor watched in the place of the build's own.
 #[derive(Clone, Copy, PartialEq)]
 struct Limits {
     memory: Option<i64>,
@@ -210,8 +210,8 @@ impl Limits {
         self.period.is_some()
     }
 
-    /// Whether they are a container's, and it has been given a period, as no function and no service is. None if Docker
-    /// can't say.
+    /// Whether a container has these limits, among them a scheduler's period, which neither functions nor services are
+    /// given. None if Docker can't say.
     async fn are_of(self, client: &Client, container: &str) -> Option<bool> {
         let none = None::<InspectContainerOptions>;
         let found = match client.inspect_container(container, none).await {
@@ -234,7 +234,7 @@ fn lock(seen: &Mutex<Seen>) -> std::sync::MutexGuard<'_, Seen> {
     seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What builds of Docker's have left in it.
+/// What Docker's builds have left there.
 #[derive(Debug, Default)]
 pub struct Traces {
     seen: Arc<Mutex<Seen>>,
@@ -242,7 +242,7 @@ pub struct Traces {
     builds: JoinSet<()>,
 }
 
-/// By their identifiers, in the order in which they came.
+/// Identifiers, in the order in which they were seen.
 #[derive(Debug, Clone, Default)]
 struct Seen {
     /// Layers that were made or used.
@@ -252,7 +252,7 @@ struct Seen {
 }
 
 impl Traces {
-    /// Notes what a line of Docker's builder tells of.
+    /// Notes the layer or container that a line of Docker's builder names.
     pub fn note(&mut self, text: &str) {
         let mut seen = lock(&self.seen);
         seen.layers.extend(layer(text));
@@ -269,14 +269,13 @@ impl Traces {
         lock(&self.seen).layers[count..].to_vec()
     }
 
-    /// Waits until the builds have ended, those that nobody waits for, too.
+    /// Waits until the builds have ended, also those that nobody else waits for.
     pub async fn ended(&mut self) {
         while self.builds.join_next().await.is_some() {}
     }
 
-    /// Removes what the builds have left of which no image was made, when they have ended. Docker removes their
-    /// containers, and takes its time for that when a build was broken off: they are waited for, since they use its
-    /// layers.
+    /// Waits until the builds have ended, and removes their layers, less those that an image was made of. Docker removes the
+    /// containers, which takes a while when a build was broken off; as they use the layers, that is waited for.
     ///
     /// Whatever has a tag, is below another image or is in use by another container stays, so that it does
     /// no harm if a build has printed what looks like another's layer.
@@ -326,8 +325,8 @@ async fn remove_layer(docker: &Docker, layer: &str) -> Result<(), DockerError> {
         Err(error) if error.is_absent() => return Ok(()),
         Err(error) => return Err(error),
     }
-    // Docker finds a container no more a moment before it stops counting it as one that uses the layer. (Whoever
-    // uses it for longer is another push, which keeps it.)
+    // For a moment after a container is gone, Docker still counts it as one that uses the layer. (If it takes longer,
+    // another push uses the layer, and keeps it.)
     let begin = Instant::now();
     loop {
         match remove(docker, layer).await {
@@ -339,18 +338,17 @@ async fn remove_layer(docker: &Docker, layer: &str) -> Result<(), DockerError> {
     }
 }
 
-/// The layer that a step has made or found, if a line tells of it.
+/// The layer that a step has made or found, if a line names it.
 fn layer(text: &str) -> Option<String> {
     id(text, "---> ")
 }
 
-/// The container that a step has, if a line tells of it.
+/// The container that a step runs in, if a line names it.
 fn container(text: &str) -> Option<String> {
     id(text, "---> Running in ")
 }
 
-/// The layer or container that a step of the build has come to: Docker's builder prints a mark and the
-/// first twelve digits of its identifier.
+/// The layer or container on a line: Docker's builder prints a mark and the first twelve digits of its identifier.
 fn id(text: &str, mark: &str) -> Option<String> {
     const DIGITS: usize = 12;
     let id = text.trim().strip_prefix(mark)?;

@@ -42,7 +42,7 @@ pub async fn ensure(docker: &Docker, tag: &str, bundle: &[u8]) -> Result<(), Bui
     let namespace = docker.namespace().to_owned();
     let labels = HashMap::from([(label::NAMESPACE.to_owned(), namespace)]);
     let what = format!("make the image {tag}");
-    // (It is made once. What Docker would look through for it is all that stands on nothing.)
+    // (Without Docker's cache: it is made once, and Docker would look through all images that have no base.)
     let options = options(&labels).t(tag).nocache(true).build();
     let context = Cursor::new(packed);
     let (mut traces, print) = (Traces::default(), async |_: &str| Ok(()));
@@ -83,7 +83,7 @@ fn instructions(dockerfile: &str) -> Vec<(&str, &str)> {
             let directive = comment
                 .split_once('=')
                 .map(|(name, value)| (name.trim(), value.trim()));
-            // (It holds from the head of the file on only.)
+            // (It counts only at the head of the file.)
             if let (true, Some((name, "`"))) = (found.is_empty(), directive)
                 && name.eq_ignore_ascii_case("escape")
             {

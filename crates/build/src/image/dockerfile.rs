@@ -50,7 +50,7 @@ impl Recipe {
                 has_bundle: false,
             });
         };
-        // The engine takes these two out of what can be copied if the second names them.
+        // Named in the ignore file, neither can be copied into the image; the engine reads them all the same.
         let own = if patterns.is_some() { "" } else { IGNORE_FILE };
         let patterns = patterns.unwrap_or_default();
         let added = vec![
@@ -80,8 +80,8 @@ impl Recipe {
     }
 }
 
-/// The repository's `Dockerfile` with the host's certificate authorities, where there are such and its commands
-/// could want them.
+/// The repository's `Dockerfile` with the host's certificate authorities, if the host has any and the file has commands
+/// that could need them.
 async fn with_bundle(
     docker: &Docker,
     host: &Host,
@@ -166,7 +166,7 @@ pub async fn from_dockerfile(
         print,
     );
     let built = in_time(limits, watch.during(building)).await;
-    // (In the midst of a build, Docker may say anything of a layer that it has just found.)
+    // (Where a layer is removed that the build has just found, Docker may report anything.)
     let mut built = built;
     for layer in traces.since(before) {
         if built.is_err() {
@@ -196,7 +196,7 @@ pub async fn from_dockerfile(
     })
 }
 
-/// Has Docker keep what its builder made for the next build, and no longer what it kept so far.
+/// Tags what Docker's builder made, as the cache of the next build, and removes what was kept so far.
 ///
 /// # Errors
 /// [`BuildError`] when Docker can't do it.
@@ -212,7 +212,7 @@ pub async fn keep_cache(
         None => remove(docker, &name).await?,
     }
     match former.filter(|former| Some(former.as_str()) != built) {
-        // Another image may stand on it.
+        // Another image may be built on it.
         Some(former) => match remove(docker, &former).await {
             Err(error) if !error.is_conflict() => Err(error.into()),
             _ => Ok(()),
@@ -246,7 +246,7 @@ impl DockerfileImage {
     }
 }
 
-/// The outcome of what was done with an image. Where that failed and the image is gone, Docker may have said
+/// The outcome of what was done with an image. Where that failed because the image is gone, Docker may have reported
 /// anything, for instance that it could not pull it.
 async fn or_lost<T>(
     docker: &Docker,

@@ -46,7 +46,7 @@ pub async fn from_files(
         .map_err(BuildError::io(
             "the files that the build made can't be packed",
         ))?;
-    // (All functions of the stack stand on the runtime, and Docker would look through them.)
+    // (Without Docker's cache: it would look through all functions of the stack, which are built on the same runtime.)
     let options = options(&revision.labels(docker.namespace(), config))
         .t(&tag)
         .nocache(true)
@@ -71,7 +71,7 @@ fn context(dockerfile: &str, files: &File) -> io::Result<File> {
     Ok(context)
 }
 
-/// The files in an order of their own, as root's, without times: nothing but what they are.
+/// The files, sorted, owned by root and without times: the archive depends on nothing but them.
 fn layer(files: &File) -> io::Result<File> {
     let mut entries = Vec::new();
     let mut reader = files;
@@ -93,7 +93,7 @@ fn layer(files: &File) -> io::Result<File> {
             entry.size(),
         ));
     }
-    // (A second name comes after the first.)
+    // (Hard links come after the files that they are of.)
     entries.sort_by(|a, b| (a.1 == EntryType::Link, &a.0).cmp(&(b.1 == EntryType::Link, &b.0)));
     let mut layer = Builder::new(BufWriter::new(tempfile::tempfile()?));
     for (path, kind, link, is_executable, at, size) in entries {
@@ -116,7 +116,7 @@ fn layer(files: &File) -> io::Result<File> {
                 layer.append_data(&mut header, path, contents)?;
             }
             (EntryType::Symlink, Some(target)) => layer.append_link(&mut header, path, target)?,
-            // Two names of one file, which Docker tells of the second.
+            // A hard link: another name of a file that is in the archive.
             (EntryType::Link, Some(target)) => {
                 layer.append_link(&mut header, path, moved(&target))?;
             }

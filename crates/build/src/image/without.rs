@@ -100,13 +100,13 @@ fn change(saved: &File, folder: &Path, tag: &str) -> io::Result<File> {
 
 /// A layer of the image that is made.
 enum Layer {
-    /// As it was saved, from here on, and of this size.
+    /// As it was saved: where it begins, and its size.
     Same { at: u64, size: u64 },
-    /// Another, and its digest.
+    /// Written anew, with its digest.
     Changed { layer: File, id: String },
 }
 
-/// Has an image's configuration say which layers are left, and how they came about.
+/// Changes an image's configuration to name the layers that are left, and their history.
 fn describe(config: &mut Value, kept: &[Option<Layer>]) -> io::Result<()> {
     let ids = config["rootfs"]["diff_ids"].as_array_mut();
     let ids = ids

@@ -182,7 +182,7 @@ async fn converse(service: Rc<Service>, stream: UnixStream) {
             words,
             input,
         })) => run(&service, &account, &words, input, from, &far).await,
-        // Nobody is there any more, or somebody who does not speak as we do.
+        // The other side is gone, or does not speak this protocol.
         Ok(None) | Err(_) => return,
     };
     let _ = far.frame(Kind::Exit, &[status]).await;
@@ -314,7 +314,7 @@ async fn run(
         let stderr = child.stderr.take();
         let fed = async {
             if let (Some(input), Some(mut stdin)) = (input, stdin) {
-                // Who doesn't read it need not.
+                // A command need not read its input.
                 let _ = stdin.write_all(input.as_bytes()).await;
             }
             Ok(())

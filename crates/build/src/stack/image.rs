@@ -20,7 +20,7 @@ use crate::repository::lock;
 /// How many digits of the content's hash are in the image's tag.
 const HASH_DIGITS: usize = 16;
 
-/// How often an image is built for which Docker looks at others that are removed meanwhile.
+/// How often an image is built, where Docker's builder meets layers that are being removed.
 const ATTEMPTS: u32 = 5;
 
 /// The stage of a stack's Dockerfile that functions run on.
@@ -82,7 +82,7 @@ pub async fn ensure(
         host.base_image,
         corefn_core::names::HOST_FILE
     );
-    // The builder's image stands on the other, which is made of it on the way.
+    // The builder's image is built on the runtime's, which is a stage of the same Dockerfile.
     let runtime = images.runtime.iter().map(|tag| (tag, Some(RUNTIME)));
     for (tag, stage) in runtime.chain([(&images.builder, None)]) {
         let mut arguments = network::proxies(host);
@@ -126,7 +126,7 @@ pub async fn ensure(
             seconds(begin.elapsed())
         ))
         .await;
-    // What functions stand on stays as long as they do, without a name.
+    // A former runtime stays, without its name, for as long as functions are built on it.
     for tag in [&images.builder].into_iter().chain(&images.runtime) {
         remove_others(docker, tag).await?;
     }

@@ -32,10 +32,10 @@ pub(super) struct Build<'a> {
     tree: Tree,
     declaration: Declaration,
     stack: Choice,
-    /// Why it is that one.
+    /// Why it was chosen.
     reason: String,
     revision: Revision,
-    /// What a `Dockerfile`'s build has come through.
+    /// What the build of a `Dockerfile` has left in Docker.
     traces: Traces,
     /// What is kept of it for the next.
     cache: Option<String>,
@@ -48,7 +48,7 @@ pub(super) struct Build<'a> {
 pub(super) struct Built {
     /// What is deployed.
     pub deployment: Deployment,
-    /// What answers first.
+    /// Its first instance.
     pub first: First,
     /// The stack's name.
     pub stack: String,
@@ -149,8 +149,8 @@ impl<'a> Build<'a> {
         }
     }
 
-    /// Removes what was made: the containers, the image and its layers. What can't be removed is told, for the
-    /// error that led here matters more.
+    /// Removes what was made: the containers, the image and its layers. What can't be removed is only reported: the error
+    /// that led here matters more.
     pub async fn undo(&mut self, output: &mut Output) {
         let tag = self.revision.tag(&self.host.namespace);
         // What is still being built may have the tag in the end.

@@ -19,12 +19,12 @@ use crate::installation::{Installation, Viewer};
 use crate::print::{Printer, line};
 use crate::{functions, instances, keys, logs, remove};
 
-/// Whose the repositories are.
+/// Who locks and deletes repositories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Repositories {
-    /// This process' account's.
+    /// This process.
     Here,
-    /// Those of whoever has asked the builder, and sees to them.
+    /// The process that has asked the builder.
     Elsewhere,
 }
 
@@ -66,7 +66,7 @@ pub(super) async fn have_run(
             read.map_err(|cause| Error::Io("standard input can't be read".into(), cause))?;
             Ok(service::run(builder, account, words, Some(key)).await?)
         }
-        // It says what is wrong, too.
+        // The builder also says what is wrong with it.
         _ => Ok(service::run(builder, account, words, None).await?),
     }
 }

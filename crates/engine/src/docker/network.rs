@@ -15,7 +15,7 @@ use corefn_core::network::NetworkKind;
 
 use super::{Docker, DockerError};
 
-/// How often, and how far apart, it is looked for a network that somebody else is creating.
+/// How often, and how far apart, Docker is asked for a network that somebody else is creating.
 const SHOWN_LOOKS: u32 = 20;
 const SHOWN_PAUSE: Duration = Duration::from_millis(50);
 
@@ -66,8 +66,8 @@ impl Docker {
         Ok(network)
     }
 
-    /// The identifier of the network that builds run on, which is there. (It is used so seldom that it can be asked
-    /// for each time, and what removes unused networks finds it unused between two commands of a `Dockerfile`.)
+    /// The identifier of the network of builds. Docker is asked for it each time: whoever has Docker remove unused networks
+    /// has it remove this one as well, and builds are rare.
     ///
     /// # Errors
     /// As of [`Docker::network`].
