@@ -197,7 +197,7 @@ mod tests {
     fn names() {
         for good in ["alice/hello", "a/b", "demo/hello-2", "a.b/c_d", "0/9"] {
             let name: FunctionName = good.parse().unwrap();
-            assert_eq!(name.to_string(), good);
+            assert_eq!((name.as_str(), &*name.to_string()), (good, good));
         }
         let long = "x".repeat(64);
         for bad in [

@@ -40,3 +40,20 @@ impl From<Network> for NetworkKind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_of_functions() {
+        let outbound = NetworkKind::from(Network::Outbound);
+        let none = NetworkKind::from(Network::None);
+        assert_eq!(
+            (outbound.word(), outbound.is_internal()),
+            ("outbound", false)
+        );
+        assert_eq!((none.word(), none.is_internal()), ("none", true));
+        assert!(!NetworkKind::Build.is_internal());
+    }
+}
