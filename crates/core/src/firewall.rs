@@ -1,8 +1,9 @@
 //! What functions and builds are kept from, as rules of nftables (nft(8)).
 //!
-//! Docker lets a container reach whatever the host listens on, and whatever the host reaches. These rules know
-//! containers by the bridges of an installation's networks, whose names follow from its namespace: they can be loaded
-//! before there is a network, and no rule of Docker's or of the host's own is touched.
+//! Docker lets a container reach whatever the host listens on, and whatever the host reaches. It keeps networks apart, but
+//! not in the moments in which it makes another one: then it takes the jump to its rules away and puts it back. These
+//! rules know containers by the bridges of an installation's networks, whose names follow from its namespace: they can be
+//! loaded before there is a network, and no rule of Docker's or of the host's own is touched.
 
 use std::fmt::{self, Write as _};
 use std::net::Ipv4Addr;
@@ -153,8 +154,9 @@ impl Rules {
         let mut rule = |text: String| {
             let _ = writeln!(allowed, "\t\t{text}");
         };
-        // (Answers to those who connect to a function are among the first.)
+        // (Answers to those who connect to a function are among these.)
         rule("ct state established,related accept".to_owned());
+        rule(format!("iifname {} {REJECT}", quoted(NetworkKind::None)));
         for resolver in &self.resolvers {
             let server = Destination::new(*resolver, 53).condition();
             rule(format!("{server} accept"));
@@ -260,12 +262,14 @@ mod tests {
             deny: vec![parse("10.0.0.0/8")],
         };
         let text = rules.text();
-        let build = names::bridge("ns", NetworkKind::Build);
+        let [build, none] =
+            [NetworkKind::Build, NetworkKind::None].map(|kind| names::bridge("ns", kind));
         for line in [
             "ip daddr 10.0.0.53 meta l4proto { tcp, udp } th dport 53 accept",
             &format!(
                 "iifname \"{build}\" ip daddr 10.0.0.9 meta l4proto {{ tcp, udp }} th dport 3128 accept"
             ),
+            &format!("iifname \"{none}\" reject with icmpx type admin-prohibited"),
             "ip daddr 10.0.0.0/24 accept",
             "ip daddr 10.1.0.1 meta l4proto { tcp, udp } th dport 5432 accept",
             "ip daddr 169.254.0.0/16 reject with icmpx type admin-prohibited",

@@ -134,6 +134,7 @@ async fn functions_are_kept_from_the_host() {
     for address in [near, beyond] {
         assert!(!reaches(&home, "demo/out", address).await, "{address}");
     }
+    assert!(!reaches(&home, "demo/inside", far).await, "{far}");
 
     corefn(&home, &["firewall", "remove"]).await.succeeded();
     assert!(reaches(&home, "demo/out", near).await, "{near}");
@@ -173,14 +174,9 @@ async fn builds_are_kept_from_the_host() {
     docker.commit("A Dockerfile").await;
     let reached = |address: SocketAddrV4| format!("{} reached", address.ip());
     let shut = |address: SocketAddrV4| format!("{} shut", address.ip());
-    // Without a firewall they reach the host; other containers never.
+    // Without a firewall they reach the host. (Docker keeps networks apart, though not while it makes one for others.)
     for repository in [&script, &docker] {
-        let open = [
-            reached(service),
-            reached(beyond),
-            reached(metadata),
-            shut(instance),
-        ];
+        let open = [reached(service), reached(beyond), reached(metadata)];
         repository
             .push()
             .await
