@@ -68,6 +68,8 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut failing = false;
+    let watcher = cleaner.clone();
+    tokio::spawn(async move { watcher.watch().await });
     loop {
         tokio::select! {
             _ = ticks.tick() => {}

@@ -5,13 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use corefn_core::instance::Instance;
+use corefn_core::keys::WATCH_RENEWAL;
 use corefn_core::lease::{DEFAULT_IDLE, UNLEASED_RELIANCE};
 use corefn_core::names::label;
 use corefn_engine::docker::{Container, Docker};
 use corefn_engine::rebuild::{RebuildError, instance, rebuild};
 use corefn_engine::start::random_id;
-use corefn_engine::store::{Fenced, Store};
+use corefn_engine::store::{Fenced, Store, StoreError};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
 /// How long a function may take to end after SIGTERM.
@@ -47,6 +49,8 @@ pub struct Cleaner {
     /// Which run of Redis was met last.
     run: Mutex<Option<String>>,
     once: bool,
+    /// Under which it watches Redis.
+    token: String,
     /// How old a container of a builder must be to count as left over.
     build_age: Duration,
 }
@@ -93,6 +97,7 @@ impl Cleaner {
             seen: Mutex::default(),
             run: Mutex::default(),
             once,
+            token: random_id().map_or_else(|_| "cleaner".to_owned(), |id| id.to_string()),
             build_age: longest_build.saturating_add(BUILD_GRACE),
         }
     }
@@ -105,8 +110,10 @@ impl Cleaner {
     pub async fn round(self: &Arc<Self>) -> Result<(), RebuildError> {
         // What refuses this refuses renewals too.
         self.store.pulse().await?;
-        let token = random_id().map_or_else(|_| "cleaner".to_owned(), |id| id.to_string());
-        if rebuild(&self.store, &self.docker, &token, DEFAULT_IDLE).await? {
+        if self.once {
+            self.store.begin_watch(&self.token).await?;
+        }
+        if rebuild(&self.store, &self.docker, &self.token, DEFAULT_IDLE).await? {
             info!("Redis was empty; filled it from Docker's labels");
         }
         let containers: HashMap<String, Container> = self
@@ -130,7 +137,7 @@ impl Cleaner {
                 self.store.forget(instance.id, &instance.function).await?;
                 self.end(&instance, "it has ended").await;
             } else if !leased.ready {
-                if leased.lease.is_none() && settled && self.is_settled() {
+                if leased.lease.is_none() && settled && self.is_idle(&instance).await? {
                     self.end(&instance, "it is draining").await;
                 }
             } else if container.is_some_and(|c| c.paused) {
@@ -138,8 +145,7 @@ impl Cleaner {
                 self.store.withhold(*id, function).await?;
             } else if (leased.overlong || leased.lease.is_none())
                 && settled
-                && self.is_settled()
-                && self.store.fence(&instance).await? == Fenced::Yes
+                && self.is_idle(&instance).await?
             {
                 self.end(&instance, "it is idle").await;
             }
@@ -154,6 +160,47 @@ impl Cleaner {
             }
         }
         Ok(())
+    }
+
+    /// Whether nobody works with an instance, and nobody will from here on.
+    async fn is_idle(&self, instance: &Instance) -> Result<bool, StoreError> {
+        if !self.is_settled() {
+            return Ok(false);
+        }
+        let fenced = self.store.fence(instance, &self.token).await?;
+        if fenced == Fenced::Unwatched {
+            self.lapsed();
+        }
+        Ok(fenced == Fenced::Yes)
+    }
+
+    /// Watches Redis for as long as this is awaited, from one time to the next.
+    pub async fn watch(&self) {
+        let mut ticks = tokio::time::interval(WATCH_RENEWAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            match self.store.watch(&self.token).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.lapsed();
+                    // (If this fails, so does the next.)
+                    let _ = self.store.begin_watch(&self.token).await;
+                }
+                // The rounds tell of it.
+                Err(_) => self.unsettle(),
+            }
+        }
+    }
+
+    /// Redis has hung, or this process has.
+    fn lapsed(&self) {
+        if lock(&self.settling).is_some() {
+            info!(
+                "Redis, or this process, has hung for a moment; nothing is stopped for {SETTLES:?}"
+            );
+        }
+        self.unsettle();
     }
 
     /// Waits for the stops that are under way.

@@ -23,6 +23,7 @@
 //! | `rebuild` | string | token of the one who rebuilds | [`START_LOCK_TTL`] | router, cleaner | router, cleaner |
 //! | `address-cursor` | string | counts the container addresses given out, from a random beginning | none | router, builder | router, builder |
 //! | `pulse` | string | `1`: written to see whether Redis takes writes | one minute | router, cleaner | nobody |
+//! | `watch:<token>` | string | `1`: the cleaner of that token has written a moment ago, and Redis did not hang since | [`WATCH_TTL`], renewed | cleaner | cleaner |
 //! | `events` | channel | JSON of [`Event`](crate::event::Event) | – | all | router |
 //!
 //! An instance that is in `instances` but not in `ready:<function>` is draining: it gets no more
@@ -46,6 +47,13 @@ pub const TURN_TTL: Duration = Duration::from_secs(3);
 
 /// How long the key is kept that shows that Redis takes writes.
 pub const PULSE_TTL: Duration = Duration::from_secs(60);
+
+/// How long Redis may hang until the cleaner must think that leases have ended only because of that. Of a busy instance
+/// the lease lasts for a second at least, the shortest idle time less the time between two renewals.
+pub const WATCH_TTL: Duration = Duration::from_millis(800);
+
+/// How often the cleaner writes that it watches.
+pub const WATCH_RENEWAL: Duration = Duration::from_millis(200);
 
 /// Spells the keys of one installation.
 #[derive(Debug, Clone)]
@@ -167,6 +175,11 @@ impl Keys {
         self.key("pulse")
     }
 
+    /// Shows a cleaner that Redis has not hung.
+    pub fn watch(&self, token: &str) -> String {
+        self.key(&format!("watch:{token}"))
+    }
+
     /// The channel of events.
     pub fn events(&self) -> String {
         self.key("events")
@@ -210,6 +223,7 @@ mod tests {
             (keys.rebuild_lock(), "rebuild"),
             (keys.address_cursor(), "address-cursor"),
             (keys.pulse(), "pulse"),
+            (keys.watch("t1"), "watch:t1"),
             (keys.events(), "events"),
         ];
         for (key, rest) in spelled {

@@ -18,7 +18,7 @@ use std::time::Duration;
 use redis::aio::ConnectionManager;
 use redis::{FromRedisValue, RedisError, ScriptInvocation};
 
-use corefn_core::keys::{Keys, PULSE_TTL};
+use corefn_core::keys::{Keys, PULSE_TTL, WATCH_TTL};
 
 use scripts::Scripts;
 use servers::Servers;
@@ -123,6 +123,30 @@ impl Store {
         let ttl = millis(PULSE_TTL);
         command.arg(self.keys.pulse()).arg(1).arg("PX").arg(ttl);
         self.command(&command).await
+    }
+
+    /// Begins to watch Redis, under a token of the watcher's own.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn begin_watch(&self, token: &str) -> Result<(), StoreError> {
+        let mut command = redis::cmd("SET");
+        command.arg(self.keys.watch(token)).arg(1);
+        self.command(command.arg("PX").arg(millis(WATCH_TTL))).await
+    }
+
+    /// Goes on watching Redis. False if the watch has lapsed: Redis has hung, or whoever watches has. While Redis hangs,
+    /// leases end, and nobody can renew them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn watch(&self, token: &str) -> Result<bool, StoreError> {
+        let mut command = redis::cmd("SET");
+        command.arg(self.keys.watch(token)).arg(1).arg("XX");
+        let answer: Option<String> = self
+            .command(command.arg("PX").arg(millis(WATCH_TTL)))
+            .await?;
+        Ok(answer.is_some())
     }
 
     /// Which run of Redis this is, and how long it has been up by the wall clock, to the second.

@@ -3,6 +3,9 @@
 use std::time::{Duration, Instant};
 
 use corefn_core::config::FunctionConfig;
+use corefn_core::instance::{Instance, InstanceId};
+use corefn_core::keys::WATCH_TTL;
+use corefn_engine::store::Fenced;
 use corefn_tests::{Home, probe, wait_until};
 use hyper::Method;
 
@@ -146,4 +149,37 @@ async fn mixed_requests_leave_no_count_behind() {
     clients.join_all().await;
     home.start_cleaner(Some(1));
     gone(&home, "demo/hello").await;
+}
+
+/// While Redis hangs nobody can renew a lease. One that has ended by then says nothing of its holder.
+#[tokio::test]
+async fn lease_that_ended_while_redis_hung_does_not_count() {
+    let mut home = Home::builder("hung").without_nginx().start().await;
+    let deployment = home.without_image("demo/hello", probe::config());
+    let instance = Instance {
+        id: InstanceId::from_random(7),
+        function: deployment.function.clone(),
+        revision: deployment.revision.clone(),
+        container: "none".to_owned(),
+        address: ([127, 0, 0, 1], 1).into(),
+    };
+    let lease = Duration::from_secs(1);
+    home.store.begin_watch("me").await.unwrap();
+    let registered = home.store.register(&instance, None, lease).await;
+    assert!(registered.unwrap());
+    home.redis.hang();
+    tokio::time::sleep(lease + WATCH_TTL).await;
+    home.redis.resume();
+    let fenced = home.store.fence(&instance, "me").await.unwrap();
+    assert_eq!(fenced, Fenced::Unwatched);
+    assert!(!home.store.watch("me").await.unwrap(), "it has lapsed");
+    assert!(home.store.instances().await.unwrap()[0].ready);
+
+    // Whoever watches from here on, and sees no lease, is right.
+    home.store.begin_watch("me").await.unwrap();
+    assert!(home.store.watch("me").await.unwrap());
+    assert!(!home.store.watch("other").await.unwrap());
+    let fenced = home.store.fence(&instance, "me").await.unwrap();
+    assert_eq!(fenced, Fenced::Yes);
+    assert!(!home.store.instances().await.unwrap()[0].ready);
 }

@@ -32,6 +32,8 @@ pub enum Fenced {
     Yes,
     /// Somebody holds a lease on it.
     Leased,
+    /// Nobody does, but the watch has lapsed: whoever held one may not have been able to renew it.
+    Unwatched,
 }
 
 impl Store {
@@ -138,15 +140,20 @@ impl Store {
         self.invoke(&script).await
     }
 
-    /// Fences an instance for stopping, if nobody holds a lease on it.
+    /// Fences an instance for stopping, if nobody holds a lease on it, and has not lost one because Redis hung: whoever
+    /// has begun to watch under the token ([`Store::begin_watch`]) would know.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn fence(&self, instance: &Instance) -> Result<Fenced, StoreError> {
-        let fenced: bool = self
-            .invoke(&self.end_script(&self.scripts.fence, instance))
-            .await?;
-        Ok(if fenced { Fenced::Yes } else { Fenced::Leased })
+    pub async fn fence(&self, instance: &Instance, token: &str) -> Result<Fenced, StoreError> {
+        let mut script = self.end_script(&self.scripts.fence, instance);
+        script.key(self.keys.watch(token));
+        let answer: u8 = self.invoke(&script).await?;
+        Ok(match answer {
+            1 => Fenced::Yes,
+            2 => Fenced::Unwatched,
+            _ => Fenced::Leased,
+        })
     }
 
     /// Fences an instance whether it is leased or not.

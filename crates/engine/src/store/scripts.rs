@@ -292,7 +292,8 @@ end
 if redis.call('SREM', KEYS[2], ARGV[1]) == 1 then redis.call('PUBLISH', KEYS[4], ARGV[2]) end
 ";
 
-/// KEYS instances, ready, lease, events, young; ARGV instance, event. Returns 0 if it is leased.
+/// KEYS instances, ready, lease, events, young, watch; ARGV instance, event. Returns 0 if it is leased, 2 if it is not but
+/// the watch has lapsed, and 1 if it is fenced.
 ///
 /// A lease that lasts for longer than it was given for, since Redis' clock was put back, is
 /// shortened. The lease is written before the fence: a Redis that refuses writes, and with them
@@ -305,6 +306,7 @@ if granted then
   end
   return 0
 end
+if redis.call('EXISTS', KEYS[6]) == 0 then return 2 end
 redis.call('SET', KEYS[3], 0, 'PX', 1)
 redis.call('DEL', KEYS[3], KEYS[5])
 if redis.call('SREM', KEYS[2], ARGV[1]) == 1 then redis.call('PUBLISH', KEYS[4], ARGV[2]) end
