@@ -11,6 +11,7 @@ pub mod image_labels;
 pub mod manifest;
 pub mod modules;
 pub mod names;
+pub mod orders;
 pub mod redis_values;
 pub mod routes;
 
@@ -26,6 +27,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("manifest", manifest::run),
     ("modules", modules::run),
     ("names", names::run),
+    ("orders", orders::run),
     ("redis_values", redis_values::run),
     ("routes", routes::run),
 ];
