@@ -23,6 +23,7 @@ pub mod manifest;
 pub mod names;
 pub mod network;
 pub mod path;
+pub mod pool;
 pub mod quantity;
 pub mod queue;
 pub mod request;
