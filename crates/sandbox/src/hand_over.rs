@@ -2,21 +2,20 @@
 //!
 //! The other side is `init/main.rs`, which describes what is sent.
 
-use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream as StdUnixStream;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, sendmsg};
-use tokio::io::Interest;
-use tokio::net::UnixStream;
 
+use crate::message::Connection;
 use crate::order;
 
 /// The first byte of a message: what it means.
 const VERSION: u8 = 1;
+
+/// How many bytes a sandbox says why it could not with.
+const WHY: usize = 4;
 
 /// Why a sandbox has not become a program.
 #[derive(Debug, thiserror::Error)]
@@ -55,30 +54,21 @@ pub async fn hand_over(sandbox: OwnedFd, program: Program<'_>) -> Result<(), Han
         return Err(HandOverError::Order);
     }
     let order = sealed(program.order).map_err(|errno| HandOverError::Connection(errno.into()))?;
-    // (To tokio any socket of this family is a stream. Messages are sent and received by calls that know better.)
-    let sandbox = StdUnixStream::from(sandbox);
-    let sandbox = sandbox
-        .set_nonblocking(true)
-        .and_then(|()| UnixStream::from_std(sandbox))
-        .map_err(HandOverError::Connection)?;
-    let sent = sandbox.async_io(Interest::WRITABLE, || {
-        Ok(send(sandbox.as_fd(), program, order.as_fd())?)
-    });
-    sent.await.map_err(HandOverError::Connection)?;
-    let mut why = [0; 4];
-    let received = sandbox.async_io(Interest::READABLE, || {
-        Ok(recv(&sandbox, &mut why, RecvFlags::empty())?.0)
-    });
-    match received.await {
+    let connection = Connection::of(sandbox).map_err(HandOverError::Connection)?;
+    let mut files = vec![program.executable, order.as_fd()];
+    files.extend(program.listener);
+    let sent = connection.send(&[VERSION], &files).await;
+    sent.map_err(HandOverError::Connection)?;
+    let why = connection.receive(WHY).await;
+    let why = why.map_err(HandOverError::Connection)?.bytes;
+    if why.is_empty() {
         // The connection was closed by the program's beginning.
-        Ok(0) => Ok(()),
-        Ok(4) => {
-            let why = io::Error::from_raw_os_error(i32::from_le_bytes(why));
-            Err(HandOverError::Program(why))
-        }
-        Ok(_) => Err(HandOverError::Connection(io::ErrorKind::InvalidData.into())),
-        Err(error) => Err(HandOverError::Connection(error)),
+        return Ok(());
     }
+    Err(match why.try_into() {
+        Ok(why) => HandOverError::Program(io::Error::from_raw_os_error(i32::from_le_bytes(why))),
+        Err(_) => HandOverError::Connection(io::ErrorKind::InvalidData.into()),
+    })
 }
 
 /// A file in memory that nobody can change any more.
@@ -92,16 +82,4 @@ fn sealed(bytes: &[u8]) -> Result<OwnedFd, Errno> {
     let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
     fcntl_add_seals(&file, seals)?;
     Ok(file)
-}
-
-/// Sends the one message.
-fn send(sandbox: BorrowedFd<'_>, program: Program<'_>, order: BorrowedFd<'_>) -> Result<(), Errno> {
-    let mut files = vec![program.executable, order];
-    files.extend(program.listener);
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    control.push(SendAncillaryMessage::ScmRights(&files));
-    let message = [IoSlice::new(&[VERSION])];
-    sendmsg(sandbox, &message, &mut control, SendFlags::NOSIGNAL)?;
-    Ok(())
 }

@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod hand_over;
+pub mod message;
 pub mod order;
 
 /// The program that waits in a sandbox: an executable for Linux that needs nothing else.
