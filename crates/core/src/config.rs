@@ -76,7 +76,7 @@ impl Default for Limits {
 }
 
 /// What an instance can reach beside the router. Never another function.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
 pub enum Network {
     /// Whatever the host's network reaches.

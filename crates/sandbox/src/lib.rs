@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod claim;
+pub mod executables;
 pub mod hand_over;
 pub mod message;
 pub mod order;

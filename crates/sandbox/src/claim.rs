@@ -1,0 +1,213 @@
+//! Getting a sandbox from the host's keeper, which has the connections of those that wait.
+//!
+//! Whoever wants one connects to the keeper's socket and sends the kind, in JSON. The keeper answers with the sandbox, in
+//! JSON, and the connection to it; or with `null`, when none waits. From then on the sandbox is the claimer's: if that dies
+//! before it has said what the sandbox is to become, the connection closes, and the sandbox ends.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use corefn_core::config::Network;
+use corefn_core::instance::InstanceId;
+
+use crate::message::Connection;
+
+/// The most bytes of a message: names of images have 255 at most.
+const LIMIT: usize = 4096;
+
+/// What sandboxes have in common that can stand in for each other.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kind {
+    /// The image that they are made of.
+    pub image: String,
+    /// What they can reach.
+    pub network: Network,
+}
+
+/// A sandbox, as others than the keeper have to know it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sandbox {
+    /// The instance that it becomes.
+    pub instance: InstanceId,
+    /// Docker's identifier of its container.
+    pub container: String,
+    /// Its address on its network.
+    pub ip: Ipv4Addr,
+}
+
+/// A sandbox that was claimed.
+#[derive(Debug)]
+pub struct Claimed {
+    /// Which one.
+    pub sandbox: Sandbox,
+    /// The connection to it, for [`crate::hand_over::hand_over`].
+    pub connection: OwnedFd,
+}
+
+/// Asks the keeper at a path for a sandbox; nothing if none of the kind waits.
+///
+/// # Errors
+/// When the keeper can't be reached, or what it says is no answer.
+pub async fn claim(keeper: &Path, kind: &Kind) -> io::Result<Option<Claimed>> {
+    let keeper = Connection::open(keeper)?;
+    keeper.send(&json(kind)?, &[]).await?;
+    let answer = keeper.receive(LIMIT).await?;
+    if answer.bytes.is_empty() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let mut files = answer.files.into_iter();
+    match (
+        read::<Option<Sandbox>>(&answer.bytes)?,
+        files.next(),
+        files.next(),
+    ) {
+        (Some(sandbox), Some(connection), None) => Ok(Some(Claimed {
+            sandbox,
+            connection,
+        })),
+        (None, None, None) => Ok(None),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+/// The keeper's side: what whoever has connected wants.
+///
+/// # Errors
+/// When it has gone, or what it says is no kind.
+pub async fn wanted(claimer: &Connection) -> io::Result<Kind> {
+    let message = claimer.receive(LIMIT).await?;
+    if message.bytes.is_empty() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    read(&message.bytes)
+}
+
+/// The keeper's side: gives a sandbox away, or says that none waits.
+///
+/// # Errors
+/// When the claimer has gone; the sandbox, if there was one, may be given to another.
+pub async fn answer(
+    claimer: &Connection,
+    sandbox: Option<(&Sandbox, BorrowedFd<'_>)>,
+) -> io::Result<()> {
+    let (sandbox, connection) = sandbox.unzip();
+    let files: Vec<_> = connection.into_iter().collect();
+    claimer.send(&json(&sandbox)?, &files).await
+}
+
+fn json(value: &impl Serialize) -> io::Result<Vec<u8>> {
+    Ok(serde_json::to_vec(value)?)
+}
+
+fn read<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> io::Result<T> {
+    Ok(serde_json::from_slice(bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Listener;
+    use std::os::fd::AsFd as _;
+
+    fn kind() -> Kind {
+        Kind {
+            image: "corefn/sandbox:1".to_owned(),
+            network: Network::Outbound,
+        }
+    }
+
+    fn sandbox() -> Sandbox {
+        Sandbox {
+            instance: InstanceId::from_random(7),
+            container: "0123".to_owned(),
+            ip: Ipv4Addr::new(10, 192, 0, 2),
+        }
+    }
+
+    #[tokio::test]
+    async fn sandboxes_are_given_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keeper");
+        let listener = Listener::bind(&path).unwrap();
+        let serve = async {
+            let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+            let claimer = listener.accept().await.unwrap();
+            assert_eq!(wanted(&claimer).await.unwrap(), kind());
+            answer(&claimer, Some((&sandbox(), far.as_fd())))
+                .await
+                .unwrap();
+            let claimer = listener.accept().await.unwrap();
+            wanted(&claimer).await.unwrap();
+            answer(&claimer, None).await.unwrap();
+            // One that dies.
+            drop(listener.accept().await.unwrap());
+            near
+        };
+        let kind = kind();
+        let ask = async {
+            let claimed = claim(&path, &kind).await.unwrap().unwrap();
+            assert_eq!(claimed.sandbox, sandbox());
+            assert!(claim(&path, &kind).await.unwrap().is_none());
+            let error = claim(&path, &kind).await.unwrap_err();
+            let gone = [
+                io::ErrorKind::UnexpectedEof,
+                io::ErrorKind::ConnectionReset,
+                io::ErrorKind::BrokenPipe,
+            ];
+            assert!(gone.contains(&error.kind()), "{error}");
+            claimed.connection
+        };
+        let (mut near, connection) = tokio::join!(serve, ask);
+        // It is the connection that was given.
+        drop(connection);
+        assert_eq!(std::io::Read::read(&mut near, &mut [0]).unwrap(), 0);
+        drop(listener);
+        let error = claim(&path, &kind).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[tokio::test]
+    async fn nonsense_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keeper");
+        let listener = Listener::bind(&path).unwrap();
+        let (near, _far) = std::os::unix::net::UnixStream::pair().unwrap();
+        let good = serde_json::to_vec(&sandbox()).unwrap();
+        let file = near.as_fd();
+        for (bytes, files) in [
+            (&b"{}"[..], &[][..]),
+            (b"null", &[file]),
+            (&good, &[]),
+            (&good, &[file, file]),
+            (b"x", &[file]),
+            (&[b' '; LIMIT + 1], &[file]),
+        ] {
+            let serve = async {
+                let claimer = listener.accept().await.unwrap();
+                wanted(&claimer).await.unwrap();
+                claimer.send(bytes, files).await.unwrap();
+            };
+            let kind = kind();
+            let ((), claimed) = tokio::join!(serve, claim(&path, &kind));
+            assert_eq!(claimed.unwrap_err().kind(), io::ErrorKind::InvalidData);
+        }
+        for bytes in [
+            &b"{}"[..],
+            b"null",
+            b"{\"image\":\"x\",\"network\":\"all\"}",
+            b"\xff",
+        ] {
+            let claimer = Connection::open(&path).unwrap();
+            let keeper = listener.accept().await.unwrap();
+            claimer.send(bytes, &[]).await.unwrap();
+            let error = wanted(&keeper).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{bytes:?}");
+        }
+    }
+}
