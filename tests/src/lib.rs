@@ -27,6 +27,7 @@ pub mod folder;
 mod git;
 pub mod git_host;
 pub mod home;
+pub mod keeper;
 pub mod load;
 pub mod neighbour;
 pub mod nginx;

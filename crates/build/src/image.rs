@@ -30,7 +30,7 @@ use crate::context::chunks;
 pub use builder::Traces;
 pub(crate) use builder::{options, run_build};
 pub use dockerfile::{DockerfileImage, Recipe, from_dockerfile, keep_cache};
-pub use executable::from_executable;
+pub use executable::{from_executable, of_program};
 pub use files::from_files;
 
 /// What an image is of.

@@ -1,6 +1,7 @@
 //! The installation's settings: `host.toml` in its home.
 
 mod build;
+mod sandboxes;
 
 use serde::{Deserialize, Deserializer};
 
@@ -10,6 +11,7 @@ use crate::names;
 use crate::quantity::parse_size;
 
 pub use build::BuildLimits;
+pub use sandboxes::Sandboxes;
 
 /// Settings of an installation, read by the builder, the cleaner and the command line. The router
 /// has directives of the same names.
@@ -66,6 +68,9 @@ pub struct Host {
     /// What functions and builds may reach.
     #[serde(default)]
     pub firewall: Firewall,
+    /// The sandboxes that wait; none without a value.
+    #[serde(default)]
+    pub sandboxes: Option<Sandboxes>,
 }
 
 /// What functions and builds may reach: the table `firewall` of the settings.
@@ -141,6 +146,9 @@ impl Host {
             return Err(wrong("max_builds is 0: write 1 or more".to_owned()));
         }
         host.build.check().map_err(wrong)?;
+        if let Some(sandboxes) = &host.sandboxes {
+            sandboxes.check().map_err(wrong)?;
+        }
         Ok(host)
     }
 }

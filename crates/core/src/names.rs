@@ -5,6 +5,7 @@
 
 use sha2::{Digest as _, Sha256};
 
+use crate::instance::InstanceId;
 use crate::network::NetworkKind;
 
 /// The namespace of an installation that sets none: the prefix of its images, networks,
@@ -30,12 +31,17 @@ pub mod label {
     pub const INSTANCE: &str = "corefn.instance";
     /// The instance's address, `ip:port`.
     pub const ADDRESS: &str = "corefn.address";
-    /// What a container that is no instance is for: [`ROLE_BUILD`].
+    /// What a container that was made as no instance is for: [`ROLE_BUILD`], [`ROLE_SANDBOX`].
     pub const ROLE: &str = "corefn.role";
     /// The stack an image of a builder belongs to.
     pub const STACK: &str = "corefn.stack";
     /// [`ROLE`] of a container that compiles a push.
     pub const ROLE_BUILD: &str = "build";
+    /// [`ROLE`] of a container that waits to become an instance, or has become one
+    /// ([`sandbox_of`](super::sandbox_of)).
+    pub const ROLE_SANDBOX: &str = "sandbox";
+    /// What a sandbox was made of, by a digest: those that were made otherwise are replaced.
+    pub const SANDBOX: &str = "corefn.sandbox";
 }
 
 /// Environment variables.
@@ -148,7 +154,7 @@ pub fn image(namespace: &str, function: &crate::function::FunctionName) -> Strin
 pub fn container(
     namespace: &str,
     function: &crate::function::FunctionName,
-    instance: crate::instance::InstanceId,
+    instance: InstanceId,
 ) -> String {
     format!(
         "{namespace}-{}-{}-{instance}",
@@ -170,6 +176,42 @@ pub fn container_without_redis(
         function.account(),
         function.name()
     )
+}
+
+/// The name of a sandbox that waits: `<namespace>-sandbox-<instance>`.
+pub fn sandbox(namespace: &str, instance: InstanceId) -> String {
+    format!("{namespace}-sandbox-{instance}")
+}
+
+/// The name of a sandbox that has become an instance, of which Docker can't change the labels:
+/// `<namespace>--<account>--<name>--<revision>--<instance>`.
+pub fn sandbox_of(
+    namespace: &str,
+    function: &crate::function::FunctionName,
+    revision: &crate::function::RevisionId,
+    instance: InstanceId,
+) -> String {
+    let one = container_without_redis(namespace, function, revision);
+    format!("{one}--{instance}")
+}
+
+/// The function and the revision in a name that [`sandbox_of`] has made for the instance; nothing in any other.
+pub fn in_sandbox(
+    namespace: &str,
+    name: &str,
+    instance: InstanceId,
+) -> Option<(crate::function::FunctionName, crate::function::RevisionId)> {
+    let rest = name.strip_prefix(namespace)?.strip_prefix("--")?;
+    let rest = rest.strip_suffix(&format!("--{instance}"))?;
+    let mut parts = rest.split("--");
+    let function = crate::function::FunctionName::new(parts.next()?, parts.next()?).ok()?;
+    let revision = crate::function::RevisionId(parts.next()?.to_owned());
+    parts.next().is_none().then_some((function, revision))
+}
+
+/// The image of a sandbox's program: `<namespace>/sandbox:<digest>`.
+pub fn sandbox_image(namespace: &str, digest: &str) -> String {
+    format!("{namespace}/sandbox:{digest}")
 }
 
 /// A Docker network: `<namespace>-<kind>`.
@@ -204,7 +246,6 @@ pub fn cache_volume(namespace: &str, account: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::instance::InstanceId;
 
     #[test]
     fn as_documented() {
@@ -220,6 +261,25 @@ mod tests {
             container_without_redis("ns", &function, &revision),
             "ns--alice--hello--r1"
         );
+        assert_eq!(sandbox("ns", instance), "ns-sandbox-00000000000000ab");
+        assert_eq!(sandbox_image("ns", "d1"), "ns/sandbox:d1");
+        let name = sandbox_of("ns", &function, &revision, instance);
+        assert_eq!(name, "ns--alice--hello--r1--00000000000000ab");
+        assert_eq!(
+            in_sandbox("ns", &name, instance),
+            Some((function.clone(), revision))
+        );
+        assert_eq!(in_sandbox("ns", &name, InstanceId::from_random(1)), None);
+        assert_eq!(in_sandbox("n", &name, instance), None);
+        for other in [
+            "ns-alice-hello-00000000000000ab",
+            "ns--alice--hello--r1",
+            "ns-sandbox-00000000000000ab",
+            "ns--a--b--c--d--00000000000000ab",
+            "ns--A--b--c--00000000000000ab",
+        ] {
+            assert_eq!(in_sandbox("ns", other, instance), None, "{other}");
+        }
         assert_eq!(network("ns", NetworkKind::Outbound), "ns-outbound");
         assert_eq!(network("ns", NetworkKind::None), "ns-none");
         assert_eq!(network("ns", NetworkKind::Build), "ns-build");

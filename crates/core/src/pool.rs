@@ -69,11 +69,14 @@ impl<T: PartialEq> Pool<T> {
         self.waiting.pop_front()
     }
 
-    /// A sandbox waits: one that was made, if `is_new`, or one that was there before.
-    pub fn add(&mut self, sandbox: T, is_new: bool) {
-        if is_new {
-            self.making = self.making.saturating_sub(1);
-        }
+    /// One that there is already is about to wait, and counts as being made until then.
+    pub fn expect(&mut self) {
+        self.making += 1;
+    }
+
+    /// A sandbox that was being made waits.
+    pub fn add(&mut self, sandbox: T) {
+        self.making = self.making.saturating_sub(1);
         self.waiting.push_back(sandbox);
     }
 
@@ -159,7 +162,7 @@ mod tests {
                 Task::Make(more) => {
                     for _ in 0..more {
                         next += 1;
-                        pool.add(next, true);
+                        pool.add(next);
                     }
                 }
                 Task::Remove(_) => {}
@@ -204,11 +207,23 @@ mod tests {
     fn oldest_first() {
         let mut pool = Pool::new(SIZE);
         for sandbox in 1..=3 {
-            pool.add(sandbox, false);
+            pool.add(sandbox);
         }
         assert!(pool.lose(&2));
         assert!(!pool.lose(&2));
         assert_eq!([0; 3].map(|now| pool.claim(now)), [Some(1), Some(3), None]);
+    }
+
+    /// A keeper that follows another makes none in the place of those that it is about to have.
+    #[test]
+    fn what_is_there_counts() {
+        let mut pool = Pool::new(SIZE);
+        pool.expect();
+        pool.expect();
+        assert_eq!(pool.task(0), Task::Nothing);
+        pool.add(1);
+        pool.failed();
+        assert_eq!(pool.task(0), Task::Make(1));
     }
 
     #[test]
@@ -219,7 +234,7 @@ mod tests {
         }
         assert_eq!(pool.task(0), Task::Make(2));
         assert_eq!(pool.task(0), Task::Nothing);
-        pool.add(1, true);
+        pool.add(1);
         assert_eq!(pool.task(0), Task::Make(1));
         pool.failed();
         pool.failed();
@@ -245,7 +260,7 @@ mod tests {
                     1 if making > 0 => {
                         making -= 1;
                         next += 1;
-                        pool.add(next, true);
+                        pool.add(next);
                     }
                     2 if making > 0 => {
                         making -= 1;

@@ -5,6 +5,7 @@ mod create;
 mod events;
 mod images;
 mod network;
+mod sandboxes;
 
 use std::time::Duration;
 
@@ -13,10 +14,11 @@ use bollard::{API_DEFAULT_VERSION, Docker as Client};
 use tokio::sync::OnceCell;
 
 pub use containers::{Condition, Container};
-pub use create::{Placement, Purpose};
+pub use create::{Placement, Purpose, environment};
 pub use events::{InstanceEvent, InstanceEventKind};
 pub use images::{Image, deployment};
 pub use network::ContainerNetwork;
+pub use sandboxes::{FOLDER as SANDBOX_FOLDER, SandboxParts};
 
 /// How long one call to Docker may take before it counts as failed. Starting a container on a
 /// loaded disk takes seconds; a minute without an answer means that Docker hangs.

@@ -36,6 +36,7 @@ mod refused;
 mod reload;
 mod replay;
 mod same_as_nginx;
+mod sandboxes;
 mod stream;
 mod turns;
 mod unknown;

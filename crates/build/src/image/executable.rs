@@ -4,6 +4,7 @@
 //! with one call: as exact as `FROM scratch`, `COPY`, `USER`, `ENTRYPOINT`, without a container
 //! for each of them.
 
+use std::collections::HashMap;
 use std::io::Cursor;
 
 use serde_json::json;
@@ -31,12 +32,27 @@ pub async fn from_executable(
     config: &FunctionConfig,
     executable: &[u8],
 ) -> Result<String, BuildError> {
+    let tag = revision.tag(docker.namespace());
+    let labels = revision.labels(docker.namespace(), config);
+    of_program(docker, &tag, &labels, executable).await?;
+    Ok(tag)
+}
+
+/// Makes an image with these labels from an executable, which must be statically linked, and gives it a tag.
+///
+/// # Errors
+/// [`BuildError`] when Docker doesn't take it.
+pub async fn of_program(
+    docker: &Docker,
+    tag: &str,
+    labels: &HashMap<String, String>,
+    executable: &[u8],
+) -> Result<(), BuildError> {
     let client = docker.client().await?;
     let version = client
         .version()
         .await
         .map_err(|cause| docker.failed("tell its version", cause))?;
-    let tag = revision.tag(docker.namespace());
     let layer = archive(&[(PATH, 0o755, executable)])?;
     let image = json!({
         "architecture": version.arch,
@@ -45,7 +61,7 @@ pub async fn from_executable(
         "config": {
             "User": names::USER,
             "Entrypoint": [format!("/{PATH}")],
-            "Labels": revision.labels(docker.namespace(), config),
+            "Labels": labels,
         },
         "rootfs": {
             "type": "layers",
@@ -64,6 +80,6 @@ pub async fn from_executable(
         ("config.json", 0o644, image.as_bytes()),
         ("layer.tar", 0o644, &layer),
     ])?;
-    load(docker, &tag, Cursor::new(packed)).await?;
-    Ok(tag)
+    load(docker, tag, Cursor::new(packed)).await?;
+    Ok(())
 }

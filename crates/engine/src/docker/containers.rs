@@ -14,7 +14,7 @@ use futures_util::StreamExt;
 
 use corefn_core::names::label;
 
-use super::{Docker, DockerError};
+use super::{Docker, DockerError, sandboxes};
 
 /// A container of the namespace.
 #[derive(Debug, Clone)]
@@ -23,7 +23,7 @@ pub struct Container {
     pub id: String,
     /// Its name, without the slash.
     pub name: String,
-    /// Its labels.
+    /// Its labels; of a sandbox that has become an instance, with those of that one.
     pub labels: HashMap<String, String>,
     /// Whether its process runs; a paused one's does.
     pub running: bool,
@@ -73,10 +73,13 @@ impl Docker {
             .into_iter()
             .filter_map(|summary| {
                 let name = summary.names.unwrap_or_default().into_iter().next();
+                let name = name.unwrap_or_default().trim_start_matches('/').to_owned();
+                let mut labels = summary.labels.unwrap_or_default();
+                sandboxes::describe(self.namespace(), &name, &mut labels);
                 Some(Container {
                     id: summary.id?,
-                    name: name.unwrap_or_default().trim_start_matches('/').to_owned(),
-                    labels: summary.labels.unwrap_or_default(),
+                    name,
+                    labels,
                     running: matches!(
                         summary.state,
                         Some(

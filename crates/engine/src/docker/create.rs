@@ -9,6 +9,7 @@ use bollard::models::{
 };
 use bollard::query_parameters::{CreateContainerOptions, StartContainerOptions};
 
+use corefn_core::config::Limits;
 use corefn_core::deployment::Deployment;
 use corefn_core::instance::InstanceId;
 use corefn_core::names::{self, env, label};
@@ -103,31 +104,6 @@ fn create_body(
     network: &ContainerNetwork,
 ) -> ContainerCreateBody {
     let config = &deployment.config;
-    let mut environment: Vec<String> = config
-        .env
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    environment.extend([
-        format!("{}={}", env::PORT, names::PORT),
-        format!("{}={}", env::FUNCTION, deployment.function),
-        format!("{}={}", env::REVISION, deployment.revision),
-        format!("{}={}", env::INSTANCE, placement.id),
-    ]);
-    let endpoint = EndpointSettings {
-        // Docker keeps the name beside it, and would go by that.
-        network_id: Some(network.id.clone()),
-        ipam_config: Some(EndpointIpamConfig {
-            ipv4_address: Some(placement.ip.to_string()),
-            ..EndpointIpamConfig::default()
-        }),
-        ..EndpointSettings::default()
-    };
-    let memory = i64::try_from(config.limits.memory).unwrap_or(i64::MAX);
-    let log = HashMap::from([
-        ("max-size".to_owned(), LOG_SIZE.to_owned()),
-        ("max-file".to_owned(), "1".to_owned()),
-    ]);
     ContainerCreateBody {
         image: Some(deployment.image.clone()),
         user: Some(
@@ -136,28 +112,65 @@ fn create_body(
                 .clone()
                 .unwrap_or_else(|| names::USER.to_owned()),
         ),
-        env: Some(environment),
+        env: Some(environment(deployment, placement.id)),
         labels: Some(labels(namespace, deployment, placement)),
-        host_config: Some(HostConfig {
-            network_mode: Some(network.id.clone()),
-            memory: Some(memory),
-            memory_swap: Some(memory),
-            nano_cpus: Some(i64::try_from(config.limits.nano_cpus).unwrap_or(i64::MAX)),
-            pids_limit: Some(i64::from(config.limits.pids)),
-            readonly_rootfs: Some(true),
-            tmpfs: Some(HashMap::from([("/tmp".to_owned(), TMP_OPTIONS.to_owned())])),
-            cap_drop: Some(vec!["ALL".to_owned()]),
-            security_opt: Some(vec!["no-new-privileges".to_owned()]),
-            log_config: Some(HostConfigLogConfig {
-                typ: Some("json-file".to_owned()),
-                config: Some(log),
-            }),
-            ..HostConfig::default()
-        }),
-        networking_config: Some(NetworkingConfig {
-            endpoints_config: Some(HashMap::from([(network.id.clone(), endpoint)])),
-        }),
+        host_config: Some(locked_down(&config.limits, network)),
+        networking_config: Some(at(placement.ip, network)),
         ..ContainerCreateBody::default()
+    }
+}
+
+/// The variables of an instance, `NAME=value` each.
+pub fn environment(deployment: &Deployment, instance: InstanceId) -> Vec<String> {
+    let own = deployment.config.env.iter();
+    let mut environment: Vec<String> = own.map(|(name, value)| format!("{name}={value}")).collect();
+    environment.extend([
+        format!("{}={}", env::PORT, names::PORT),
+        format!("{}={}", env::FUNCTION, deployment.function),
+        format!("{}={}", env::REVISION, deployment.revision),
+        format!("{}={instance}", env::INSTANCE),
+    ]);
+    environment
+}
+
+/// What a function's container may, and may use.
+pub(super) fn locked_down(limits: &Limits, network: &ContainerNetwork) -> HostConfig {
+    let memory = i64::try_from(limits.memory).unwrap_or(i64::MAX);
+    let log = HashMap::from([
+        ("max-size".to_owned(), LOG_SIZE.to_owned()),
+        ("max-file".to_owned(), "1".to_owned()),
+    ]);
+    HostConfig {
+        network_mode: Some(network.id.clone()),
+        memory: Some(memory),
+        memory_swap: Some(memory),
+        nano_cpus: Some(i64::try_from(limits.nano_cpus).unwrap_or(i64::MAX)),
+        pids_limit: Some(i64::from(limits.pids)),
+        readonly_rootfs: Some(true),
+        tmpfs: Some(HashMap::from([("/tmp".to_owned(), TMP_OPTIONS.to_owned())])),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("json-file".to_owned()),
+            config: Some(log),
+        }),
+        ..HostConfig::default()
+    }
+}
+
+/// An address on a network.
+pub(super) fn at(ip: Ipv4Addr, network: &ContainerNetwork) -> NetworkingConfig {
+    let endpoint = EndpointSettings {
+        // Docker keeps the name beside it, and would go by that.
+        network_id: Some(network.id.clone()),
+        ipam_config: Some(EndpointIpamConfig {
+            ipv4_address: Some(ip.to_string()),
+            ..EndpointIpamConfig::default()
+        }),
+        ..EndpointSettings::default()
+    };
+    NetworkingConfig {
+        endpoints_config: Some(HashMap::from([(network.id.clone(), endpoint)])),
     }
 }
 

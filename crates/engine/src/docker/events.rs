@@ -10,7 +10,7 @@ use corefn_core::function::FunctionName;
 use corefn_core::instance::InstanceId;
 use corefn_core::names::label;
 
-use super::{Docker, DockerError};
+use super::{Docker, DockerError, sandboxes};
 
 /// An instance that can't be sent work any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,17 +64,24 @@ impl Docker {
             .take_while(|event| std::future::ready(event.is_ok()))
             .filter_map(move |event| {
                 let event = event.ok();
-                let read = event.and_then(|event| InstanceEvent::read(&event, &mut ordered));
+                let read = event
+                    .and_then(|event| InstanceEvent::read(self.namespace(), event, &mut ordered));
                 std::future::ready(read)
             }))
     }
 }
 
 impl InstanceEvent {
-    /// Reads an event of Docker's; nothing if no instance is lost. `ordered` are those that
+    /// Reads an event of Docker's; nothing if no instance of the namespace is lost. `ordered` are those that
     /// somebody is ending.
-    pub fn read(event: &EventMessage, ordered: &mut HashSet<InstanceId>) -> Option<Self> {
-        let labels = event.actor.as_ref()?.attributes.as_ref()?;
+    pub fn read(
+        namespace: &str,
+        event: EventMessage,
+        ordered: &mut HashSet<InstanceId>,
+    ) -> Option<Self> {
+        let mut labels = event.actor?.attributes?;
+        let name = labels.get("name").cloned().unwrap_or_default();
+        sandboxes::describe(namespace, &name, &mut labels);
         let id = labels.get(label::INSTANCE)?.parse().ok()?;
         let kind = match event.action.as_deref() {
             Some(KILL) => {

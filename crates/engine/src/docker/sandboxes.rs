@@ -1,0 +1,194 @@
+//! Sandboxes: containers that wait to become instances, and have their name and address already.
+
+use std::collections::HashMap;
+
+use bollard::models::ContainerCreateBody;
+use bollard::query_parameters::{
+    CreateContainerOptions, InspectContainerOptions, RenameContainerOptions,
+};
+
+use corefn_core::config::Limits;
+use corefn_core::deployment::Deployment;
+use corefn_core::instance::InstanceId;
+use corefn_core::names::{self, label};
+
+use super::create::{at, locked_down};
+use super::{ContainerNetwork, Docker, DockerError, Placement};
+
+/// The folder of a sandbox, in which the socket is that it connects to. It can't write there.
+pub const FOLDER: &str = "/run/corefn";
+
+/// What a sandbox is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct SandboxParts<'a> {
+    /// The image, whose program waits. It is given the path of the socket.
+    pub image: &'a str,
+    /// A digest of all that sandboxes of this kind are made of, for [`label::SANDBOX`].
+    pub version: &'a str,
+    /// The folder with the socket, as the host of Docker knows it.
+    pub folder: &'a str,
+    /// The socket's name in it.
+    pub socket: &'a str,
+}
+
+impl Docker {
+    /// Creates a sandbox, without starting it, and returns its identifier. It has the limits of functions that set none.
+    ///
+    /// # Errors
+    /// [`DockerError`]; an address that another container has shows only when it is started.
+    pub async fn create_sandbox(
+        &self,
+        parts: SandboxParts<'_>,
+        placement: Placement,
+        network: &ContainerNetwork,
+    ) -> Result<String, DockerError> {
+        let options = CreateContainerOptions {
+            name: Some(names::sandbox(self.namespace(), placement.id)),
+            ..CreateContainerOptions::default()
+        };
+        let body = body(self.namespace(), parts, placement, network);
+        let client = self.client().await?;
+        let created = client.create_container(Some(options), body).await;
+        let created = created.map_err(|cause| self.failed("create a sandbox", cause))?;
+        Ok(created.id)
+    }
+
+    /// The identifiers of the networks that a container is on.
+    ///
+    /// # Errors
+    /// [`DockerError`] when Docker can't say.
+    pub async fn networks_of(&self, container: &str) -> Result<Vec<String>, DockerError> {
+        let none = None::<InspectContainerOptions>;
+        let found = self.client().await?.inspect_container(container, none);
+        let found = found.await;
+        let found = found.map_err(|cause| self.failed("look at a container", cause))?;
+        let networks = found
+            .network_settings
+            .and_then(|settings| settings.networks);
+        let networks = networks.unwrap_or_default().into_values();
+        Ok(networks.filter_map(|network| network.network_id).collect())
+    }
+
+    /// Gives a sandbox the name of the instance that it has become, by which everybody knows it from then on.
+    ///
+    /// # Errors
+    /// [`DockerError`] when Docker can't do it.
+    pub async fn name_sandbox(
+        &self,
+        container: &str,
+        deployment: &Deployment,
+        instance: InstanceId,
+    ) -> Result<(), DockerError> {
+        let Deployment {
+            function, revision, ..
+        } = deployment;
+        let name = names::sandbox_of(self.namespace(), function, revision, instance);
+        let options = RenameContainerOptions { name };
+        let renamed = self.client().await?.rename_container(container, options);
+        let renamed = renamed.await;
+        renamed.map_err(|cause| self.failed("rename the sandbox", cause))
+    }
+}
+
+/// Adds what a sandbox has become to its labels, as if it had been made so.
+pub(super) fn describe(namespace: &str, name: &str, labels: &mut HashMap<String, String>) {
+    if labels.get(label::ROLE).map(String::as_str) != Some(label::ROLE_SANDBOX) {
+        return;
+    }
+    let instance = labels.get(label::INSTANCE).and_then(|id| id.parse().ok());
+    let Some((function, revision)) =
+        instance.and_then(|instance| names::in_sandbox(namespace, name, instance))
+    else {
+        // One that waits is no instance, though it has an instance's identifier.
+        labels.remove(label::INSTANCE);
+        return;
+    };
+    labels.insert(label::FUNCTION.to_owned(), function.to_string());
+    labels.insert(label::REVISION.to_owned(), revision.to_string());
+}
+
+fn body(
+    namespace: &str,
+    parts: SandboxParts<'_>,
+    placement: Placement,
+    network: &ContainerNetwork,
+) -> ContainerCreateBody {
+    let mut host = locked_down(&Limits::default(), network);
+    host.binds = Some(vec![format!("{}:{FOLDER}:ro", parts.folder)]);
+    let labels = [
+        (label::NAMESPACE, namespace.to_owned()),
+        (label::ROLE, label::ROLE_SANDBOX.to_owned()),
+        (label::SANDBOX, parts.version.to_owned()),
+        (label::INSTANCE, placement.id.to_string()),
+        (label::ADDRESS, placement.address().to_string()),
+    ];
+    ContainerCreateBody {
+        image: Some(parts.image.to_owned()),
+        user: Some(names::USER.to_owned()),
+        cmd: Some(vec![format!("{FOLDER}/{}", parts.socket)]),
+        labels: Some(labels.map(|(name, value)| (name.to_owned(), value)).into()),
+        host_config: Some(host),
+        networking_config: Some(at(placement.ip, network)),
+        ..ContainerCreateBody::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use corefn_core::address::Subnet;
+    use std::net::Ipv4Addr;
+
+    fn made() -> ContainerCreateBody {
+        let network = ContainerNetwork {
+            id: "n1".to_owned(),
+            subnet: Subnet::candidates(&[]).usable[0],
+        };
+        let parts = SandboxParts {
+            image: "corefn/sandbox:1",
+            version: "v1",
+            folder: "/var/func/sandboxes/7",
+            socket: "keeper",
+        };
+        let placement = Placement {
+            id: InstanceId::from_random(7),
+            ip: Ipv4Addr::new(10, 200, 0, 9),
+        };
+        body("ns", parts, placement, &network)
+    }
+
+    #[test]
+    fn as_locked_down_as_an_instance() {
+        let made = made();
+        assert_eq!(made.user.as_deref(), Some(names::USER));
+        let host = made.host_config.unwrap();
+        assert_eq!(
+            host.binds.unwrap(),
+            ["/var/func/sandboxes/7:/run/corefn:ro"]
+        );
+        assert_eq!(host.readonly_rootfs, Some(true));
+        assert_eq!(host.cap_drop.unwrap(), ["ALL"]);
+        assert_eq!(host.security_opt.unwrap(), ["no-new-privileges"]);
+        assert_eq!(made.cmd.unwrap(), ["/run/corefn/keeper"]);
+    }
+
+    #[test]
+    fn known_by_its_name() {
+        let labels = made().labels.unwrap();
+        let mut waits = labels.clone();
+        describe("ns", "ns-sandbox-0000000000000007", &mut waits);
+        assert!(!waits.contains_key(label::INSTANCE) && !waits.contains_key(label::FUNCTION));
+        let mut became = labels.clone();
+        describe("ns", "ns--demo--hello--r1--0000000000000007", &mut became);
+        assert_eq!(became[label::FUNCTION], "demo/hello");
+        assert_eq!(became[label::REVISION], "r1");
+        assert_eq!(became[label::INSTANCE], "0000000000000007");
+        assert_eq!(became[label::ADDRESS], "10.200.0.9:8080");
+        // A name says nothing of what isn't one.
+        let mut other = labels;
+        other.insert(label::ROLE.to_owned(), label::ROLE_BUILD.to_owned());
+        let before = other.clone();
+        describe("ns", "ns--demo--hello--r1--0000000000000007", &mut other);
+        assert_eq!(other, before);
+    }
+}

@@ -1,0 +1,465 @@
+//! The keeper: one a host. It has the connections of the sandboxes that wait, and gives them away.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::io;
+use std::net::SocketAddrV4;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use corefn_build::{BuildError, image};
+use corefn_core::config::{Limits, Network};
+use corefn_core::host::Host;
+use corefn_core::instance::InstanceId;
+use corefn_core::names::{self, label};
+use corefn_core::pool::{Pool, Task};
+use corefn_engine::clock;
+use corefn_engine::docker::{Container, Docker, SANDBOX_FOLDER};
+use corefn_engine::pauses::Pauses;
+use corefn_engine::start::random_id;
+use corefn_engine::store::{Store, StoreError};
+use corefn_sandbox::INIT;
+use corefn_sandbox::claim::{self, Kind, Sandbox};
+use corefn_sandbox::executables::Digest;
+use corefn_sandbox::message::Connection;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::spawn_local;
+use tracing::{info, warn};
+
+use crate::folder::Folder;
+use crate::make::{MakeError, Recipe, connected, make};
+
+/// How often it is looked whether there are too few, or too many.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long a sandbox that was given away may take to get its name. One that has none by then was given to somebody who
+/// died.
+const NAMING: Duration = Duration::from_secs(60);
+
+/// How many digits of the digest of what sandboxes are made of are kept.
+const DIGITS: usize = 16;
+
+/// How long a claimer may take to say what it wants.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The keeper.
+pub struct Keeper(Rc<Inner>);
+
+struct Inner {
+    docker: Docker,
+    store: Store,
+    folder: Folder,
+    image: String,
+    version: String,
+    kinds: RefCell<HashMap<Kind, Waiting>>,
+    /// Notified when there may be something to make or to remove.
+    changed: Notify,
+}
+
+/// The sandboxes of a kind.
+struct Waiting {
+    pool: Pool<InstanceId>,
+    sandboxes: HashMap<InstanceId, (Sandbox, oneshot::Sender<oneshot::Sender<Connection>>)>,
+    pauses: Pauses,
+    /// Nothing is made before this time, in milliseconds.
+    not_before: u64,
+}
+
+impl Keeper {
+    /// The keeper of an installation.
+    ///
+    /// # Errors
+    /// When the settings want no sandboxes, or there is a keeper already.
+    pub fn open(home: &Path, host: &Host) -> Result<Self, Box<dyn std::error::Error>> {
+        let Some(sandboxes) = &host.sandboxes else {
+            let why = format!(
+                "{} has no table [sandboxes]: no sandbox is kept",
+                names::HOST_FILE
+            );
+            return Err(why.into());
+        };
+        let here = home.join(&sandboxes.folder);
+        let on_host = sandboxes.host_folder.as_ref();
+        let on_host = on_host.map_or_else(|| here.clone(), |folder| folder.into());
+        let folder = Folder::open(here, on_host)?;
+        // What sandboxes are made of: those that were made otherwise are replaced.
+        let made_of = format!("{SANDBOX_FOLDER} {:?}", Limits::default());
+        let version = Digest::of(&[INIT, made_of.as_bytes()].concat());
+        let version = version.as_str()[..DIGITS].to_owned();
+        let image = names::sandbox_image(&host.namespace, &Digest::of(INIT).as_str()[..DIGITS]);
+        let kinds = [Network::Outbound, Network::None].map(|network| {
+            let kind = Kind {
+                image: image.clone(),
+                network,
+            };
+            let waiting = Waiting {
+                pool: Pool::new(sandboxes.size()),
+                sandboxes: HashMap::new(),
+                pauses: Pauses::of_service(),
+                not_before: 0,
+            };
+            (kind, waiting)
+        });
+        Ok(Self(Rc::new(Inner {
+            docker: Docker::new(&host.docker, &host.namespace),
+            store: Store::new(&host.redis, &host.namespace).map_err(|error: StoreError| error)?,
+            folder,
+            image,
+            version,
+            kinds: RefCell::new(kinds.into()),
+            changed: Notify::new(),
+        })))
+    }
+
+    /// Keeps sandboxes waiting, for ever. To be run within a [`tokio::task::LocalSet`].
+    ///
+    /// # Errors
+    /// When nobody can claim.
+    pub async fn keep(&self) -> io::Result<()> {
+        let listener = self.0.folder.listen()?;
+        let inner = self.0.clone();
+        spawn_local(async move { inner.fill().await });
+        loop {
+            match listener.accept().await {
+                Ok(claimer) => {
+                    let inner = self.0.clone();
+                    spawn_local(async move { inner.serve(claimer).await });
+                }
+                // Such as too many open files: those that end make room.
+                Err(error) => {
+                    warn!("nobody can claim a sandbox: {error}");
+                    tokio::time::sleep(LOOK).await;
+                }
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Answers somebody who wants a sandbox.
+    async fn serve(self: Rc<Self>, claimer: Connection) {
+        let wanted = tokio::time::timeout(PATIENCE, claim::wanted(&claimer)).await;
+        let Ok(Ok(kind)) = wanted else {
+            return;
+        };
+        let taken = self.take(&kind).await;
+        self.changed.notify_one();
+        let Some((sandbox, connection)) = taken else {
+            let _ = claim::answer(&claimer, None).await;
+            return;
+        };
+        // From here on nobody can connect to the keeper from within.
+        if let Err(error) = self.folder.remove(sandbox.instance) {
+            warn!(
+                "the sandbox {} is not given away: {error}",
+                sandbox.instance
+            );
+            self.end(&sandbox.container).await;
+            return;
+        }
+        let Ok(socket) = connection.into_socket() else {
+            self.end(&sandbox.container).await;
+            return;
+        };
+        use std::os::fd::AsFd as _;
+        let answered = claim::answer(&claimer, Some((&sandbox, socket.as_fd()))).await;
+        drop(socket);
+        if answered.is_err() {
+            // It has gone away, and the sandbox can't come back.
+            self.end(&sandbox.container).await;
+            return;
+        }
+        tokio::time::sleep(NAMING).await;
+        self.end_unnamed(&sandbox.container).await;
+    }
+
+    /// Takes a sandbox that waits.
+    async fn take(&self, kind: &Kind) -> Option<(Sandbox, Connection)> {
+        loop {
+            let (sandbox, sender) = {
+                let mut kinds = self.kinds.borrow_mut();
+                let waiting = kinds.get_mut(kind)?;
+                let id = waiting.pool.claim(clock::now())?;
+                waiting.sandboxes.remove(&id)?
+            };
+            let (give, given) = oneshot::channel();
+            // One that has just died is passed over.
+            if sender.send(give).is_ok()
+                && let Ok(connection) = given.await
+            {
+                return Some((sandbox, connection));
+            }
+        }
+    }
+
+    /// Makes sandboxes where there are too few, and removes those that are too many.
+    async fn fill(self: Rc<Self>) {
+        let mut pauses = Pauses::of_service();
+        while let Err(why) = self.begin().await {
+            warn!("no sandbox waits: {why}");
+            tokio::time::sleep(pauses.grow()).await;
+        }
+        loop {
+            let kinds: Vec<Kind> = self.kinds.borrow().keys().cloned().collect();
+            for kind in kinds {
+                self.look_after(&kind).await;
+            }
+            let _ = tokio::time::timeout(LOOK, self.changed.notified()).await;
+        }
+    }
+
+    /// Sees to it that there is the image, and takes over what a former keeper has left.
+    async fn begin(self: &Rc<Self>) -> Result<(), MakeError> {
+        if !self.has_image().await? {
+            self.make_image().await?;
+        }
+        let mut former = self.folder.former()?;
+        for container in self.docker.containers().await? {
+            if !container.has(label::ROLE, label::ROLE_SANDBOX) {
+                continue;
+            }
+            // (One that has a name is an instance, and others look after it.)
+            if container.labels.contains_key(label::FUNCTION) {
+                continue;
+            }
+            let name = &container.name;
+            let id = former
+                .iter()
+                .position(|id| *name == names::sandbox(self.docker.namespace(), *id));
+            let found = match id {
+                Some(at) if self.is_good(&container) => {
+                    let kind = self.kind_of(&container).await;
+                    kind.map(|kind| (former.swap_remove(at), kind))
+                }
+                _ => None,
+            };
+            match found {
+                Some((id, kind)) => {
+                    if let Some(waiting) = self.kinds.borrow_mut().get_mut(&kind) {
+                        waiting.pool.expect();
+                    }
+                    let inner = self.clone();
+                    spawn_local(async move { inner.adopt(id, kind, container).await });
+                }
+                None => self.end(&container.id).await,
+            }
+        }
+        for id in former {
+            self.folder.remove(id)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a sandbox of a former keeper is as one would be made now.
+    fn is_good(&self, container: &Container) -> bool {
+        container.running && !container.paused && container.has(label::SANDBOX, &self.version)
+    }
+
+    /// Has a sandbox of a former keeper wait here.
+    async fn adopt(self: Rc<Self>, id: InstanceId, kind: Kind, container: Container) {
+        let adopted = async {
+            let listener = self.folder.listen_for(id)?;
+            connected(&listener).await
+        };
+        let address = container.labels.get(label::ADDRESS);
+        let address = address.and_then(|address| address.parse::<SocketAddrV4>().ok());
+        match (adopted.await, address) {
+            (Ok(connection), Some(address)) => {
+                let sandbox = Sandbox {
+                    instance: id,
+                    container: container.id,
+                    ip: *address.ip(),
+                };
+                self.wait(&kind, sandbox, connection);
+            }
+            _ => {
+                self.give_up(id, &container.id).await;
+                if let Some(waiting) = self.kinds.borrow_mut().get_mut(&kind) {
+                    waiting.pool.failed();
+                }
+            }
+        }
+        self.changed.notify_one();
+    }
+
+    /// Makes or removes what there is to make or to remove of a kind.
+    async fn look_after(self: &Rc<Self>, kind: &Kind) {
+        let task = {
+            let mut kinds = self.kinds.borrow_mut();
+            let Some(waiting) = kinds.get_mut(kind) else {
+                return;
+            };
+            if clock::now() < waiting.not_before {
+                return;
+            }
+            waiting.pool.task(clock::now())
+        };
+        match task {
+            Task::Make(more) => {
+                for _ in 0..more {
+                    let (inner, kind) = (self.clone(), kind.clone());
+                    spawn_local(async move { inner.make(kind).await });
+                }
+            }
+            Task::Remove(ids) => {
+                for id in ids {
+                    let removed = {
+                        let mut kinds = self.kinds.borrow_mut();
+                        kinds
+                            .get_mut(kind)
+                            .and_then(|waiting| waiting.sandboxes.remove(&id))
+                    };
+                    if let Some((sandbox, _)) = removed {
+                        self.give_up(id, &sandbox.container).await;
+                    }
+                }
+            }
+            Task::Nothing => {}
+        }
+    }
+
+    /// Makes one.
+    async fn make(self: Rc<Self>, kind: Kind) {
+        let made = match random_id() {
+            Err(failure) => Err((failure.detail, None)),
+            Ok(id) => {
+                let recipe = Recipe {
+                    image: &kind.image,
+                    version: &self.version,
+                    network: kind.network,
+                };
+                let made = make(&self.docker, &self.store, &self.folder, recipe, id).await;
+                made.map_err(|error| (error.to_string(), Some(id)))
+            }
+        };
+        match made {
+            Ok((sandbox, connection)) => {
+                if let Some(waiting) = self.kinds.borrow_mut().get_mut(&kind) {
+                    waiting.pauses.reset();
+                }
+                self.wait(&kind, sandbox, connection);
+            }
+            Err((why, id)) => {
+                warn!("no new sandbox: {why}");
+                if let Some(id) = id {
+                    let name = names::sandbox(self.docker.namespace(), id);
+                    self.give_up(id, &name).await;
+                }
+                let mut kinds = self.kinds.borrow_mut();
+                if let Some(waiting) = kinds.get_mut(&kind) {
+                    waiting.pool.failed();
+                    let pause = waiting.pauses.grow().as_millis();
+                    waiting.not_before = clock::now() + u64::try_from(pause).unwrap_or(u64::MAX);
+                }
+            }
+        }
+        self.changed.notify_one();
+    }
+
+    /// Has a sandbox wait until it is claimed, is too many, or dies.
+    fn wait(self: &Rc<Self>, kind: &Kind, sandbox: Sandbox, connection: Connection) {
+        let (take, taken) = oneshot::channel::<oneshot::Sender<Connection>>();
+        let (id, container) = (sandbox.instance, sandbox.container.clone());
+        {
+            let mut kinds = self.kinds.borrow_mut();
+            let Some(waiting) = kinds.get_mut(kind) else {
+                return;
+            };
+            waiting.pool.add(id);
+            waiting.sandboxes.insert(id, (sandbox, take));
+        }
+        let (inner, kind) = (self.clone(), kind.clone());
+        spawn_local(async move {
+            tokio::select! {
+                taken = taken => {
+                    if let Ok(give) = taken {
+                        let _ = give.send(connection);
+                    }
+                }
+                // It says nothing while it waits, so this is its end.
+                _ = connection.receive(1) => {
+                    let was_waiting = {
+                        let mut kinds = inner.kinds.borrow_mut();
+                        kinds.get_mut(&kind).is_some_and(|waiting| {
+                            waiting.sandboxes.remove(&id);
+                            waiting.pool.lose(&id)
+                        })
+                    };
+                    if was_waiting {
+                        warn!("the sandbox {id} has ended while it waited");
+                        inner.give_up(id, &container).await;
+                        inner.changed.notify_one();
+                    }
+                }
+            }
+        });
+    }
+
+    /// Removes a sandbox and its folder.
+    async fn give_up(&self, id: InstanceId, container: &str) {
+        if let Err(error) = self.folder.remove(id) {
+            warn!("the folder of the sandbox {id} is left: {error}");
+        }
+        self.end(container).await;
+    }
+
+    /// Removes a container.
+    async fn end(&self, container: &str) {
+        if let Err(error) = self.docker.remove(container).await {
+            warn!("{error}");
+        }
+    }
+
+    /// Removes a sandbox that was given away and has no name yet.
+    async fn end_unnamed(&self, container: &str) {
+        let Ok(containers) = self.docker.containers().await else {
+            return;
+        };
+        let found = containers.iter().find(|found| found.id == container);
+        if found.is_some_and(|found| !found.labels.contains_key(label::FUNCTION)) {
+            info!("the sandbox {container} was given to somebody who died");
+            self.end(container).await;
+        }
+    }
+
+    /// The kind of a sandbox that another keeper has made.
+    async fn kind_of(&self, container: &Container) -> Option<Kind> {
+        let on = self.docker.networks_of(&container.id).await.ok()?;
+        for network in [Network::Outbound, Network::None] {
+            let known = self.docker.network(network).await.ok()?;
+            if on.contains(&known.id) {
+                let image = self.image.clone();
+                return Some(Kind { image, network });
+            }
+        }
+        None
+    }
+
+    async fn has_image(&self) -> Result<bool, MakeError> {
+        Ok(image::identifier(&self.docker, &self.image)
+            .await?
+            .is_some())
+    }
+
+    /// Makes the image of the program that waits.
+    async fn make_image(&self) -> Result<(), MakeError> {
+        let labels = [
+            (label::NAMESPACE, self.docker.namespace()),
+            (label::ROLE, label::ROLE_SANDBOX),
+        ];
+        let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let made = image::of_program(&self.docker, &self.image, &labels.into(), INIT).await;
+        made.map_err(|error| match error {
+            BuildError::Docker(error) => MakeError::Docker(error),
+            error => {
+                let mut text = String::new();
+                let _ = write!(text, "{error}");
+                MakeError::Io(io::Error::other(text))
+            }
+        })?;
+        info!("made the image {}", self.image);
+        Ok(())
+    }
+}

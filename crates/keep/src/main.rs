@@ -1,0 +1,57 @@
+//! `corefn-keep`: keeps sandboxes waiting, and gives them to whoever starts a function.
+#![forbid(unsafe_code)]
+
+mod folder;
+mod keeper;
+mod make;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use corefn_engine::{home, log};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::LocalSet;
+use tracing::error;
+
+use keeper::Keeper;
+
+/// Keeps sandboxes waiting, and gives them to whoever starts a function.
+#[derive(Debug, Parser)]
+#[command(name = "corefn-keep", version)]
+struct Arguments {
+    /// The installation's folder, with host.toml in it [default: $COREFN_HOME, or ./var]
+    #[arg(long, value_name = "DIR")]
+    home: Option<PathBuf>,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    log::to_stderr("corefn-keep");
+    match run(arguments).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    // First of all, so that a signal that comes early ends it well, too.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let home = home::find(arguments.home)?;
+    let host = home::read(&home)?;
+    let keeper = Keeper::open(&home, &host)?;
+    LocalSet::new()
+        .run_until(async {
+            tokio::select! {
+                ended = keeper.keep() => Ok(ended?),
+                _ = terminate.recv() => Ok(()),
+                _ = interrupt.recv() => Ok(()),
+            }
+        })
+        .await
+}
