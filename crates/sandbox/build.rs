@@ -37,7 +37,7 @@ fn main() {
     let out = PathBuf::from(variable("OUT_DIR")).join("corefn-init");
     let mut command = Command::new(variable("RUSTC"));
     command
-        .args(["--edition", "2024", "--crate-name", "corefn_init"])
+        .args(["--edition", "2024", "--crate-name", "init"])
         .args(["--crate-type", "bin", "--target", &variable("TARGET")])
         .args(["-D", "warnings"]);
     for option in OPTIONS {
