@@ -17,13 +17,14 @@ use crate::ngx::{
 };
 
 /// The directives, for nginx.
-pub static mut COMMANDS: [ngx_command_t; 12] = [
+pub static mut COMMANDS: [ngx_command_t; 13] = [
     main(directive::REDIS, NGX_CONF_1MORE, http::set_redis),
     main(directive::DOCKER, NGX_CONF_TAKE1, http::set_docker),
     main(directive::NAMESPACE, NGX_CONF_TAKE1, http::set_namespace),
     main(directive::ZONE, NGX_CONF_TAKE2, http::set_zone),
     main(directive::HOST_QUEUE, NGX_CONF_TAKE1, http::set_host_queue),
     main(directive::MAX_STARTS, NGX_CONF_TAKE1, http::set_max_starts),
+    main(directive::SANDBOXES, NGX_CONF_TAKE1, http::set_sandboxes),
     any(directive::COREFN, NGX_CONF_FLAG, location::set_enabled),
     any(
         directive::START_TIMEOUT,

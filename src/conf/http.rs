@@ -1,5 +1,7 @@
 //! Directives of the `http` level: where the services are, and the shared memory.
 
+use std::path::PathBuf;
+
 use ngx::ffi::ngx_conf_t;
 
 use corefn_core::function::check_segment;
@@ -27,6 +29,7 @@ pub struct MainConf {
     namespace: Option<String>,
     host_queue: Option<u32>,
     max_starts: Option<u32>,
+    sandboxes: Option<String>,
     /// The shared memory, once it is declared.
     pub zone: Option<SharedZone<Memory>>,
     /// Whether any location is for functions. Without one the module does nothing at all.
@@ -44,6 +47,7 @@ impl MainConf {
             docker: or(&self.docker, DEFAULT_DOCKER),
             namespace: or(&self.namespace, DEFAULT_NAMESPACE),
             starts: self.max_starts.unwrap_or_else(default_max_starts),
+            sandboxes: self.sandboxes.as_ref().map(PathBuf::from),
         }
     }
 
@@ -107,6 +111,20 @@ pub fn set_host_queue(main: &mut MainConf, directive: &mut Directive<'_>) -> Res
 /// `corefn_max_starts NUMBER;` default twice the number of processors.
 pub fn set_max_starts(main: &mut MainConf, directive: &mut Directive<'_>) -> Result<(), String> {
     set_number(&mut main.max_starts, directive, 1, "number of starts")
+}
+
+/// `corefn_sandboxes FOLDER;` no default: functions are started by Docker alone.
+pub fn set_sandboxes(main: &mut MainConf, directive: &mut Directive<'_>) -> Result<(), String> {
+    let name = directive.name();
+    let check = |folder: &str| {
+        if folder.starts_with('/') {
+            return Ok(());
+        }
+        Err(format!(
+            "{folder:?} is no folder for {name}: write its path from the root, such as /var/func/sandboxes"
+        ))
+    };
+    set_once(&mut main.sandboxes, directive, check)
 }
 
 /// Twice the number of processors: a start waits for disks and Docker about as long as it computes.

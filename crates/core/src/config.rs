@@ -28,6 +28,9 @@ pub struct FunctionConfig {
     pub routes: Vec<Route>,
     /// The named entry points, if the stack knows them: a request for any other is not found.
     pub exports: Option<Vec<Export>>,
+    /// The SHA-256 of the executable that is all of the image, in hexadecimal digits, of an image that is no more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub executable: Option<String>,
     /// `uid[:gid]` that the image asks for; [`crate::names::USER`] without one.
     pub user: Option<String>,
 }

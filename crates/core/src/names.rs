@@ -91,6 +91,8 @@ pub mod directive {
     pub const QUEUE: &CStr = c"corefn_queue";
     /// `http`: how many requests may wait on the host in all.
     pub const HOST_QUEUE: &CStr = c"corefn_host_queue";
+    /// `http`: the folder of the host's keeper of sandboxes.
+    pub const SANDBOXES: &CStr = c"corefn_sandboxes";
     /// `http`: how many containers may be started at once.
     pub const MAX_STARTS: &CStr = c"corefn_max_starts";
     /// `http`, `server`, `location`: the idle time of functions that set none.

@@ -16,6 +16,7 @@ pub mod pauses;
 pub mod ready;
 pub mod rebuild;
 pub mod runtime;
+pub mod sandboxes;
 pub mod start;
 pub mod store;
 pub mod without_redis;

@@ -20,6 +20,7 @@ mod subscribers;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -37,6 +38,7 @@ use corefn_core::instance::{Instance, InstanceId};
 use crate::acquire::Start;
 use crate::docker::Docker;
 use crate::pauses::Pauses;
+use crate::sandboxes::Sandboxes;
 use crate::store::{Store, StoreError};
 use parts::Parts;
 
@@ -51,6 +53,8 @@ pub struct Settings {
     pub namespace: String,
     /// How many containers of the installation may be started at once.
     pub starts: u32,
+    /// The folder of the host's keeper of sandboxes, if there is one.
+    pub sandboxes: Option<PathBuf>,
 }
 
 /// What the event loop asks for.
@@ -234,6 +238,8 @@ impl Thread {
     fn make(&self) -> Result<(tokio::runtime::Runtime, Parts), SpawnError> {
         let store = Store::new(&self.settings.redis, &self.settings.namespace)?;
         let docker = Docker::new(&self.settings.docker, &self.settings.namespace);
+        let folder = self.settings.sandboxes.as_deref();
+        let sandboxes = folder.map(|folder| Sandboxes::new(folder, &self.settings.namespace));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -241,6 +247,7 @@ impl Thread {
             store,
             docker,
             self.settings.starts,
+            sandboxes,
             self.outbox.clone(),
             self.gauges.clone(),
         );

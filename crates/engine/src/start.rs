@@ -1,5 +1,6 @@
 //! Starting a container and seeing it get ready.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use corefn_core::deployment::Deployment;
@@ -9,6 +10,7 @@ use corefn_core::names;
 
 use crate::docker::{Docker, DockerError, Placement, Purpose};
 use crate::ready::ready;
+use crate::sandboxes::{Begun, Sandboxes};
 
 /// How often it is tried. An address in turn is taken only if somebody else uses our subnet, or the
 /// count of addresses was lost; a network is gone only if somebody has removed it.
@@ -36,6 +38,31 @@ pub async fn start(
     needless: impl Future<Output = ()>,
 ) -> Result<Instance, Failure> {
     start_as(docker, deployment, random_id()?, number, timeout, needless).await
+}
+
+/// The same in a sandbox of the host's, if one can become it at once; nothing if none can.
+///
+/// # Errors
+/// [`Failure`], as of [`start`].
+pub async fn start_in_sandbox(
+    docker: &Arc<Docker>,
+    sandboxes: &Arc<Sandboxes>,
+    deployment: &Deployment,
+    timeout: Duration,
+    needless: impl Future<Output = ()>,
+) -> Result<Option<Instance>, Failure> {
+    let begin = Instant::now();
+    let Some(begun) = sandboxes.start(docker, deployment).await else {
+        return Ok(None);
+    };
+    let Begun {
+        container,
+        placement,
+    } = begun;
+    let settled = settle(
+        docker, deployment, container, placement, begin, timeout, needless,
+    );
+    settled.await.map(Some)
 }
 
 /// The same without Redis: the container is the only one of its revision that is started so.

@@ -22,7 +22,6 @@ use corefn_engine::start::random_id;
 use corefn_engine::store::{Store, StoreError};
 use corefn_sandbox::INIT;
 use corefn_sandbox::claim::{self, Kind, Sandbox};
-use corefn_sandbox::executables::Digest;
 use corefn_sandbox::message::Connection;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::spawn_local;
@@ -37,9 +36,6 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long a sandbox that was given away may take to get its name. One that has none by then was given to somebody who
 /// died.
 const NAMING: Duration = Duration::from_secs(60);
-
-/// How many digits of the digest of what sandboxes are made of are kept.
-const DIGITS: usize = 16;
 
 /// How long a claimer may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -86,9 +82,8 @@ impl Keeper {
         let folder = Folder::open(here, on_host)?;
         // What sandboxes are made of: those that were made otherwise are replaced.
         let made_of = format!("{SANDBOX_FOLDER} {:?}", Limits::default());
-        let version = Digest::of(&[INIT, made_of.as_bytes()].concat());
-        let version = version.as_str()[..DIGITS].to_owned();
-        let image = names::sandbox_image(&host.namespace, &Digest::of(INIT).as_str()[..DIGITS]);
+        let version = corefn_sandbox::version(made_of.as_bytes());
+        let image = corefn_sandbox::image(&host.namespace);
         let kinds = [Network::Outbound, Network::None].map(|network| {
             let kind = Kind {
                 image: image.clone(),

@@ -1,16 +1,19 @@
 //! Sandboxes wait, are given away once, and are made again.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use corefn_core::config::Network;
-use corefn_core::names::PORT;
-use corefn_core::names::{self, label};
+use bollard::query_parameters::InspectContainerOptions;
+
+use corefn_core::config::{FunctionConfig, Network};
+use corefn_core::names::{PORT, env, label};
 use corefn_sandbox::claim::{Claimed, Kind, claim};
 use corefn_sandbox::executables::Digest;
 use corefn_sandbox::hand_over::{Program, hand_over};
-use corefn_sandbox::{INIT, order};
+use corefn_sandbox::order;
 use corefn_tests::client::Client;
 use corefn_tests::keeper::{Keeper, waiting};
 use corefn_tests::{Home, probe, wait_for, wait_until};
@@ -20,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn kind(home: &Home, network: Network) -> Kind {
     Kind {
-        image: names::sandbox_image(home.namespace(), &Digest::of(INIT).as_str()[..16]),
+        image: corefn_sandbox::image(home.namespace()),
         network,
     }
 }
@@ -48,8 +51,7 @@ async fn become_probe(home: &Home, claimed: Claimed) -> Client {
     let path = home.folder.file("probe");
     if !path.exists() {
         home.folder.write("probe", probe::executable());
-        use std::os::unix::fs::PermissionsExt as _;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o555)).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o555)).unwrap();
     }
     let executable = File::open(path).unwrap();
     let order = order::write(["/function"], [&*format!("PORT={PORT}"), "GREETING=hi"]).unwrap();
@@ -157,4 +159,112 @@ async fn keeper_that_is_killed_is_followed_by_one_that_takes_over() {
         second.log().contains("has a keeper already")
     })
     .await;
+}
+
+/// An installation whose router takes sandboxes, with a keeper.
+async fn with_router(name: &str, settings: &str) -> (Home, Keeper) {
+    let mut home = Home::builder(name).without_nginx().start().await;
+    let keeper = Keeper::start(&home, settings);
+    let folder = home.folder.file("sandboxes");
+    home.conf.http = format!("corefn_sandboxes {};", folder.display());
+    home.start_nginx().await;
+    (home, keeper)
+}
+
+/// A configuration as a push of the probe by a stack has it.
+fn executable() -> FunctionConfig {
+    FunctionConfig {
+        executable: Some(Digest::of(&probe::executable()).as_str().to_owned()),
+        ..probe::idle(600)
+    }
+}
+
+/// Where the host keeps the probe.
+fn kept(home: &Home) -> PathBuf {
+    let name = executable().executable.unwrap();
+    home.folder.file("sandboxes/executables").join(name)
+}
+
+/// Has the function's one instance end, and waits until every worker knows.
+async fn end_instance(home: &Home, function: &str) {
+    let instances = home.instances(function).await;
+    assert_eq!(instances.len(), 1);
+    let id = instances[0].labels[label::INSTANCE].clone();
+    home.docker.remove(&instances[0].id).await.unwrap();
+    home.until_withdrawn(&id).await;
+}
+
+fn started_from(home: &Home, what: &str) -> usize {
+    home.error_log()
+        .matches(&format!(" ms from {what}"))
+        .count()
+}
+
+#[tokio::test]
+async fn cold_starts_come_from_sandboxes() {
+    let (home, keeper) = with_router("coldbox", "floor = 1\nceiling = 4").await;
+    home.deploy("demo/hello", executable()).await;
+    until_waiting(&home, 2).await;
+    // The first start finds no executable on the host, and has it fetched.
+    assert_eq!(home.get("/demo/hello/status/204").await.status, 204);
+    assert_eq!(started_from(&home, "its image"), 1);
+    wait_until("the executable is kept", PATIENCE, async || {
+        kept(&home).exists()
+    })
+    .await;
+    end_instance(&home, "demo/hello").await;
+
+    let environment = home.get("/demo/hello/env").await.json();
+    assert_eq!(started_from(&home, "a sandbox"), 1);
+    assert_eq!(environment[env::FUNCTION], "demo/hello");
+    assert_eq!(environment[env::REVISION], "r1");
+    let instances = home.instances("demo/hello").await;
+    assert_eq!(instances.len(), 1);
+    assert_eq!(
+        environment[env::INSTANCE],
+        instances[0].labels[label::INSTANCE]
+    );
+    let instance = home.store.instances().await.unwrap()[0].instance.clone();
+    assert_eq!(instance.container, instances[0].id);
+
+    // Docker's events are those of an instance: who dies is replaced.
+    until_waiting(&home, 2).await;
+    end_instance(&home, "demo/hello").await;
+    assert_eq!(home.get("/demo/hello/status/204").await.status, 204);
+    assert_eq!(started_from(&home, "a sandbox"), 2);
+
+    // Limits of its own hold from the first instruction on.
+    until_waiting(&home, 2).await;
+    let mut small = executable();
+    small.limits.memory = 64 << 20;
+    home.deploy("demo/small", small).await;
+    assert_eq!(home.get("/demo/small/status/204").await.status, 204);
+    assert_eq!(started_from(&home, "a sandbox"), 3);
+    let id = home.instances("demo/small").await[0].id.clone();
+    let client = home.docker.client().await.unwrap();
+    let found = client
+        .inspect_container(&id, None::<InspectContainerOptions>)
+        .await;
+    assert_eq!(found.unwrap().host_config.unwrap().memory, Some(64 << 20));
+
+    // What is kept may be garbage, gone, or not to be had: functions start all the same.
+    until_waiting(&home, 2).await;
+    end_instance(&home, "demo/hello").await;
+    let path = kept(&home);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "garbage").unwrap();
+    std::fs::set_permissions(&path, Permissions::from_mode(0o555)).unwrap();
+    assert_eq!(home.get("/demo/hello/status/204").await.status, 204);
+    assert_eq!(started_from(&home, "its image"), 2);
+    end_instance(&home, "demo/hello").await;
+    assert_eq!(home.get("/demo/hello/status/204").await.status, 204);
+    assert_eq!(started_from(&home, "its image"), 3);
+    wait_until("it is fetched anew", PATIENCE, async || {
+        kept(&home).exists()
+    })
+    .await;
+    keeper.kill().await;
+    end_instance(&home, "demo/hello").await;
+    assert_eq!(home.get("/demo/hello/status/204").await.status, 204);
+    assert_eq!(started_from(&home, "its image"), 4);
 }

@@ -9,6 +9,7 @@ use corefn_core::host::Host;
 use corefn_core::manifest::{Declaration, Found};
 use corefn_engine::docker::Docker;
 use corefn_engine::store::Store;
+use corefn_sandbox::executables::Digest;
 
 use crate::cache::Cache;
 use crate::compile::{Compiler, OWNER, Product, compile, sweep};
@@ -235,13 +236,14 @@ impl<'a> Build<'a> {
         .await?;
         self.done("compile", begin, output).await;
         let begin = Instant::now();
-        let config = self.declaration.config(Found {
+        let mut config = self.declaration.config(Found {
             exports: compiled.exports,
             user: None,
         });
         let (docker, revision) = (&self.docker, &self.revision);
         let tag = match (compiled.product, images.runtime) {
             (Product::Executable(executable), _) => {
+                config.executable = Some(Digest::of(&executable).as_str().to_owned());
                 from_executable(docker, revision, &config, &executable).await?
             }
             (Product::Files(files), runtime) => {

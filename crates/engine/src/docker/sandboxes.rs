@@ -2,13 +2,20 @@
 
 use std::collections::HashMap;
 
-use bollard::models::ContainerCreateBody;
+use std::fs::File;
+use std::io::{self, Seek as _, Write as _};
+
+use bollard::models::{ContainerCreateBody, ContainerUpdateBody};
 use bollard::query_parameters::{
-    CreateContainerOptions, InspectContainerOptions, RenameContainerOptions,
+    CreateContainerOptions, DownloadFromContainerOptionsBuilder, InspectContainerOptions,
+    RenameContainerOptions,
 };
+
+use futures_util::StreamExt as _;
 
 use corefn_core::config::Limits;
 use corefn_core::deployment::Deployment;
+use corefn_core::function::FunctionName;
 use corefn_core::instance::InstanceId;
 use corefn_core::names::{self, label};
 
@@ -69,6 +76,80 @@ impl Docker {
         Ok(networks.filter_map(|network| network.network_id).collect())
     }
 
+    /// Gives a sandbox other limits than it was made with.
+    ///
+    /// # Errors
+    /// [`DockerError`] when Docker can't do it.
+    pub async fn limit_sandbox(
+        &self,
+        container: &str,
+        limits: &Limits,
+        network: &ContainerNetwork,
+    ) -> Result<(), DockerError> {
+        let host = locked_down(limits, network);
+        let body = ContainerUpdateBody {
+            memory: host.memory,
+            memory_swap: host.memory_swap,
+            nano_cpus: host.nano_cpus,
+            pids_limit: host.pids_limit,
+            ..ContainerUpdateBody::default()
+        };
+        let updated = self.client().await?.update_container(container, body);
+        let updated = updated.await;
+        updated.map_err(|cause| self.failed("limit the sandbox", cause))
+    }
+
+    /// A file of an image, as the only one of an archive in a file without a name. An image that is not started needs a
+    /// container to be read from, which is removed again; where that can't be, the cleaner does.
+    ///
+    /// # Errors
+    /// [`DockerError`] when Docker can't do it.
+    pub async fn file_in_image(
+        &self,
+        function: &FunctionName,
+        image: &str,
+        path: &str,
+    ) -> Result<io::Result<File>, DockerError> {
+        let labels = [
+            (label::NAMESPACE, self.namespace()),
+            (label::ROLE, label::ROLE_BUILD),
+            (label::FUNCTION, function.as_str()),
+        ];
+        let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let body = ContainerCreateBody {
+            image: Some(image.to_owned()),
+            labels: Some(labels.into()),
+            ..ContainerCreateBody::default()
+        };
+        let client = self.client().await?;
+        let none = None::<CreateContainerOptions>;
+        let created = client.create_container(none, body).await;
+        let created = created.map_err(|cause| self.failed(format!("look into {image}"), cause))?;
+        let copied = self.copy_out(&created.id, path).await;
+        self.remove(&created.id).await?;
+        copied
+    }
+
+    /// Downloads a file of a container.
+    async fn copy_out(&self, container: &str, path: &str) -> Result<io::Result<File>, DockerError> {
+        let options = DownloadFromContainerOptionsBuilder::default()
+            .path(path)
+            .build();
+        let client = self.client().await?;
+        let mut pieces = std::pin::pin!(client.download_from_container(container, Some(options)));
+        let mut file = match tempfile::tempfile() {
+            Ok(file) => file,
+            Err(error) => return Ok(Err(error)),
+        };
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.map_err(|cause| self.failed(format!("read {path}"), cause))?;
+            if let Err(error) = file.write_all(&piece) {
+                return Ok(Err(error));
+            }
+        }
+        Ok(file.rewind().map(|()| file))
+    }
+
     /// Gives a sandbox the name of the instance that it has become, by which everybody knows it from then on.
     ///
     /// # Errors
@@ -103,6 +184,7 @@ pub(super) fn describe(namespace: &str, name: &str, labels: &mut HashMap<String,
         labels.remove(label::INSTANCE);
         return;
     };
+    labels.remove(label::ROLE);
     labels.insert(label::FUNCTION.to_owned(), function.to_string());
     labels.insert(label::REVISION.to_owned(), revision.to_string());
 }
@@ -182,6 +264,10 @@ mod tests {
         describe("ns", "ns--demo--hello--r1--0000000000000007", &mut became);
         assert_eq!(became[label::FUNCTION], "demo/hello");
         assert_eq!(became[label::REVISION], "r1");
+        assert!(
+            !became.contains_key(label::ROLE),
+            "it is an instance as any other"
+        );
         assert_eq!(became[label::INSTANCE], "0000000000000007");
         assert_eq!(became[label::ADDRESS], "10.200.0.9:8080");
         // A name says nothing of what isn't one.

@@ -17,6 +17,7 @@ use super::starts::Starts;
 use super::subscribers::Subscribers;
 use super::{Gauges, Outbox};
 use crate::docker::Docker;
+use crate::sandboxes::Sandboxes;
 use crate::store::Store;
 
 /// What the tasks are made of; each gets what it needs.
@@ -32,11 +33,12 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// On a Redis and a Docker, where at most so many containers are started at once.
+    /// On a Redis and a Docker, where at most so many containers are started at once, or taken from these sandboxes.
     pub fn new(
         store: Store,
         docker: Docker,
         most: u32,
+        sandboxes: Option<Sandboxes>,
         outbox: Arc<dyn Outbox>,
         gauges: Arc<dyn Gauges>,
     ) -> Self {
@@ -62,6 +64,7 @@ impl Parts {
             health: health.clone(),
             failures: failures.clone(),
             fallback,
+            sandboxes: sandboxes.map(Arc::new),
             subscribers: Subscribers::default(),
             most,
         });

@@ -21,7 +21,8 @@ use super::{Outbox, Update};
 use crate::acquire::{Launcher, Ledger, Refusal, Start, acquire};
 use crate::clock;
 use crate::docker::Docker;
-use crate::start::{random_id, start};
+use crate::sandboxes::Sandboxes;
+use crate::start::{random_id, start, start_in_sandbox};
 use crate::store::{Claim, millis};
 
 /// What it takes to start instances.
@@ -33,6 +34,8 @@ pub(super) struct Starts {
     pub health: Arc<Health>,
     pub failures: Arc<Failures>,
     pub fallback: Fallback,
+    /// Sandboxes of the host, if a keeper keeps any.
+    pub sandboxes: Option<Arc<Sandboxes>>,
     /// What happens to the functions for which somebody waits.
     pub subscribers: Subscribers,
     /// How many containers of the installation may be started at once.
@@ -192,11 +195,26 @@ impl Launcher for Starts {
         timeout: Duration,
         needless: impl Future<Output = ()> + Send,
     ) -> Result<Instance, Failure> {
-        let number = self.redis.ask(self.redis.store.next_address()).await?;
         let begin = clock::now();
-        let instance = start(&self.docker, deployment, number, timeout, needless).await?;
+        let mut needless = std::pin::pin!(needless);
+        let mut from = "a sandbox";
+        let quick = match &self.sandboxes {
+            Some(sandboxes) => {
+                let needless = needless.as_mut();
+                start_in_sandbox(&self.docker, sandboxes, deployment, timeout, needless).await?
+            }
+            None => None,
+        };
+        let instance = match quick {
+            Some(instance) => instance,
+            None => {
+                from = "its image";
+                let number = self.redis.ask(self.redis.store.next_address()).await?;
+                start(&self.docker, deployment, number, timeout, needless).await?
+            }
+        };
         info!(
-            "started instance {} of {} revision {} at {} in {} ms",
+            "started instance {} of {} revision {} at {} in {} ms from {from}",
             instance.id,
             instance.function,
             instance.revision,

@@ -40,6 +40,7 @@ pub const GOOD: &[(Block, &str)] = &[
     (Http, "corefn_host_queue 0;"),
     (Http, "corefn_host_queue 4294967295;"),
     (Http, "corefn_max_starts 1;"),
+    (Http, "corefn_sandboxes /var/func/sandboxes;"),
     (Http, "corefn_max_starts 16;"),
     (Http, "corefn_idle 2s;"),
     (Server, "corefn_idle 60s;"),
@@ -260,6 +261,24 @@ pub const BAD: &[(Block, &str, &[&str])] = &[
         Location,
         "corefn_host_queue 1;",
         &["\"corefn_host_queue\" directive is not allowed here"],
+    ),
+    (
+        Http,
+        "corefn_sandboxes here;",
+        &[
+            "\"here\" is no folder for corefn_sandboxes",
+            "write its path from the root",
+        ],
+    ),
+    (
+        Http,
+        "corefn_sandboxes /a; corefn_sandboxes /b;",
+        &["corefn_sandboxes is set twice", "delete one"],
+    ),
+    (
+        Server,
+        "corefn_sandboxes /a;",
+        &["\"corefn_sandboxes\" directive is not allowed here"],
     ),
     (
         Http,

@@ -1,0 +1,208 @@
+//! Starting a function from a sandbox of the host's.
+//!
+//! It is the quick way, and not the only one: whatever goes wrong here, Docker starts a container in its own.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use corefn_core::config::Limits;
+use corefn_core::deployment::Deployment;
+use corefn_sandbox::claim::{Claimed, Kind, claim};
+use corefn_sandbox::executables::{Digest, Executables};
+use corefn_sandbox::hand_over::{HandOverError, Program, hand_over};
+use corefn_sandbox::order;
+use tracing::{debug, warn};
+
+use crate::docker::{Docker, DockerError, Placement, environment};
+
+/// The socket of the keeper, in the folder that it shares.
+pub const KEEPER: &str = "keeper";
+
+/// The folder of executables, there.
+pub const EXECUTABLES: &str = "executables";
+
+/// What a function's executable is called: in its image it is at this path.
+const NAME: &str = "/function";
+
+/// Where a host's sandboxes are, and what they become.
+#[derive(Debug)]
+pub struct Sandboxes {
+    keeper: std::path::PathBuf,
+    executables: Executables,
+    image: String,
+    /// Executables that are being fetched.
+    fetched: Mutex<HashSet<String>>,
+}
+
+/// A container that is becoming an instance: its identifier, where it is, and that which gives it its name.
+pub struct Begun {
+    /// Docker's identifier.
+    pub container: String,
+    /// Which instance it is, and where.
+    pub placement: Placement,
+}
+
+/// Why there is none.
+#[derive(Debug, thiserror::Error)]
+enum Miss {
+    #[error("no sandbox waits")]
+    None,
+    #[error("its executable is not on the host yet")]
+    Absent(Digest),
+    #[error("the keeper of sandboxes: {0}")]
+    Keeper(io::Error),
+    #[error("the host's executables: {0}")]
+    Executables(io::Error),
+    #[error(transparent)]
+    HandOver(HandOverError),
+    #[error(transparent)]
+    Docker(#[from] DockerError),
+}
+
+impl Sandboxes {
+    /// Those in the folder that a keeper shares, of an installation.
+    pub fn new(folder: &Path, namespace: &str) -> Self {
+        Self {
+            keeper: folder.join(KEEPER),
+            executables: Executables::new(&folder.join(EXECUTABLES)),
+            image: corefn_sandbox::image(namespace),
+            fetched: Mutex::default(),
+        }
+    }
+
+    /// Has a sandbox become an instance of a deployment, and gives it a name. Nothing if none can, and then nothing is
+    /// left of any.
+    pub async fn start(
+        self: &Arc<Self>,
+        docker: &Arc<Docker>,
+        deployment: &Deployment,
+    ) -> Option<Begun> {
+        let config = &deployment.config;
+        let digest = config.executable.as_deref().and_then(Digest::parse)?;
+        // (They were made for an account and can't change it.)
+        if config.user.is_some() {
+            return None;
+        }
+        let why = match self.begin(docker, deployment, &digest).await {
+            Ok(begun) => return Some(begun),
+            Err(why) => why,
+        };
+        match why {
+            Miss::None => debug!("{}: {why}", deployment.function),
+            Miss::Absent(digest) => self.fetch(docker, deployment, digest),
+            why => warn!(
+                "{} is not started from a sandbox: {why}",
+                deployment.function
+            ),
+        }
+        None
+    }
+
+    async fn begin(
+        &self,
+        docker: &Docker,
+        deployment: &Deployment,
+        digest: &Digest,
+    ) -> Result<Begun, Miss> {
+        let config = &deployment.config;
+        let executable = self.executables.open(digest).map_err(Miss::Executables)?;
+        let executable = executable.ok_or_else(|| Miss::Absent(digest.clone()))?;
+        let kind = Kind {
+            image: self.image.clone(),
+            network: config.network,
+        };
+        let claimed = claim(&self.keeper, &kind).await.map_err(Miss::Keeper)?;
+        let Claimed {
+            sandbox,
+            connection,
+        } = claimed.ok_or(Miss::None)?;
+        let placement = Placement {
+            id: sandbox.instance,
+            ip: sandbox.ip,
+        };
+        let container = sandbox.container;
+        let became = async {
+            if !is_default(&config.limits) {
+                let network = docker.network(config.network).await?;
+                docker
+                    .limit_sandbox(&container, &config.limits, &network)
+                    .await?;
+            }
+            let variables = environment(deployment, placement.id);
+            let order = order::write([NAME], variables.iter().map(String::as_str));
+            let order = order.ok_or(Miss::HandOver(HandOverError::Order))?;
+            let program = Program {
+                executable: executable.as_fd(),
+                order: &order,
+                listener: None,
+            };
+            let naming = docker.name_sandbox(&container, deployment, placement.id);
+            let (handed, named) = tokio::join!(hand_over(connection, program), naming);
+            handed.map_err(Miss::HandOver)?;
+            Ok(named?)
+        };
+        match became.await {
+            Ok(()) => Ok(Begun {
+                container,
+                placement,
+            }),
+            Err(why) => {
+                if let Miss::HandOver(HandOverError::Program(_)) = &why {
+                    // What can't be executed is not what it should be: the image has it.
+                    let _ = self.executables.remove(digest);
+                }
+                if let Err(error) = docker.remove(&container).await {
+                    warn!("{error}");
+                }
+                Err(why)
+            }
+        }
+    }
+
+    /// Fetches an executable out of its image, for the next start.
+    fn fetch(self: &Arc<Self>, docker: &Arc<Docker>, deployment: &Deployment, digest: Digest) {
+        if !self.fetched().insert(digest.as_str().to_owned()) {
+            return;
+        }
+        let (sandboxes, docker) = (self.clone(), docker.clone());
+        let (function, image) = (deployment.function.clone(), deployment.image.clone());
+        tokio::spawn(async move {
+            let fetched = async {
+                let file = docker.file_in_image(&function, &image, NAME).await?;
+                let (executables, digest) = (sandboxes.executables.clone(), digest.clone());
+                let kept = move || put(&executables, &digest, file?);
+                let kept = tokio::task::spawn_blocking(kept).await;
+                Ok::<_, DockerError>(kept.unwrap_or_else(|panic| Err(io::Error::other(panic))))
+            };
+            match fetched.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => warn!("the executable of {function} is not kept: {error}"),
+                Err(error) => warn!("the executable of {function} is not fetched: {error}"),
+            }
+            sandboxes.fetched().remove(digest.as_str());
+        });
+    }
+
+    fn fetched(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.fetched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps the one file of an archive.
+fn put(executables: &Executables, digest: &Digest, archive: File) -> io::Result<()> {
+    let mut archive = tar::Archive::new(archive);
+    let entry = archive.entries()?.next();
+    let entry = entry.ok_or(io::ErrorKind::UnexpectedEof)??;
+    executables.put(digest, entry)
+}
+
+/// Whether sandboxes are made with these limits.
+fn is_default(limits: &Limits) -> bool {
+    let default = Limits::default();
+    (limits.memory, limits.nano_cpus, limits.pids)
+        == (default.memory, default.nano_cpus, default.pids)
+}
