@@ -2,16 +2,14 @@
 //!
 //! It is the quick way, and not the only one: whatever goes wrong here, Docker starts a container in its own.
 
-use std::collections::HashSet;
-use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use corefn_core::config::Limits;
 use corefn_core::deployment::Deployment;
-use corefn_sandbox::claim::{Claimed, Kind, claim};
+use corefn_sandbox::claim::{self, Claimed, Fetch, Kind};
 use corefn_sandbox::executables::{Digest, Executables};
 use corefn_sandbox::hand_over::{HandOverError, Program, hand_over};
 use corefn_sandbox::order;
@@ -25,17 +23,19 @@ pub const KEEPER: &str = "keeper";
 /// The folder of executables, there.
 pub const EXECUTABLES: &str = "executables";
 
+/// How long it may take until a sandbox has become a function: what takes longer is no quick way. (A sandbox that is given
+/// up so is removed by its keeper, or as any instance that nobody knows.)
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// What a function's executable is called: in its image it is at this path.
-const NAME: &str = "/function";
+pub const NAME: &str = "/function";
 
 /// Where a host's sandboxes are, and what they become.
 #[derive(Debug)]
 pub struct Sandboxes {
-    keeper: std::path::PathBuf,
+    keeper: PathBuf,
     executables: Executables,
     image: String,
-    /// Executables that are being fetched.
-    fetched: Mutex<HashSet<String>>,
 }
 
 /// A container that is becoming an instance: its identifier, where it is, and that which gives it its name.
@@ -52,7 +52,9 @@ enum Miss {
     #[error("no sandbox waits")]
     None,
     #[error("its executable is not on the host yet")]
-    Absent(Digest),
+    Absent,
+    #[error("it took longer than {PATIENCE:?}")]
+    Late,
     #[error("the keeper of sandboxes: {0}")]
     Keeper(io::Error),
     #[error("the host's executables: {0}")]
@@ -70,36 +72,45 @@ impl Sandboxes {
             keeper: folder.join(KEEPER),
             executables: Executables::new(&folder.join(EXECUTABLES)),
             image: corefn_sandbox::image(namespace),
-            fetched: Mutex::default(),
         }
     }
 
     /// Has a sandbox become an instance of a deployment, and gives it a name. Nothing if none can, and then nothing is
     /// left of any.
-    pub async fn start(
-        self: &Arc<Self>,
-        docker: &Arc<Docker>,
-        deployment: &Deployment,
-    ) -> Option<Begun> {
+    pub async fn start(&self, docker: &Docker, deployment: &Deployment) -> Option<Begun> {
         let config = &deployment.config;
         let digest = config.executable.as_deref().and_then(Digest::parse)?;
         // (They were made for an account and can't change it.)
         if config.user.is_some() {
             return None;
         }
-        let why = match self.begin(docker, deployment, &digest).await {
-            Ok(begun) => return Some(begun),
-            Err(why) => why,
+        let begun = self.begin(docker, deployment, &digest);
+        let why = match tokio::time::timeout(PATIENCE, begun).await {
+            Ok(Ok(begun)) => return Some(begun),
+            Ok(Err(why)) => why,
+            Err(_) => Miss::Late,
         };
         match why {
             Miss::None => debug!("{}: {why}", deployment.function),
-            Miss::Absent(digest) => self.fetch(docker, deployment, digest),
+            Miss::Absent => self.fetch(deployment, &digest).await,
             why => warn!(
                 "{} is not started from a sandbox: {why}",
                 deployment.function
             ),
         }
         None
+    }
+
+    /// Has the keeper fetch an executable, for the next start.
+    pub async fn fetch(&self, deployment: &Deployment, executable: &Digest) {
+        let fetch = Fetch {
+            function: deployment.function.clone(),
+            image: deployment.image.clone(),
+            executable: executable.as_str().to_owned(),
+        };
+        if let Err(error) = claim::fetch(&self.keeper, fetch).await {
+            warn!("{}: {}", deployment.function, Miss::Keeper(error));
+        }
     }
 
     async fn begin(
@@ -110,12 +121,14 @@ impl Sandboxes {
     ) -> Result<Begun, Miss> {
         let config = &deployment.config;
         let executable = self.executables.open(digest).map_err(Miss::Executables)?;
-        let executable = executable.ok_or_else(|| Miss::Absent(digest.clone()))?;
+        let executable = executable.ok_or(Miss::Absent)?;
         let kind = Kind {
             image: self.image.clone(),
             network: config.network,
         };
-        let claimed = claim(&self.keeper, &kind).await.map_err(Miss::Keeper)?;
+        let claimed = claim::claim(&self.keeper, &kind)
+            .await
+            .map_err(Miss::Keeper)?;
         let Claimed {
             sandbox,
             connection,
@@ -162,42 +175,6 @@ impl Sandboxes {
             }
         }
     }
-
-    /// Fetches an executable out of its image, for the next start.
-    fn fetch(self: &Arc<Self>, docker: &Arc<Docker>, deployment: &Deployment, digest: Digest) {
-        if !self.fetched().insert(digest.as_str().to_owned()) {
-            return;
-        }
-        let (sandboxes, docker) = (self.clone(), docker.clone());
-        let (function, image) = (deployment.function.clone(), deployment.image.clone());
-        tokio::spawn(async move {
-            let fetched = async {
-                let file = docker.file_in_image(&function, &image, NAME).await?;
-                let (executables, digest) = (sandboxes.executables.clone(), digest.clone());
-                let kept = move || put(&executables, &digest, file?);
-                let kept = tokio::task::spawn_blocking(kept).await;
-                Ok::<_, DockerError>(kept.unwrap_or_else(|panic| Err(io::Error::other(panic))))
-            };
-            match fetched.await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => warn!("the executable of {function} is not kept: {error}"),
-                Err(error) => warn!("the executable of {function} is not fetched: {error}"),
-            }
-            sandboxes.fetched().remove(digest.as_str());
-        });
-    }
-
-    fn fetched(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
-        self.fetched.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Keeps the one file of an archive.
-fn put(executables: &Executables, digest: &Digest, archive: File) -> io::Result<()> {
-    let mut archive = tar::Archive::new(archive);
-    let entry = archive.entries()?.next();
-    let entry = entry.ok_or(io::ErrorKind::UnexpectedEof)??;
-    executables.put(digest, entry)
 }
 
 /// Whether sandboxes are made with these limits.

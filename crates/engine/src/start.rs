@@ -1,6 +1,5 @@
 //! Starting a container and seeing it get ready.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use corefn_core::deployment::Deployment;
@@ -45,8 +44,8 @@ pub async fn start(
 /// # Errors
 /// [`Failure`], as of [`start`].
 pub async fn start_in_sandbox(
-    docker: &Arc<Docker>,
-    sandboxes: &Arc<Sandboxes>,
+    docker: &Docker,
+    sandboxes: &Sandboxes,
     deployment: &Deployment,
     timeout: Duration,
     needless: impl Future<Output = ()>,

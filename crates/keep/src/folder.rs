@@ -17,7 +17,7 @@ use corefn_sandbox::message::Listener;
 use rustix::fs::{FlockOperation, flock};
 
 /// The name of both kinds of sockets.
-pub const SOCKET: &str = "keeper";
+pub use corefn_engine::sandboxes::KEEPER as SOCKET;
 
 /// The folder.
 #[derive(Debug)]

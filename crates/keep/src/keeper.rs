@@ -18,15 +18,17 @@ use corefn_core::pool::{Pool, Task};
 use corefn_engine::clock;
 use corefn_engine::docker::{Container, Docker, SANDBOX_FOLDER};
 use corefn_engine::pauses::Pauses;
+use corefn_engine::sandboxes::EXECUTABLES;
 use corefn_engine::start::random_id;
 use corefn_engine::store::{Store, StoreError};
 use corefn_sandbox::INIT;
-use corefn_sandbox::claim::{self, Kind, Sandbox};
+use corefn_sandbox::claim::{self, Kind, Request, Sandbox};
 use corefn_sandbox::message::Connection;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::spawn_local;
 use tracing::{info, warn};
 
+use crate::executables;
 use crate::folder::Folder;
 use crate::make::{MakeError, Recipe, connected, make};
 
@@ -47,6 +49,7 @@ struct Inner {
     docker: Docker,
     store: Store,
     folder: Folder,
+    executables: executables::Store,
     image: String,
     version: String,
     kinds: RefCell<HashMap<Kind, Waiting>>,
@@ -79,6 +82,7 @@ impl Keeper {
         let here = home.join(&sandboxes.folder);
         let on_host = sandboxes.host_folder.as_ref();
         let on_host = on_host.map_or_else(|| here.clone(), |folder| folder.into());
+        let executables = executables::Store::new(&here.join(EXECUTABLES), sandboxes.executables);
         let folder = Folder::open(here, on_host)?;
         // What sandboxes are made of: those that were made otherwise are replaced.
         let made_of = format!("{SANDBOX_FOLDER} {:?}", Limits::default());
@@ -101,6 +105,7 @@ impl Keeper {
             docker: Docker::new(&host.docker, &host.namespace),
             store: Store::new(&host.redis, &host.namespace).map_err(|error: StoreError| error)?,
             folder,
+            executables,
             image,
             version,
             kinds: RefCell::new(kinds.into()),
@@ -136,8 +141,14 @@ impl Inner {
     /// Answers somebody who wants a sandbox.
     async fn serve(self: Rc<Self>, claimer: Connection) {
         let wanted = tokio::time::timeout(PATIENCE, claim::wanted(&claimer)).await;
-        let Ok(Ok(kind)) = wanted else {
-            return;
+        let kind = match wanted {
+            Ok(Ok(Request::Claim(kind))) => kind,
+            Ok(Ok(Request::Fetch(wanted))) => {
+                let _ = claim::answer(&claimer, None).await;
+                return self.executables.fetch(&self.docker, wanted).await;
+            }
+            // It has gone, or does not speak as we do.
+            Ok(Err(_)) | Err(_) => return,
         };
         let taken = self.take(&kind).await;
         self.changed.notify_one();

@@ -1,6 +1,7 @@
 //! `corefn-keep`: keeps sandboxes waiting, and gives them to whoever starts a function.
 #![forbid(unsafe_code)]
 
+mod executables;
 mod folder;
 mod keeper;
 mod make;

@@ -1,7 +1,8 @@
-//! Getting a sandbox from the host's keeper, which has the connections of those that wait.
+//! Getting a sandbox from the host's keeper, which has the connections of those that wait, and keeps the host's
+//! executables.
 //!
-//! Whoever wants one connects to the keeper's socket and sends the kind, in JSON. The keeper answers with the sandbox, in
-//! JSON, and the connection to it; or with `null`, when none waits. From then on the sandbox is the claimer's: if that dies
+//! Whoever wants something connects to the keeper's socket and sends one [`Request`], in JSON. The keeper answers with the
+//! sandbox, in JSON, and the connection to it; or with `null`, when none waits or none was asked for. From then on the sandbox is the claimer's: if that dies
 //! before it has said what the sandbox is to become, the connection closes, and the sandbox ends.
 
 use std::io;
@@ -12,9 +13,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use corefn_core::config::Network;
+use corefn_core::function::FunctionName;
 use corefn_core::instance::InstanceId;
 
-use crate::message::Connection;
+use crate::message::{Connection, Message};
 
 /// The most bytes of a message: names of images have 255 at most.
 const LIMIT: usize = 4096;
@@ -41,6 +43,28 @@ pub struct Sandbox {
     pub ip: Ipv4Addr,
 }
 
+/// What is asked of a keeper.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Request {
+    /// A sandbox of a kind.
+    Claim(Kind),
+    /// That an executable is on the host soon.
+    Fetch(Fetch),
+}
+
+/// An executable, and where it is to be had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fetch {
+    /// Whose it is, for the log.
+    pub function: FunctionName,
+    /// The image that holds it, and nothing else.
+    pub image: String,
+    /// Its SHA-256, in hexadecimal digits.
+    pub executable: String,
+}
+
 /// A sandbox that was claimed.
 #[derive(Debug)]
 pub struct Claimed {
@@ -55,12 +79,7 @@ pub struct Claimed {
 /// # Errors
 /// When the keeper can't be reached, or what it says is no answer.
 pub async fn claim(keeper: &Path, kind: &Kind) -> io::Result<Option<Claimed>> {
-    let keeper = Connection::open(keeper)?;
-    keeper.send(&json(kind)?, &[]).await?;
-    let answer = keeper.receive(LIMIT).await?;
-    if answer.bytes.is_empty() {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
+    let answer = ask(keeper, &Request::Claim(kind.clone())).await?;
     let mut files = answer.files.into_iter();
     match (
         read::<Option<Sandbox>>(&answer.bytes)?,
@@ -76,11 +95,29 @@ pub async fn claim(keeper: &Path, kind: &Kind) -> io::Result<Option<Claimed>> {
     }
 }
 
+/// Asks the keeper at a path to have an executable on the host soon.
+///
+/// # Errors
+/// As of [`claim`].
+pub async fn fetch(keeper: &Path, fetch: Fetch) -> io::Result<()> {
+    ask(keeper, &Request::Fetch(fetch)).await.map(drop)
+}
+
+async fn ask(keeper: &Path, request: &Request) -> io::Result<Message> {
+    let keeper = Connection::open(keeper)?;
+    keeper.send(&json(request)?, &[]).await?;
+    let answer = keeper.receive(LIMIT).await?;
+    if answer.bytes.is_empty() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(answer)
+}
+
 /// The keeper's side: what whoever has connected wants.
 ///
 /// # Errors
-/// When it has gone, or what it says is no kind.
-pub async fn wanted(claimer: &Connection) -> io::Result<Kind> {
+/// When it has gone, or what it says is no request.
+pub async fn wanted(claimer: &Connection) -> io::Result<Request> {
     let message = claimer.receive(LIMIT).await?;
     if message.bytes.is_empty() {
         return Err(io::ErrorKind::UnexpectedEof.into());
@@ -122,6 +159,14 @@ mod tests {
         }
     }
 
+    fn executable() -> Fetch {
+        Fetch {
+            function: "demo/hello".parse().unwrap(),
+            image: "corefn/demo/hello:r1".to_owned(),
+            executable: "00".repeat(32),
+        }
+    }
+
     fn sandbox() -> Sandbox {
         Sandbox {
             instance: InstanceId::from_random(7),
@@ -138,12 +183,18 @@ mod tests {
         let serve = async {
             let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
             let claimer = listener.accept().await.unwrap();
-            assert_eq!(wanted(&claimer).await.unwrap(), kind());
+            assert_eq!(wanted(&claimer).await.unwrap(), Request::Claim(kind()));
             answer(&claimer, Some((&sandbox(), far.as_fd())))
                 .await
                 .unwrap();
             let claimer = listener.accept().await.unwrap();
             wanted(&claimer).await.unwrap();
+            answer(&claimer, None).await.unwrap();
+            let claimer = listener.accept().await.unwrap();
+            assert_eq!(
+                wanted(&claimer).await.unwrap(),
+                Request::Fetch(executable())
+            );
             answer(&claimer, None).await.unwrap();
             // One that dies.
             drop(listener.accept().await.unwrap());
@@ -154,6 +205,7 @@ mod tests {
             let claimed = claim(&path, &kind).await.unwrap().unwrap();
             assert_eq!(claimed.sandbox, sandbox());
             assert!(claim(&path, &kind).await.unwrap().is_none());
+            fetch(&path, executable()).await.unwrap();
             let error = claim(&path, &kind).await.unwrap_err();
             let gone = [
                 io::ErrorKind::UnexpectedEof,
@@ -200,7 +252,7 @@ mod tests {
         for bytes in [
             &b"{}"[..],
             b"null",
-            b"{\"image\":\"x\",\"network\":\"all\"}",
+            b"{\"claim\":{\"image\":\"x\",\"network\":\"all\"}}",
             b"\xff",
         ] {
             let claimer = Connection::open(&path).unwrap();

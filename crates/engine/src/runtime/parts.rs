@@ -64,7 +64,7 @@ impl Parts {
             health: health.clone(),
             failures: failures.clone(),
             fallback,
-            sandboxes: sandboxes.map(Arc::new),
+            sandboxes,
             subscribers: Subscribers::default(),
             most,
         });

@@ -35,7 +35,7 @@ pub(super) struct Starts {
     pub failures: Arc<Failures>,
     pub fallback: Fallback,
     /// Sandboxes of the host, if a keeper keeps any.
-    pub sandboxes: Option<Arc<Sandboxes>>,
+    pub sandboxes: Option<Sandboxes>,
     /// What happens to the functions for which somebody waits.
     pub subscribers: Subscribers,
     /// How many containers of the installation may be started at once.
