@@ -227,6 +227,18 @@ async fn cold_starts_come_from_sandboxes() {
     let instance = home.store.instances().await.unwrap()[0].instance.clone();
     assert_eq!(instance.container, instances[0].id);
 
+    // An emptied Redis is told by Docker what it is.
+    home.redis.command::<String>(&["FLUSHALL"]).await;
+    wait_until("it is known again", PATIENCE, async || {
+        let found = home.store.instances().await.unwrap_or_default();
+        found.len() == 1 && found[0].instance == instance
+    })
+    .await;
+    assert_eq!(
+        home.get("/demo/hello/env").await.json()[env::INSTANCE],
+        environment[env::INSTANCE]
+    );
+
     // Docker's events are those of an instance: who dies is replaced.
     until_waiting(&home, 2).await;
     end_instance(&home, "demo/hello").await;
