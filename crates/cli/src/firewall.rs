@@ -37,21 +37,24 @@ pub fn run(home: &Path, printer: &Printer, command: FirewallCommand) -> Result<u
         }
         FirewallCommand::Load => {
             done(&nft(&["-f", "-"], &rules.text())?)?;
-            printer.one(
-                &json!({ "table": table, "loaded": true }),
-                &format!("loaded: table inet {table}"),
-            )?;
+            told(printer, &table, true)?;
         }
         FirewallCommand::Remove => {
             done(&nft(&["-f", "-"], &rules.removal())?)?;
-            printer.one(
-                &json!({ "table": table, "loaded": false }),
-                &format!("removed: table inet {table}"),
-            )?;
+            told(printer, &table, false)?;
         }
         FirewallCommand::Check => return check(printer, &rules, &table),
     }
     Ok(0)
+}
+
+/// Says whether a table is loaded now.
+fn told(printer: &Printer, table: &str, is_loaded: bool) -> Result<(), Error> {
+    let word = if is_loaded { "loaded" } else { "removed" };
+    printer.one(
+        &json!({ "table": table, "loaded": is_loaded }),
+        &format!("{word}: table inet {table}"),
+    )
 }
 
 /// Says whether the rules are loaded that the settings ask for.
@@ -67,10 +70,7 @@ fn check(printer: &Printer, rules: &Rules, table: &str) -> Result<u8, Error> {
             "the firewall is not loaded as the settings want it (table inet {table}): run corefn firewall load"
         )));
     }
-    printer.one(
-        &json!({ "table": table, "loaded": is_loaded }),
-        &format!("loaded: table inet {table}"),
-    )?;
+    told(printer, table, is_loaded)?;
     Ok(u8::from(!is_loaded))
 }
 

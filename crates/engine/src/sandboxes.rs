@@ -38,7 +38,7 @@ pub struct Sandboxes {
     image: String,
 }
 
-/// A container that is becoming an instance: its identifier, where it is, and that which gives it its name.
+/// A container that has become an instance, which may not be ready yet.
 pub struct Begun {
     /// Docker's identifier.
     pub container: String,

@@ -2,9 +2,9 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddrV4;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use corefn_engine::docker::{Container, Docker, SANDBOX_FOLDER};
 use corefn_engine::pauses::Pauses;
 use corefn_engine::sandboxes::EXECUTABLES;
 use corefn_engine::start::random_id;
-use corefn_engine::store::{Store, StoreError};
+use corefn_engine::store::Store;
 use corefn_sandbox::INIT;
 use corefn_sandbox::claim::{self, Kind, Request, Sandbox};
 use corefn_sandbox::message::Connection;
@@ -103,7 +103,7 @@ impl Keeper {
         });
         Ok(Self(Rc::new(Inner {
             docker: Docker::new(&host.docker, &host.namespace),
-            store: Store::new(&host.redis, &host.namespace).map_err(|error: StoreError| error)?,
+            store: Store::new(&host.redis, &host.namespace)?,
             folder,
             executables,
             image,
@@ -169,7 +169,6 @@ impl Inner {
             self.end(&sandbox.container).await;
             return;
         };
-        use std::os::fd::AsFd as _;
         let answered = claim::answer(&claimer, Some((&sandbox, socket.as_fd()))).await;
         drop(socket);
         if answered.is_err() {
@@ -459,11 +458,7 @@ impl Inner {
         let made = image::of_program(&self.docker, &self.image, &labels.into(), INIT).await;
         made.map_err(|error| match error {
             BuildError::Docker(error) => MakeError::Docker(error),
-            error => {
-                let mut text = String::new();
-                let _ = write!(text, "{error}");
-                MakeError::Io(io::Error::other(text))
-            }
+            error => MakeError::Io(io::Error::other(error)),
         })?;
         info!("made the image {}", self.image);
         Ok(())
