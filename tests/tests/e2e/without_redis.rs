@@ -2,7 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
+use corefn_core::deployment::Deployment;
+use corefn_core::instance::InstanceId;
 use corefn_core::names;
+use corefn_engine::docker::{Container, Placement, Purpose};
 use corefn_engine::store::Store;
 use corefn_tests::load::Load;
 use corefn_tests::port::Port;
@@ -115,11 +121,11 @@ async fn starter_that_was_killed_between_create_and_start() {
         .network(deployment.config.network)
         .await
         .unwrap();
-    let placement = corefn_engine::docker::Placement {
-        id: corefn_core::instance::InstanceId::from_random(1),
+    let placement = Placement {
+        id: InstanceId::from_random(1),
         ip: network.subnet.address(1),
     };
-    let purpose = corefn_engine::docker::Purpose::ServeWithoutRedis;
+    let purpose = Purpose::ServeWithoutRedis;
     home.docker
         .create(&deployment, placement, &network, purpose)
         .await
@@ -140,6 +146,115 @@ async fn starter_that_was_killed_between_create_and_start() {
     );
     let instances = home.instances("demo/hello").await;
     assert!(instances.len() == 1 && instances[0].name == name && instances[0].running);
+}
+
+/// An instance that nginx knows nothing of, and that ends in a second: it listens no more.
+async fn dying(home: &Home, deployment: &Deployment, number: u64, purpose: Purpose) -> String {
+    let network = home.docker.network(deployment.config.network);
+    let network = network.await.unwrap();
+    let placement = Placement {
+        id: InstanceId::from_random(number),
+        ip: network.subnet.address(number),
+    };
+    let created = home.docker.create(deployment, placement, &network, purpose);
+    let container = created.await.unwrap();
+    home.docker.start(&container).await.unwrap();
+    wait_until("it listens", PATIENCE, async || {
+        TcpStream::connect(placement.address()).await.is_ok()
+    })
+    .await;
+    let mut stream = TcpStream::connect(placement.address()).await.unwrap();
+    let request = format!(
+        "GET /dies/{}/0 HTTP/1.1\r\nHost: x\r\n\r\n",
+        &container[..12]
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    wait_until("it listens no more", PATIENCE, async || {
+        TcpStream::connect(placement.address()).await.is_err()
+    })
+    .await;
+    assert!(home.docker.is_running(&container).await.unwrap());
+    container
+}
+
+#[tokio::test]
+async fn instance_that_is_being_stopped_is_no_failure() {
+    let mut home = Home::start("aloneend").await;
+    let one = home.deploy("demo/one", probe::idle(30)).await;
+    let other = home.deploy("demo/other", probe::idle(30)).await;
+    home.redis.kill().await;
+    // One that Redis was told of, and one that was started without it.
+    for (number, deployment, purpose) in [
+        (1, one, Purpose::Serve),
+        (2, other, Purpose::ServeWithoutRedis),
+    ] {
+        let former = dying(&home, &deployment, number, purpose).await;
+        let path = format!("/{}/x", deployment.function);
+        let answer = home.get(&path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        let instances = home.instances(&deployment.function.to_string()).await;
+        let running = |instance: &&Container| instance.running && instance.id != former;
+        assert_eq!(instances.iter().filter(running).count(), 1);
+    }
+    assert_eq!(told(&home, "started instance"), 2);
+}
+
+#[tokio::test]
+async fn function_that_exits_is_not_started_by_each_who_waits() {
+    let home = Home::start("aloneexit").await;
+    home.deploy("demo/hello", probe::misbehaving("exit")).await;
+    let events = home.events().await;
+    let _: String = home
+        .redis
+        .command(&["CONFIG", "SET", "maxmemory", "1"])
+        .await;
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..60 {
+        clients.spawn(home.get("/demo/hello/x").send());
+    }
+    for answer in clients.join_all().await {
+        let answer = answer.unwrap();
+        assert_eq!(answer.said(), (502, Some("function-exited")));
+    }
+    // No worker does it twice.
+    let created = events.created("demo/hello").await;
+    assert!((1..=4).contains(&created), "{created} containers");
+    assert!(told(&home, "the probe exits on purpose") > 0);
+}
+
+#[tokio::test]
+async fn lock_is_given_back_in_an_outage() {
+    let home = Home::builder("alonelock").workers(1).start().await;
+    let deployment = home
+        .deploy("demo/hello", probe::misbehaving("never-listen"))
+        .await;
+    home.deploy("demo/other", probe::idle(30)).await;
+    let client = tokio::spawn(home.get("/demo/hello/x").send());
+    wait_until("it is being started", PATIENCE, async || {
+        let instances = home.instances("demo/hello").await;
+        instances.iter().any(|container| container.running)
+    })
+    .await;
+    let _: String = home
+        .redis
+        .command(&["CONFIG", "SET", "maxmemory", "1"])
+        .await;
+    assert_eq!(home.get("/demo/other/x").await.status, 200);
+    assert_eq!(told(&home, "going by Docker alone"), 1);
+    let instances = home.instances("demo/hello").await;
+    home.docker.remove(&instances[0].id).await.unwrap();
+    let answer = client.await.unwrap().unwrap();
+    assert_eq!(answer.said(), (502, Some("function-exited")));
+    // Sooner than it ends by itself: it was renewed three seconds ago at most.
+    let lock = home
+        .store
+        .keys()
+        .start_lock(&deployment.function, &deployment.revision);
+    wait_until("the lock is free", Duration::from_secs(5), async || {
+        let locks: u64 = home.redis.command(&["EXISTS", &lock]).await;
+        locks == 0
+    })
+    .await;
 }
 
 #[tokio::test]

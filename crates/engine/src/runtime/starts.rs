@@ -113,6 +113,16 @@ impl Starts {
         Err(failure)
     }
 
+    /// Gives a lock back while Redis is taken to be out of reach: it may do as much as that, and
+    /// other routers may still go by it. If it can't, the lock ends by itself.
+    fn unlock_later(&self, deployment: &Deployment, token: &str, failure: &Failure) {
+        let redis = self.redis.clone();
+        let (deployment, token, failure) = (deployment.clone(), token.to_owned(), failure.clone());
+        tokio::spawn(async move {
+            let _ = redis.store.unlock(&deployment, &token, &failure).await;
+        });
+    }
+
     /// Has the event loop remember that a revision isn't started for a while, if so it is.
     pub fn report_back_off(
         &self,
@@ -180,8 +190,10 @@ impl Ledger for Starts {
         let unlock = self.redis.store.unlock(deployment, token, &failure);
         let pause = match self.redis.ask(unlock).await {
             Ok(pause) => pause,
-            // Without Redis the lock expires, and nobody waits for the events.
-            Err(_) => self.failures.count(deployment, failure.code),
+            Err(_) => {
+                self.unlock_later(deployment, token, &failure);
+                self.failures.count(deployment, failure.code)
+            }
         };
         failure.retry_ms = some_millis(pause);
         failure

@@ -152,7 +152,8 @@ return 1
 /// off, 4 if another revision is deployed.
 ///
 /// Who waits gets a permit in turn: a start goes ahead if, of those before it that are still waited
-/// for, there are fewer than permits are free.
+/// for, there are fewer than permits are free. The lock is written before anything is deleted: a
+/// Redis that is out of memory refuses what needs some, but not after a script has changed something.
 const CLAIM: &str = r"
 local deployed = redis.call('HGET', KEYS[5], ARGV[8])
 if deployed and cjson.decode(deployed).revision ~= ARGV[9] then return {4, '', 0} end
@@ -161,6 +162,9 @@ if holder and holder ~= ARGV[1] then return {0, '', 0} end
 if not holder then
   local failure = redis.call('GET', KEYS[4])
   if failure then return {3, failure, redis.call('PTTL', KEYS[4])} end
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+if not holder then
   local permits = tonumber(ARGV[4])
   if redis.call('SCARD', KEYS[2]) >= permits then
     for _, name in ipairs(redis.call('SMEMBERS', KEYS[2])) do
@@ -186,13 +190,13 @@ if not holder then
       redis.call('ZADD', KEYS[3], (tonumber(last) or 0) + 1, ARGV[3])
     end
     redis.call('SET', ARGV[6] .. ARGV[3], 1, 'PX', ARGV[7])
+    redis.call('DEL', KEYS[1])
     return {2, '', 0}
   end
   redis.call('ZREM', KEYS[3], ARGV[3])
   redis.call('DEL', ARGV[6] .. ARGV[3])
 end
 redis.call('SADD', KEYS[2], ARGV[3])
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return {1, '', 0}
 ";
 
