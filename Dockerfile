@@ -28,9 +28,10 @@ COPY bench bench
 COPY fuzz fuzz
 RUN set -eu; \
     if [ -f ca.pem ]; then export CARGO_HTTP_CAINFO=/src/ca.pem; fi; \
-    cargo build --release --locked -p ngx_http_corefn_module -p corefn -p corefn-build -p corefn-clean; \
+    cargo build --release --locked -p ngx_http_corefn_module -p corefn -p corefn-build -p corefn-clean \
+        -p corefn-keep; \
     cd target/release; \
-    ../../scripts/strip ../stripped libngx_http_corefn_module.so corefn corefn-build corefn-clean
+    ../../scripts/strip ../stripped libngx_http_corefn_module.so corefn corefn-build corefn-clean corefn-keep
 
 # What all services have: the two accounts, with the numbers by which they share files, and how a service begins.
 FROM ${BASE_IMAGE} AS service
@@ -93,6 +94,11 @@ FROM service AS cleaner
 COPY --from=build /src/target/stripped/corefn /src/target/stripped/corefn-clean /usr/local/bin/
 HEALTHCHECK --interval=5s --timeout=3s --retries=12 CMD ["corefn", "ps", "--json"]
 CMD ["cleaner"]
+
+FROM service AS keeper
+COPY --from=build /src/target/stripped/corefn-keep /usr/local/bin/
+HEALTHCHECK --interval=5s --timeout=3s --retries=12 CMD ["begin", "health", "keeper"]
+CMD ["keeper"]
 
 # nginx with the module. The network must be the host's: instances are reached by their own addresses.
 FROM service AS host

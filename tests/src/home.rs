@@ -266,7 +266,8 @@ impl Home {
         let bundle = CA_VARIABLES.iter().filter_map(std::env::var_os).next();
         if let Some(bundle) = bundle.filter(|_| !host.contains("ca_bundle")) {
             let line = format!("ca_bundle = '{}'\n", bundle.display());
-            self.folder.write(HOST_FILE, host + &line);
+            // (Ahead of any table.)
+            self.folder.write(HOST_FILE, line + &host);
         }
     }
 

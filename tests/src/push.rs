@@ -323,7 +323,7 @@ impl Pushed {
 /// The containers in which pushes are compiled or tried now.
 pub async fn builds(docker: &Docker) -> Vec<Container> {
     let mut containers = docker.containers().await.expect("Docker answers");
-    containers.retain(|container| container.labels.contains_key(label::ROLE));
+    containers.retain(|container| container.has(label::ROLE, label::ROLE_BUILD));
     containers
 }
 

@@ -34,11 +34,13 @@ pub(crate) trait Branch {
 
 /// The installation's settings, for whoever builds.
 pub(crate) fn host(home: &Path) -> Result<Host, BuildError> {
-    let host = home::read(home)?;
-    Ok(Host {
-        stacks: home.join(&host.stacks).display().to_string(),
-        ..host
-    })
+    let mut host = home::read(home)?;
+    let absolute = |path: &str| home.join(path).display().to_string();
+    host.stacks = absolute(&host.stacks);
+    if let Some(sandboxes) = &mut host.sandboxes {
+        sandboxes.folder = absolute(&sandboxes.folder);
+    }
+    Ok(host)
 }
 
 /// Builds and deploys what was pushed.

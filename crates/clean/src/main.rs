@@ -53,12 +53,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let host = home::read(&home::find(arguments.home)?)?;
     let store = Store::new(&host.redis, &host.namespace)?;
     let docker = Docker::new(&host.docker, &host.namespace);
-    let cleaner = Arc::new(Cleaner::new(
-        store,
-        docker,
-        arguments.once,
-        host.build.timeout,
-    ));
+    let cleaner = Arc::new(Cleaner::new(store, docker, arguments.once, &host));
     if arguments.once {
         cleaner.round().await?;
         cleaner.settle().await;

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use corefn_core::host::Host;
 use corefn_core::instance::Instance;
 use corefn_core::keys::WATCH_RENEWAL;
 use corefn_core::lease::{DEFAULT_IDLE, UNLEASED_RELIANCE};
@@ -53,6 +54,8 @@ pub struct Cleaner {
     token: String,
     /// How old a container of a builder must be to count as left over.
     build_age: Duration,
+    /// Whether a keeper looks after the sandboxes that wait.
+    sandboxes_are_kept: bool,
 }
 
 /// A moment, by both clocks.
@@ -84,9 +87,9 @@ impl Clocks {
 }
 
 impl Cleaner {
-    /// With `once`, one that does a single round, and does not wait for anything to settle. A build may take
-    /// `longest_build`.
-    pub fn new(store: Store, docker: Docker, once: bool, longest_build: Duration) -> Self {
+    /// One for an installation with these settings. With `once` it does a single round, and does not wait for anything to
+    /// settle.
+    pub fn new(store: Store, docker: Docker, once: bool, host: &Host) -> Self {
         Self {
             store: Arc::new(store),
             docker: Arc::new(docker),
@@ -98,7 +101,8 @@ impl Cleaner {
             run: Mutex::default(),
             once,
             token: random_id().map_or_else(|_| "cleaner".to_owned(), |id| id.to_string()),
-            build_age: longest_build.saturating_add(BUILD_GRACE),
+            build_age: host.build.timeout.saturating_add(BUILD_GRACE),
+            sandboxes_are_kept: host.sandboxes.is_some(),
         }
     }
 
@@ -249,7 +253,11 @@ impl Cleaner {
         age: Duration,
     ) -> Result<bool, RebuildError> {
         if let Some(role) = container.labels.get(label::ROLE) {
-            return Ok(role == label::ROLE_BUILD && age > self.build_age);
+            return Ok(if role == label::ROLE_SANDBOX {
+                !self.sandboxes_are_kept && age > ORPHAN_AGE
+            } else {
+                age > self.build_age
+            });
         }
         let Some(instance) = instance(container) else {
             return Ok(false);

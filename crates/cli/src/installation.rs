@@ -53,6 +53,11 @@ impl Installation {
         })
     }
 
+    /// Whether everything is to be shown: to the operator.
+    pub fn shows_all(&self) -> bool {
+        self.viewer.is_none()
+    }
+
     /// Whether a repository is to be shown.
     pub fn shows_repository(&self, repository: &RepositoryName) -> bool {
         self.viewer.as_ref().is_none_or(|viewer| {

@@ -31,7 +31,7 @@ pub mod label {
     pub const INSTANCE: &str = "corefn.instance";
     /// The instance's address, `ip:port`.
     pub const ADDRESS: &str = "corefn.address";
-    /// What a container that was made as no instance is for: [`ROLE_BUILD`], [`ROLE_SANDBOX`].
+    /// What a container that was made as no instance is for: [`ROLE_BUILD`], [`ROLE_SANDBOX`], [`ROLE_FETCH`].
     pub const ROLE: &str = "corefn.role";
     /// The stack an image of a builder belongs to.
     pub const STACK: &str = "corefn.stack";
@@ -40,6 +40,8 @@ pub mod label {
     /// [`ROLE`] of a container that waits to become an instance, or has become one
     /// ([`sandbox_of`](super::sandbox_of)).
     pub const ROLE_SANDBOX: &str = "sandbox";
+    /// [`ROLE`] of a container that is never started: a file is fetched out of its image.
+    pub const ROLE_FETCH: &str = "fetch";
     /// What a sandbox was made of, by a digest: those that were made otherwise are replaced.
     pub const SANDBOX: &str = "corefn.sandbox";
 }

@@ -78,12 +78,7 @@ impl Sandboxes {
     /// Has a sandbox become an instance of a deployment, and gives it a name. Nothing if none can, and then nothing is
     /// left of any.
     pub async fn start(&self, docker: &Docker, deployment: &Deployment) -> Option<Begun> {
-        let config = &deployment.config;
-        let digest = config.executable.as_deref().and_then(Digest::parse)?;
-        // (They were made for an account and can't change it.)
-        if config.user.is_some() {
-            return None;
-        }
+        let digest = executable(deployment)?;
         let begun = self.begin(docker, deployment, &digest);
         let why = match tokio::time::timeout(PATIENCE, begun).await {
             Ok(Ok(begun)) => return Some(begun),
@@ -92,7 +87,11 @@ impl Sandboxes {
         };
         match why {
             Miss::None => debug!("{}: {why}", deployment.function),
-            Miss::Absent => self.fetch(deployment, &digest).await,
+            Miss::Absent => {
+                if let Err(error) = self.fetch(deployment).await {
+                    warn!("{}: {}", deployment.function, Miss::Keeper(error));
+                }
+            }
             why => warn!(
                 "{} is not started from a sandbox: {why}",
                 deployment.function
@@ -101,16 +100,21 @@ impl Sandboxes {
         None
     }
 
-    /// Has the keeper fetch an executable, for the next start.
-    pub async fn fetch(&self, deployment: &Deployment, executable: &Digest) {
+    /// Has the keeper fetch the executable of a deployment soon, for its next start, if it can be started from a sandbox.
+    ///
+    /// # Errors
+    /// When the keeper can't be reached, or does not answer.
+    pub async fn fetch(&self, deployment: &Deployment) -> io::Result<()> {
+        let Some(digest) = executable(deployment) else {
+            return Ok(());
+        };
         let fetch = Fetch {
             function: deployment.function.clone(),
             image: deployment.image.clone(),
-            executable: executable.as_str().to_owned(),
+            executable: digest.as_str().to_owned(),
         };
-        if let Err(error) = claim::fetch(&self.keeper, fetch).await {
-            warn!("{}: {}", deployment.function, Miss::Keeper(error));
-        }
+        let asked = tokio::time::timeout(PATIENCE, claim::fetch(&self.keeper, fetch));
+        asked.await.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
     }
 
     async fn begin(
@@ -175,6 +179,15 @@ impl Sandboxes {
             }
         }
     }
+}
+
+/// The executable of a deployment that can be started from a sandbox. Those are made for an account, and can't change it.
+fn executable(deployment: &Deployment) -> Option<Digest> {
+    let config = &deployment.config;
+    if config.user.is_some() {
+        return None;
+    }
+    config.executable.as_deref().and_then(Digest::parse)
 }
 
 /// Whether sandboxes are made with these limits.

@@ -57,8 +57,7 @@ impl Store {
         wanted: &Fetch,
         digest: Digest,
     ) -> Result<io::Result<()>, DockerError> {
-        let file = docker.file_in_image(&wanted.function, &wanted.image, NAME);
-        let file = file.await?;
+        let file = docker.file_in_image(&wanted.image, NAME).await?;
         let (executables, limit) = (self.executables.clone(), self.limit);
         let kept = tokio::task::spawn_blocking(move || {
             put(&executables, &digest, file?)?;

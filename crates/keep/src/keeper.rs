@@ -67,11 +67,15 @@ struct Waiting {
 }
 
 impl Keeper {
-    /// The keeper of an installation.
+    /// The keeper of an installation, whose home the host of Docker knows as `home_on_host`.
     ///
     /// # Errors
     /// When the settings want no sandboxes, or there is a keeper already.
-    pub fn open(home: &Path, host: &Host) -> Result<Self, Box<dyn std::error::Error>> {
+    pub fn open(
+        home: &Path,
+        home_on_host: &Path,
+        host: &Host,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
         let Some(sandboxes) = &host.sandboxes else {
             let why = format!(
                 "{} has no table [sandboxes]: no sandbox is kept",
@@ -80,8 +84,7 @@ impl Keeper {
             return Err(why.into());
         };
         let here = home.join(&sandboxes.folder);
-        let on_host = sandboxes.host_folder.as_ref();
-        let on_host = on_host.map_or_else(|| here.clone(), |folder| folder.into());
+        let on_host = home_on_host.join(&sandboxes.folder);
         let executables = executables::Store::new(&here.join(EXECUTABLES), sandboxes.executables);
         let folder = Folder::open(here, on_host)?;
         // What sandboxes are made of: those that were made otherwise are replaced.

@@ -24,6 +24,19 @@ struct Arguments {
     /// The installation's folder, with host.toml in it [default: $COREFN_HOME, or ./var]
     #[arg(long, value_name = "DIR")]
     home: Option<PathBuf>,
+    /// The same folder as the host of Docker knows it, for a keeper in a container [default: the same]
+    #[arg(long, value_name = "DIR", value_parser = absolute)]
+    home_on_host: Option<PathBuf>,
+}
+
+/// Takes a path from the root: another is no path that Docker could be given.
+fn absolute(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if path.is_absolute() {
+        Ok(path)
+    } else {
+        Err("write a path from the root, such as /var/func".to_owned())
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -45,7 +58,8 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let home = home::find(arguments.home)?;
     let host = home::read(&home)?;
-    let keeper = Keeper::open(&home, &host)?;
+    let on_host = arguments.home_on_host.as_ref().unwrap_or(&home);
+    let keeper = Keeper::open(&home, on_host, &host)?;
     LocalSet::new()
         .run_until(async {
             tokio::select! {

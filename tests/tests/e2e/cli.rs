@@ -82,6 +82,8 @@ async fn what_is_deployed_and_what_runs() {
     assert_eq!(instance["revision"], "r1");
     assert_eq!(instance["state"], "ready");
     assert_eq!(instance["address"], access.upstream.as_str());
+    assert_eq!(instance["from"], "image");
+    assert!(instance["memory"].as_u64().unwrap() > 0, "{instance}");
     assert!(
         (1..=3000).contains(&instance["lease_ms"].as_u64().unwrap()),
         "{instance}"

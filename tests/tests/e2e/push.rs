@@ -9,6 +9,8 @@ use corefn_tests::push::{Pushed, Repository, builds, keep_stack};
 use corefn_tests::{Home, wait_until};
 use futures_util::TryStreamExt;
 
+use crate::sandboxes::{kept, started_from, with_router};
+
 /// How soon the routers know of a deployment on a busy machine.
 const SETTLE: Duration = Duration::from_secs(30);
 
@@ -17,7 +19,7 @@ const HELLO_SIZE: i64 = 3_000_000;
 
 #[tokio::test]
 async fn library_becomes_a_function() {
-    let home = Home::start("push").await;
+    let (home, _keeper) = with_router("push", "floor = 1").await;
     keep_stack(&home, "rust").await;
     let hello = Repository::create(&home, "demo/hello").await;
     hello.example("hello").await;
@@ -61,6 +63,7 @@ async fn library_becomes_a_function() {
     hello.push().await.accepted();
     assert_eq!(hello.head("main").await.as_deref(), Some(last.as_str()));
     says(&home, "Good day, Brendan?").await;
+    the_next_start_is_from_a_sandbox(&home).await;
 }
 
 async fn the_log_streams(home: &Home, hello: &Repository) {
@@ -123,6 +126,26 @@ async fn unknown_exports_start_nothing(home: &Home) {
         assert_eq!(got, (404, Some("unknown-export")), "{path}");
     }
     assert_eq!(events.created("demo/hello").await, 0);
+}
+
+async fn the_next_start_is_from_a_sandbox(home: &Home) {
+    let deployed = home.store.deployments().await.unwrap();
+    let executable = deployed[0].config.executable.as_deref().unwrap();
+    wait_until("its executable is on the host", SETTLE, async || {
+        kept(home, executable).exists()
+    })
+    .await;
+    let before = started_from(home, "a sandbox");
+    let current = &deployed[0].revision.0;
+    for instance in home.instances("demo/hello").await {
+        home.docker.remove(&instance.id).await.unwrap();
+        if instance.has(label::REVISION, current) {
+            home.until_withdrawn(&instance.labels[label::INSTANCE])
+                .await;
+        }
+    }
+    says(home, "Good day, Brendan?").await;
+    assert_eq!(started_from(home, "a sandbox"), before + 1);
 }
 
 async fn the_image_holds_the_executable_alone(home: &Home, commit: &str) {

@@ -9,13 +9,15 @@ use std::time::Duration;
 use bollard::query_parameters::InspectContainerOptions;
 
 use corefn_core::config::{FunctionConfig, Network};
-use corefn_core::names::{PORT, env, label};
+use corefn_core::names::{HOST_FILE, PORT, env, label};
 use corefn_sandbox::claim::{Claimed, Kind, claim};
 use corefn_sandbox::executables::Digest;
 use corefn_sandbox::hand_over::{Program, hand_over};
 use corefn_sandbox::order;
+use corefn_tests::cli::corefn;
 use corefn_tests::client::Client;
 use corefn_tests::keeper::{Keeper, waiting};
+use corefn_tests::programs::program;
 use corefn_tests::{Home, probe, wait_for, wait_until};
 
 /// How long making a few sandboxes may take on a busy machine.
@@ -162,7 +164,7 @@ async fn keeper_that_is_killed_is_followed_by_one_that_takes_over() {
 }
 
 /// An installation whose router takes sandboxes, with a keeper.
-async fn with_router(name: &str, settings: &str) -> (Home, Keeper) {
+pub async fn with_router(name: &str, settings: &str) -> (Home, Keeper) {
     let mut home = Home::builder(name).without_nginx().start().await;
     let keeper = Keeper::start(&home, settings);
     let folder = home.folder.file("sandboxes");
@@ -179,10 +181,9 @@ fn executable() -> FunctionConfig {
     }
 }
 
-/// Where the host keeps the probe.
-fn kept(home: &Home) -> PathBuf {
-    let name = executable().executable.unwrap();
-    home.folder.file("sandboxes/executables").join(name)
+/// Where the host keeps an executable of that digest.
+pub fn kept(home: &Home, digest: &str) -> PathBuf {
+    home.folder.file("sandboxes/executables").join(digest)
 }
 
 /// Has the function's one instance end, and waits until every worker knows.
@@ -194,7 +195,8 @@ async fn end_instance(home: &Home, function: &str) {
     home.until_withdrawn(&id).await;
 }
 
-fn started_from(home: &Home, what: &str) -> usize {
+/// How many instances were started from `a sandbox`, or from `its image`.
+pub fn started_from(home: &Home, what: &str) -> usize {
     home.error_log()
         .matches(&format!(" ms from {what}"))
         .count()
@@ -203,15 +205,13 @@ fn started_from(home: &Home, what: &str) -> usize {
 #[tokio::test]
 async fn cold_starts_come_from_sandboxes() {
     let (home, keeper) = with_router("coldbox", "floor = 1\nceiling = 4").await;
-    home.deploy("demo/hello", executable()).await;
+    let deployment = home.deploy("demo/hello", executable()).await;
+    let path = kept(&home, &deployment.config.executable.unwrap());
     until_waiting(&home, 2).await;
     // The first start finds no executable on the host, and has it fetched.
     assert_eq!(home.get("/demo/hello/status/204").await.status, 204);
     assert_eq!(started_from(&home, "its image"), 1);
-    wait_until("the executable is kept", PATIENCE, async || {
-        kept(&home).exists()
-    })
-    .await;
+    wait_until("the executable is kept", PATIENCE, async || path.exists()).await;
     end_instance(&home, "demo/hello").await;
 
     let environment = home.get("/demo/hello/env").await.json();
@@ -227,8 +227,29 @@ async fn cold_starts_come_from_sandboxes() {
     let instance = home.store.instances().await.unwrap()[0].instance.clone();
     assert_eq!(instance.container, instances[0].id);
 
+    // The operator sees whence it came, and what waits.
+    until_waiting(&home, 2).await;
+    let listed = corefn(&home, &["ps", "--json"]).await.json();
+    let listed: Vec<_> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| {
+            let memory = row["memory"].as_u64().unwrap_or(0);
+            assert!((1..64 << 20).contains(&memory), "{row}");
+            let text = |name: &str| row[name].as_str().map(str::to_owned);
+            (text("state").unwrap(), text("function"), text("from"))
+        })
+        .collect();
+    let waits = || ("waiting".to_owned(), None, None);
+    let hello = ("demo/hello".to_owned(), "sandbox".to_owned());
+    let ready = ("ready".to_owned(), Some(hello.0), Some(hello.1));
+    assert_eq!(listed, [ready, waits(), waits()]);
+
     // An emptied Redis is told by Docker what it is.
     home.redis.command::<String>(&["FLUSHALL"]).await;
+    // (By whoever asks it next: nobody does for an instance without work.)
+    assert_eq!(home.get("/demo/hello/status/204").await.status, 204);
     wait_until("it is known again", PATIENCE, async || {
         let found = home.store.instances().await.unwrap_or_default();
         found.len() == 1 && found[0].instance == instance
@@ -262,7 +283,6 @@ async fn cold_starts_come_from_sandboxes() {
     // What is kept may be garbage, gone, or not to be had: functions start all the same.
     until_waiting(&home, 2).await;
     end_instance(&home, "demo/hello").await;
-    let path = kept(&home);
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, "garbage").unwrap();
     std::fs::set_permissions(&path, Permissions::from_mode(0o555)).unwrap();
@@ -271,12 +291,39 @@ async fn cold_starts_come_from_sandboxes() {
     end_instance(&home, "demo/hello").await;
     assert_eq!(home.get("/demo/hello/status/204").await.status, 204);
     assert_eq!(started_from(&home, "its image"), 3);
-    wait_until("it is fetched anew", PATIENCE, async || {
-        kept(&home).exists()
-    })
-    .await;
+    wait_until("it is fetched anew", PATIENCE, async || path.exists()).await;
     keeper.kill().await;
     end_instance(&home, "demo/hello").await;
     assert_eq!(home.get("/demo/hello/status/204").await.status, 204);
     assert_eq!(started_from(&home, "its image"), 4);
+}
+
+/// One round of a cleaner.
+async fn clean_once(home: &Home) {
+    let mut command = tokio::process::Command::new(program("corefn-clean"));
+    let command = command.arg("--once").arg("--home").arg(home.folder.path());
+    let output = command.kill_on_drop(true).output().await.unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+}
+
+#[tokio::test]
+async fn sandboxes_that_nobody_keeps_are_removed() {
+    let home = Home::builder("unkept").without_nginx().start().await;
+    let settings = home.folder.read(HOST_FILE);
+    let keeper = Keeper::start(&home, "floor = 1");
+    let kept = until_waiting(&home, 2).await;
+    keeper.end().await;
+    wait_until("they are old", PATIENCE, async || {
+        let containers = home.docker.containers().await.unwrap();
+        let now = jiff::Timestamp::now().as_second();
+        containers.iter().all(|found| now - found.created > 15)
+    })
+    .await;
+    // A keeper may be away for a while, such as for an upgrade.
+    clean_once(&home).await;
+    assert_eq!(waiting(&home).await, kept);
+    home.folder.write(HOST_FILE, settings);
+    clean_once(&home).await;
+    assert_eq!(waiting(&home).await, Vec::<String>::new());
 }

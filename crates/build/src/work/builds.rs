@@ -11,6 +11,7 @@ use corefn_core::manifest::{Declaration, Manifest, ManifestError};
 use corefn_core::names;
 use corefn_engine::docker::Docker;
 use corefn_engine::rebuild::rebuild;
+use corefn_engine::sandboxes::Sandboxes;
 use corefn_engine::start::random_id;
 use corefn_engine::store::Store;
 
@@ -31,6 +32,8 @@ pub(super) struct Builds<'a> {
     docker: Arc<Docker>,
     store: Arc<Store>,
     repository: RepositoryName,
+    /// Sandboxes of the host, if a keeper keeps any.
+    sandboxes: Option<Sandboxes>,
     builds: Vec<Build<'a>>,
     /// What the pusher should know before anything is built.
     note: Option<String>,
@@ -78,6 +81,10 @@ impl<'a> Builds<'a> {
             docker,
             store,
             repository: repository.clone(),
+            sandboxes: host
+                .sandboxes
+                .as_ref()
+                .map(|sandboxes| Sandboxes::new(Path::new(&sandboxes.folder), &host.namespace)),
             builds,
             note,
         })
@@ -104,6 +111,9 @@ impl<'a> Builds<'a> {
         deploy::switch(&self.docker, &self.store, &revisions).await?;
         for build in &self.builds {
             build.keep(output).await;
+        }
+        if let Some(sandboxes) = &self.sandboxes {
+            prepare(sandboxes, built, output).await;
         }
         self.tell_of_others(built, output).await;
         Ok(())
@@ -137,6 +147,20 @@ impl<'a> Builds<'a> {
         }
         for build in &mut self.builds {
             build.undo(output).await;
+        }
+    }
+}
+
+/// Has executables on the host, so that the next start of each is a quick one.
+async fn prepare(sandboxes: &Sandboxes, built: &[Built], output: &mut Output) {
+    for Built { deployment, .. } in built {
+        if let Err(error) = sandboxes.fetch(deployment).await {
+            output
+                .line(&format!(
+                    "warning: the next start of {} takes longer: the keeper of sandboxes can't be asked ({error})",
+                    deployment.function
+                ))
+                .await;
         }
     }
 }

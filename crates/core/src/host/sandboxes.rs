@@ -11,8 +11,6 @@ use crate::pool::Size;
 pub struct Sandboxes {
     /// The folder of their sockets and of executables, from the home.
     pub folder: String,
-    /// The same folder as the host of Docker knows it, where that is another: for a keeper in a container.
-    pub host_folder: Option<String>,
     /// How many of a kind wait at least.
     pub floor: usize,
     /// How many of a kind wait at most.
@@ -28,7 +26,6 @@ impl Default for Sandboxes {
     fn default() -> Self {
         Self {
             folder: "sandboxes".to_owned(),
-            host_folder: None,
             floor: 2,
             ceiling: 16,
             at_once: 1,
@@ -76,7 +73,7 @@ mod tests {
     fn settings() {
         let parse = |text: &str| toml::from_str::<Sandboxes>(text);
         assert_eq!(parse("").unwrap(), Sandboxes::default());
-        let all = "folder = '/f'\nhost_folder = '/h'\nfloor = 1\nceiling = 3\nat_once = 2\nexecutables = '1G'";
+        let all = "folder = '/f'\nfloor = 1\nceiling = 3\nat_once = 2\nexecutables = '1G'";
         let sandboxes = parse(all).unwrap();
         assert_eq!(
             sandboxes.size(),
@@ -87,8 +84,8 @@ mod tests {
             }
         );
         assert_eq!(
-            (sandboxes.host_folder.as_deref(), sandboxes.executables),
-            (Some("/h"), 1 << 30)
+            (sandboxes.folder.as_str(), sandboxes.executables),
+            ("/f", 1 << 30)
         );
         for bad in ["colour = 1", "floor = -1", "executables = 5"] {
             assert!(parse(bad).is_err(), "{bad}");

@@ -8,7 +8,8 @@ use bollard::errors::Error as Cause;
 use bollard::models::ContainerSummaryStateEnum;
 use bollard::query_parameters::{
     InspectContainerOptions, ListContainersOptionsBuilder, LogsOptionsBuilder,
-    RemoveContainerOptionsBuilder, StopContainerOptionsBuilder, WaitContainerOptions,
+    RemoveContainerOptionsBuilder, StatsOptionsBuilder, StopContainerOptionsBuilder,
+    WaitContainerOptions,
 };
 use futures_util::StreamExt;
 
@@ -160,6 +161,23 @@ impl Docker {
         String::from_utf8_lossy(&chunks.concat())
             .trim_end()
             .to_owned()
+    }
+
+    /// The memory that a container holds, in bytes: as `docker stats` shows it, without what the kernel has cached of files
+    /// that are not in use. None if it does not run, or Docker can't say.
+    pub async fn memory(&self, container: &str) -> Option<u64> {
+        let options = StatsOptionsBuilder::default()
+            .stream(false)
+            .one_shot(true)
+            .build();
+        let client = self.client().await.ok()?;
+        let mut stats = std::pin::pin!(client.stats(container, Some(options)));
+        let memory = stats.next().await?.ok()?.memory_stats?;
+        let details = memory.stats.unwrap_or_default();
+        // Control groups of the second and of the first version name it differently.
+        let cached = ["inactive_file", "total_inactive_file"];
+        let cached = cached.iter().find_map(|name| details.get(*name));
+        Some(memory.usage?.saturating_sub(cached.copied().unwrap_or(0)))
     }
 
     /// Ends and removes a container: SIGTERM, SIGKILL after `grace`, removal. One that isn't there

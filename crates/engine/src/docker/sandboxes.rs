@@ -15,7 +15,6 @@ use futures_util::StreamExt as _;
 
 use corefn_core::config::Limits;
 use corefn_core::deployment::Deployment;
-use corefn_core::function::FunctionName;
 use corefn_core::instance::InstanceId;
 use corefn_core::names::{self, label};
 
@@ -106,14 +105,12 @@ impl Docker {
     /// [`DockerError`] when Docker can't do it.
     pub async fn file_in_image(
         &self,
-        function: &FunctionName,
         image: &str,
         path: &str,
     ) -> Result<io::Result<File>, DockerError> {
         let labels = [
             (label::NAMESPACE, self.namespace()),
-            (label::ROLE, label::ROLE_BUILD),
-            (label::FUNCTION, function.as_str()),
+            (label::ROLE, label::ROLE_FETCH),
         ];
         let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let body = ContainerCreateBody {

@@ -20,7 +20,9 @@ use tokio::process::Command;
 /// The most that the image of a service may have, in bytes.
 const MOST: u64 = 150_000_000;
 
-const SERVICES: [&str; 6] = ["redis", "git", "builder", "host", "cleaner", "firewall"];
+const SERVICES: [&str; 7] = [
+    "redis", "git", "builder", "host", "keeper", "cleaner", "firewall",
+];
 
 /// How long a service may take to answer again.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -200,7 +202,7 @@ async fn host_in_containers() {
     let host = Host::check_out().await;
     host.compose("up -d --build").await.succeeded();
     let sizes = host
-        .run("for name in redis git builder host cleaner firewall; do docker image inspect --format '{{.Size}}' $NAME/$name; done")
+        .run("for name in redis git builder host keeper cleaner firewall; do docker image inspect --format '{{.Size}}' $NAME/$name; done")
         .await;
     let sizes = sizes.succeeded().lines().map(|line| line.parse().unwrap());
     let sizes: Vec<(&str, u64)> = SERVICES.into_iter().zip(sizes).collect();
@@ -260,6 +262,7 @@ async fn host_in_containers() {
         ("git", "sshd"),
         ("builder", "corefn-build"),
         ("cleaner", "corefn-clean"),
+        ("keeper", "corefn-keep"),
     ] {
         let id = host
             .compose(&format!("ps -q {service}"))
@@ -290,7 +293,7 @@ async fn host_in_containers() {
     let before = host.instances().await;
     let traffic = Traffic::start(host.client());
     assert_eq!(traffic.failed().await, 0);
-    for service in ["redis", "git", "builder", "cleaner", "firewall"] {
+    for service in ["redis", "git", "builder", "keeper", "cleaner", "firewall"] {
         host.compose(&format!("restart {service}"))
             .await
             .succeeded();
