@@ -34,8 +34,8 @@ use crate::output::next_or_silence;
 /// removed meanwhile, even if it is another build's.
 const CACHE_GONE: &str = "unable to find image \"sha256:";
 
-/// What Docker says of an image that others are built on.
-const HAS_CHILDREN: &str = "image has dependent child images";
+/// What Docker says of an image that a container is made of; `running container 0123456789ab` follows, or another state.
+const USED_BY: &str = "image is being used by ";
 
 /// How long a build that nobody waits for may take to end. Only its commands can be killed: its `COPY` and `LABEL` lines
 /// still make layers, and an image that it pulls may take longer.
@@ -287,33 +287,36 @@ impl Traces {
         let Seen { layers, containers } = lock(&self.seen).clone();
         until_gone(docker, &containers).await?;
         for layer in layers.iter().rev() {
-            remove_layer(docker, layer).await?;
+            remove_layer(docker, layer, &containers).await?;
         }
         Ok(())
     }
 }
 
+/// How long Docker may take to remove the containers of a build, and to let go of what they used.
+const REMOVAL: Duration = Duration::from_secs(20);
+
 /// Waits until containers are gone, or for a while.
 async fn until_gone(docker: &Docker, containers: &[String]) -> Result<(), DockerError> {
-    const PATIENCE: Duration = Duration::from_secs(20);
-    let client = docker.client().await?;
     let begin = Instant::now();
     for container in containers {
-        let is_gone = async || {
-            let none = None::<InspectContainerOptions>;
-            let found = client.inspect_container(container, none).await;
-            found.is_err_and(|cause| docker.failed("look at a container", cause).is_absent())
-        };
-        while !is_gone().await && begin.elapsed() < PATIENCE {
+        while !is_gone(docker, container).await? && begin.elapsed() < REMOVAL {
             tokio::time::sleep(PAUSE).await;
         }
     }
     Ok(())
 }
 
-/// Removes a layer, unless it has a tag or is in use.
-async fn remove_layer(docker: &Docker, layer: &str) -> Result<(), DockerError> {
-    const PATIENCE: Duration = Duration::from_secs(2);
+async fn is_gone(docker: &Docker, container: &str) -> Result<bool, DockerError> {
+    let none = None::<InspectContainerOptions>;
+    let found = docker.client().await?.inspect_container(container, none);
+    let found = found.await;
+    Ok(found.is_err_and(|cause| docker.failed("look at a container", cause).is_absent()))
+}
+
+/// Removes a layer, unless it has a tag, is below another, or is in use by another container than the build's `own`. Those
+/// are waited for: for a moment after one is gone, Docker still counts it.
+async fn remove_layer(docker: &Docker, layer: &str, own: &[String]) -> Result<(), DockerError> {
     let found = docker.client().await?.inspect_image(layer).await;
     match found.map_err(|cause| docker.failed(format!("look at the layer {layer}"), cause)) {
         Ok(image) => {
@@ -325,17 +328,31 @@ async fn remove_layer(docker: &Docker, layer: &str) -> Result<(), DockerError> {
         Err(error) if error.is_absent() => return Ok(()),
         Err(error) => return Err(error),
     }
-    // For a moment after a container is gone, Docker still counts it as one that uses the layer. (If it takes longer,
-    // another push uses the layer, and keeps it.)
     let begin = Instant::now();
     loop {
-        match remove(docker, layer).await {
-            Err(error) if !error.is_conflict() => return Err(error),
-            Err(error) if error.to_string().contains(HAS_CHILDREN) => return Ok(()),
-            Err(_) if begin.elapsed() < PATIENCE => tokio::time::sleep(PAUSE).await,
-            _ => return Ok(()),
+        let error = match remove(docker, layer).await {
+            Err(error) if error.is_conflict() => error,
+            removed => return removed,
+        };
+        let text = error.to_string();
+        let Some(user) = user(&text) else {
+            return Ok(());
+        };
+        let is_own = own.iter().any(|own| user.starts_with(own.as_str()));
+        if !is_own && !is_gone(docker, user).await? {
+            return Ok(());
         }
+        if begin.elapsed() > REMOVAL {
+            return Err(error);
+        }
+        tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// The container that keeps an image from being removed, if that is what Docker says.
+fn user(conflict: &str) -> Option<&str> {
+    let (_, user) = conflict.rsplit_once(USED_BY)?;
+    user.split_whitespace().nth(2)
 }
 
 /// The layer that a step has made or found, if a line names it.
@@ -372,6 +389,24 @@ mod tests {
             "Successfully built 0123456789ab\n",
         ] {
             assert_eq!(of(other), (None, None), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn who_uses_an_image() {
+        let conflict = "conflict: unable to delete d11154f5ac0e (must be forced) - image ";
+        for (rest, container) in [
+            (
+                "is being used by stopped container 0123456789ab",
+                Some("0123456789ab"),
+            ),
+            (
+                "is being used by running container 0123456789ab",
+                Some("0123456789ab"),
+            ),
+            ("has dependent child images", None),
+        ] {
+            assert_eq!(user(&format!("{conflict}{rest}")), container, "{rest}");
         }
     }
 }
