@@ -35,9 +35,9 @@ use crate::make::{MakeError, Recipe, connected, make};
 /// How often it is looked whether there are too few, or too many.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How long a sandbox that was given away may take to get its name. One that has none by then was given to somebody who
-/// died.
-const NAMING: Duration = Duration::from_secs(60);
+/// How long a sandbox that was given away may take to get its name: whoever claims one gives up much sooner. One that has
+/// none by then was given to somebody who died.
+const NAMING: Duration = Duration::from_secs(10);
 
 /// How long a claimer may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -179,7 +179,11 @@ impl Inner {
             self.end(&sandbox.container).await;
             return;
         }
-        tokio::time::sleep(NAMING).await;
+        tokio::select! {
+            () = tokio::time::sleep(NAMING) => {}
+            // It ends when whoever has it does before it is told what to become.
+            _ = self.docker.exit_code(&sandbox.container) => {}
+        }
         self.end_unnamed(&sandbox.container).await;
     }
 

@@ -163,6 +163,66 @@ async fn keeper_that_is_killed_is_followed_by_one_that_takes_over() {
     .await;
 }
 
+/// All containers of sandboxes that have no name yet, whether they run or not.
+async fn unnamed(home: &Home) -> Vec<String> {
+    let containers = home.docker.containers().await.unwrap();
+    let unnamed = containers
+        .into_iter()
+        .filter(|found| found.has(label::ROLE, label::ROLE_SANDBOX));
+    unnamed.map(|found| found.id).collect()
+}
+
+async fn until_gone(home: &Home, container: &str) {
+    wait_until("the sandbox is gone", PATIENCE, async || {
+        !unnamed(home).await.iter().any(|id| id == container)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_dies_leaves_nothing() {
+    let mut home = Home::builder("claimers").without_nginx().start().await;
+    // A keeper that is killed while it makes some.
+    let keeper = Keeper::start(&home, "floor = 3\nceiling = 3\nat_once = 3");
+    wait_until("some are being made", PATIENCE, async || {
+        !unnamed(&home).await.is_empty()
+    })
+    .await;
+    keeper.kill().await;
+    let keeper = Keeper::start_again(&home);
+    until_waiting(&home, 6).await;
+    assert_eq!(unnamed(&home).await.len(), 6, "{}", keeper.log());
+
+    // A claimer that dies before it has said what the sandbox is to become.
+    let taken = claimed(&home, &keeper, Network::Outbound).await;
+    let container = taken.sandbox.container.clone();
+    drop(taken);
+    until_gone(&home, &container).await;
+
+    // One that dies before it has given it a name.
+    let taken = claimed(&home, &keeper, Network::Outbound).await;
+    let container = taken.sandbox.container.clone();
+    become_probe(&home, taken).await;
+    until_gone(&home, &container).await;
+
+    // One that dies together with the keeper.
+    let taken = claimed(&home, &keeper, Network::Outbound).await;
+    let container = taken.sandbox.container.clone();
+    become_probe(&home, taken).await;
+    keeper.kill().await;
+    let keeper = Keeper::start_again(&home);
+    until_gone(&home, &container).await;
+
+    // Sandboxes are claimed and made without Redis.
+    home.redis.kill().await;
+    until_waiting(&home, 6).await;
+    let taken = claimed(&home, &keeper, Network::Outbound).await;
+    become_probe(&home, taken).await;
+    until_waiting(&home, 6).await;
+    let folders = std::fs::read_dir(home.folder.file("sandboxes/waiting"));
+    assert_eq!(folders.unwrap().count(), 6);
+}
+
 /// An installation whose router takes sandboxes, with a keeper.
 pub async fn with_router(name: &str, settings: &str) -> (Home, Keeper) {
     let mut home = Home::builder(name).without_nginx().start().await;
