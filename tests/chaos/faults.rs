@@ -1,5 +1,7 @@
 //! Bringing a fault about, and ending it.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +10,8 @@ use bollard::query_parameters::{
 };
 use corefn_core::names::label;
 use corefn_engine::docker::Container;
+use corefn_engine::sandboxes::EXECUTABLES;
+use corefn_tests::keeper::Keeper;
 use corefn_tests::push::Repository;
 use corefn_tests::{Home, process};
 use fastrand::Rng;
@@ -31,6 +35,8 @@ const START_BEGINS: Duration = Duration::from_secs(5);
 
 /// What breaks things.
 pub struct Breaker {
+    /// The installation's keeper of sandboxes, unless it was just killed. It goes first, since it makes more.
+    pub keeper: Option<Keeper>,
     /// The installation.
     pub home: Home,
     /// Where it is noted.
@@ -72,6 +78,17 @@ impl Breaker {
                 true
             }
             Fault::PushKilled => self.kill_a_push(step, &mut random).await,
+            Fault::KeeperKilled => {
+                if let Some(keeper) = self.keeper.take() {
+                    keeper.kill().await;
+                }
+                tokio::time::sleep(step.lasts).await;
+                self.keeper = Some(Keeper::start_again(&self.home));
+                true
+            }
+            Fault::SandboxKilled => self.kill_a_sandbox(&mut random).await,
+            Fault::ExecutablesDeleted => self.replace_executables(None),
+            Fault::ExecutablesGarbled => self.replace_executables(Some("garbage")),
             Fault::RedisKilled
             | Fault::RedisStopped
             | Fault::RedisEmptied
@@ -228,6 +245,37 @@ impl Breaker {
         };
         // The cleaner may have been faster: then nothing was done.
         done.is_ok()
+    }
+
+    /// Kills a sandbox that is no instance yet.
+    async fn kill_a_sandbox(&mut self, random: &mut Rng) -> bool {
+        let mut containers = self.home.docker.containers().await.unwrap_or_default();
+        containers.retain(|found| found.running && found.has(label::ROLE, label::ROLE_SANDBOX));
+        containers.sort_by(|a, b| a.name.cmp(&b.name));
+        let Some(victim) = random.choice(containers) else {
+            return false;
+        };
+        let Ok(client) = self.home.docker.client().await else {
+            return false;
+        };
+        let none = None::<KillContainerOptions>;
+        client.kill_container(&victim.id, none).await.is_ok()
+    }
+
+    /// Deletes what the host keeps of executables, and puts something else in its place. False if there was nothing.
+    fn replace_executables(&self, by: Option<&str>) -> bool {
+        let folder = self.home.folder.file("sandboxes").join(EXECUTABLES);
+        let mut any = false;
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            any |= fs::remove_file(&path).is_ok();
+            if let Some(text) = by {
+                let written = fs::write(&path, text);
+                let mode = Permissions::from_mode(0o555);
+                any &= written.is_ok() && fs::set_permissions(&path, mode).is_ok();
+            }
+        }
+        any
     }
 
     /// Kills a push with all that it has started, sooner or later. The next one must be accepted.

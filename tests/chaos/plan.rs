@@ -44,11 +44,19 @@ pub enum Fault {
     DockerCut,
     /// A push is killed, with its builder.
     PushKilled,
+    /// The keeper of sandboxes gets SIGKILL, and is started again later.
+    KeeperKilled,
+    /// `docker kill` of a sandbox that waits, or that was just taken.
+    SandboxKilled,
+    /// The host's executables are deleted.
+    ExecutablesDeleted,
+    /// The host's executables are replaced by what can't be executed.
+    ExecutablesGarbled,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::WorkerKilled,
         Self::StarterKilled,
         Self::Reloaded,
@@ -66,6 +74,10 @@ impl Fault {
         Self::RedisReadOnly,
         Self::DockerCut,
         Self::PushKilled,
+        Self::KeeperKilled,
+        Self::SandboxKilled,
+        Self::ExecutablesDeleted,
+        Self::ExecutablesGarbled,
     ];
 
     /// What the table calls it.
@@ -88,6 +100,10 @@ impl Fault {
             Self::RedisReadOnly => "Redis refuses writes",
             Self::DockerCut => "Docker cut off",
             Self::PushKilled => "push killed",
+            Self::KeeperKilled => "keeper killed",
+            Self::SandboxKilled => "sandbox killed",
+            Self::ExecutablesDeleted => "executables deleted",
+            Self::ExecutablesGarbled => "executables garbled",
         }
     }
 }

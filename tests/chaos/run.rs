@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use corefn_core::names::label;
 use corefn_engine::docker::Docker;
 use corefn_tests::events::Events;
+use corefn_tests::keeper::Keeper;
 use corefn_tests::push::Repository;
 use corefn_tests::{Home, docker, probe};
 
@@ -70,8 +71,13 @@ async fn set_up() -> Breaker {
         .location(&format!("add_header {INSTANCE} $corefn_instance always;"))
         .docker_proxy()
         .with_alerts()
+        .without_nginx()
         .start()
         .await;
+    let keeper = Keeper::start(&home, "floor = 2\nceiling = 6");
+    let folder = home.folder.file("sandboxes");
+    home.conf.http = format!("corefn_sandboxes {};", folder.display());
+    home.start_nginx().await;
     home.start_cleaner(Some(ROUNDS));
     for (function, config) in functions() {
         home.deploy(function, config).await;
@@ -95,6 +101,7 @@ async fn set_up() -> Breaker {
     };
     Breaker {
         home,
+        keeper: Some(keeper),
         recorder,
         repository,
         sender,
@@ -116,10 +123,31 @@ async fn left_over(home: &Home) -> Vec<String> {
 
 async fn remains(home: &Home) -> Vec<String> {
     let mut left = Vec::new();
-    for container in home.docker.containers().await.unwrap_or_default() {
+    let containers = home.docker.containers().await.unwrap_or_default();
+    for container in &containers {
         if !container.labels.contains_key(label::ROLE) {
             left.push(format!("container {}", container.name));
         }
+    }
+    // Of those that wait, each has a folder; nobody knows of others.
+    let mut sandboxes: Vec<_> = containers
+        .iter()
+        .filter(|found| found.has(label::ROLE, label::ROLE_SANDBOX))
+        .map(|found| found.name.rsplit('-').next().unwrap_or_default().to_owned())
+        .collect();
+    let folders = std::fs::read_dir(home.folder.file("sandboxes/waiting"));
+    let mut waiting: Vec<_> = folders
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    sandboxes.sort();
+    waiting.sort();
+    if sandboxes != waiting {
+        left.push(format!(
+            "sandboxes {sandboxes:?}, of which {waiting:?} wait"
+        ));
     }
     match home.store.instances().await {
         Ok(instances) => left.extend(
@@ -181,6 +209,7 @@ fn keep_logs(home: &Home) {
         ("error.log", home.error_log()),
         ("access.log", home.folder.read("log/access.log")),
         ("corefn-clean.log", home.cleaner_log()),
+        ("keep.log", home.folder.read("log/keep.log")),
     ] {
         let _ = std::fs::write(folder.join(name), text);
     }

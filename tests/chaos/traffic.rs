@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use corefn_core::config::FunctionConfig;
+use corefn_sandbox::executables::Digest;
 use corefn_tests::{pattern, probe};
 use fastrand::Rng;
 use futures_util::future::join_all;
@@ -47,6 +48,12 @@ pub fn functions() -> Vec<(&'static str, FunctionConfig)> {
         (SLOW, slow),
     ];
     functions.extend(COLD.map(|function| (function, with(2000))));
+    // All but the last are as a push of an executable has them, and can start from sandboxes.
+    let digest = Digest::of(&probe::executable());
+    let executables = functions.len() - 1;
+    for (_, config) in &mut functions[..executables] {
+        config.executable = Some(digest.as_str().to_owned());
+    }
     functions
 }
 

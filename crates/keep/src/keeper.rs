@@ -431,7 +431,7 @@ impl Inner {
         };
         let found = containers.iter().find(|found| found.id == container);
         if found.is_some_and(|found| !found.labels.contains_key(label::FUNCTION)) {
-            info!("the sandbox {container} was given to somebody who died");
+            info!("the sandbox {container} was given away and got no name: it is removed");
             self.end(container).await;
         }
     }
