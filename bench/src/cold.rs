@@ -1,9 +1,10 @@
 //! Cold starts: the first answer through CoreFn, with nothing running, against the first answer of
 //! a container that the bare Docker API has created and started.
 //!
-//! Both containers are created with the same body, by the same code, and both are given an address;
-//! that they are ready is seen in the same way. Each is gone, for Docker and for the router, before
-//! the next is made.
+//! Through CoreFn there are two: a function that is one executable, which a sandbox becomes that waits, and
+//! one of any image. All three containers are of the same image and have the same limits; that they are ready
+//! is seen in the same way. Each is gone, for Docker and for the router, and its sandbox made up for, before the
+//! next is asked for.
 
 use std::time::{Duration, Instant};
 
@@ -12,26 +13,29 @@ use corefn_core::deployment::Deployment;
 use corefn_engine::docker::{Placement, Purpose};
 use corefn_engine::ready::ready;
 use corefn_engine::start::random_id;
+use corefn_tests::keeper::waiting;
 use corefn_tests::{Client, Home, wait_until};
 
 use crate::error::BenchError;
-use crate::site::{self, COLD};
+use crate::site::{self, COLD, COLD_IMAGE, Site};
 use crate::stats::{Compared, Summary};
 
-/// What is asked for on either side.
+/// What is asked for on any side.
 const PATH: &str = "/status/200";
 
-/// How long a container's removal may take.
+/// How long a container's removal, or a new sandbox, may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The kernel takes a removed container's network apart after Docker has said that it is gone.
 const SETTLE: Duration = Duration::from_millis(300);
 
-/// How the two sides compare.
+/// How the sides compare.
 #[derive(Debug, Clone, Copy)]
 pub struct Cold {
-    /// Milliseconds until the first answer.
-    pub answer: Compared,
+    /// Milliseconds until the first answer from a sandbox.
+    pub sandbox: Compared,
+    /// Milliseconds until the first answer of any image.
+    pub image: Compared,
     /// Milliseconds of the bare side's parts.
     pub parts: Parts<Summary>,
 }
@@ -47,37 +51,58 @@ pub struct Parts<T> {
     pub answer_ms: T,
 }
 
-/// Measures pairs of cold starts, after one of each that isn't counted.
+impl Parts<f64> {
+    fn sum(&self) -> f64 {
+        self.create_ms + self.start_ms + self.answer_ms
+    }
+}
+
+/// One turn: a start of each.
+#[derive(Debug, Clone, Copy)]
+struct Turn {
+    sandbox: f64,
+    image: f64,
+    bare: Parts<f64>,
+}
+
+/// Measures cold starts in turns, after one that isn't counted.
 ///
 /// # Errors
-/// [`BenchError`] when a start fails.
-pub async fn measure(home: &Home, repeats: u32) -> Result<Cold, BenchError> {
+/// [`BenchError`] when a start fails, or is not of the kind that it should be.
+pub async fn measure(site: &Site, repeats: u32) -> Result<Cold, BenchError> {
+    let home = &site.home;
     let deployment = deployment(home).await?;
-    corefn(home).await?;
-    bare(home, &deployment).await?;
-    let (mut pairs, mut parts) = (Vec::new(), Vec::new());
+    // The first start of an executable has it fetched.
+    corefn(home, COLD).await?;
+    site.until_executable(&deployment).await;
+    take_turn(site, &deployment, 0).await?;
+    let mut turns = Vec::new();
     for repeat in 0..repeats {
-        let (with, without);
-        if repeat % 2 == 0 {
-            with = corefn(home).await?;
-            without = bare(home, &deployment).await?;
-        } else {
-            without = bare(home, &deployment).await?;
-            with = corefn(home).await?;
-        }
-        let bare = without.create_ms + without.start_ms + without.answer_ms;
+        let turn = take_turn(site, &deployment, repeat).await?;
         eprintln!(
-            "    pair {} of {repeats}: {with:.0} and {bare:.0} ms",
-            repeat + 1
+            "    turn {} of {repeats}: {:.1}, {:.0} and {:.0} ms",
+            repeat + 1,
+            turn.sandbox,
+            turn.image,
+            turn.bare.sum()
         );
-        pairs.push((with, bare));
-        parts.push(without);
+        turns.push(turn);
     }
-    let part =
-        |value: fn(&Parts<f64>) -> f64| Summary::of(&parts.iter().map(value).collect::<Vec<_>>());
+    let compared = |value: fn(&Turn) -> f64| {
+        let pairs: Vec<_> = turns
+            .iter()
+            .map(|turn| (value(turn), turn.bare.sum()))
+            .collect();
+        Compared::of(&pairs)
+    };
+    let part = |value: fn(&Parts<f64>) -> f64| {
+        let values: Vec<_> = turns.iter().map(|turn| value(&turn.bare)).collect();
+        Summary::of(&values)
+    };
     let cold = || {
         Some(Cold {
-            answer: Compared::of(&pairs)?,
+            sandbox: compared(|turn| turn.sandbox)?,
+            image: compared(|turn| turn.image)?,
             parts: Parts {
                 create_ms: part(|parts| parts.create_ms)?,
                 start_ms: part(|parts| parts.start_ms)?,
@@ -85,7 +110,35 @@ pub async fn measure(home: &Home, repeats: u32) -> Result<Cold, BenchError> {
             },
         })
     };
-    Ok(cold().expect("there was at least one pair, and no start takes no time"))
+    Ok(cold().expect("there was at least one turn, and no start takes no time"))
+}
+
+/// A start of each, in an order that changes from turn to turn.
+async fn take_turn(site: &Site, deployment: &Deployment, number: u32) -> Result<Turn, BenchError> {
+    let home = &site.home;
+    let mut turn = Turn {
+        sandbox: 0.0,
+        image: 0.0,
+        bare: Parts {
+            create_ms: 0.0,
+            start_ms: 0.0,
+            answer_ms: 0.0,
+        },
+    };
+    for at in 0..3 {
+        match (at + number) % 3 {
+            0 => {
+                let before = site.started_from_sandboxes();
+                turn.sandbox = corefn(home, COLD).await?;
+                if site.started_from_sandboxes() != before + 1 {
+                    return Err(BenchError::NoSandbox);
+                }
+            }
+            1 => turn.image = corefn(home, COLD_IMAGE).await?,
+            _ => turn.bare = bare(home, deployment).await?,
+        }
+    }
+    Ok(turn)
 }
 
 /// What the router knows of the function.
@@ -100,19 +153,19 @@ async fn deployment(home: &Home) -> Result<Deployment, BenchError> {
 }
 
 /// One cold start through CoreFn; returns milliseconds.
-async fn corefn(home: &Home) -> Result<f64, BenchError> {
-    expect_containers(home, 0).await?;
+async fn corefn(home: &Home, function: &str) -> Result<f64, BenchError> {
+    expect_containers(home, function, 0).await?;
     let begin = Instant::now();
-    site::get(&home.client(), &format!("/{COLD}{PATH}")).await?;
+    site::get(&home.client(), &format!("/{function}{PATH}")).await?;
     let took = milliseconds(begin.elapsed());
-    let container = expect_containers(home, 1).await?.remove(0);
+    let container = expect_containers(home, function, 1).await?.remove(0);
     remove(home, &container).await?;
     Ok(took)
 }
 
 /// One by the bare Docker API.
 async fn bare(home: &Home, deployment: &Deployment) -> Result<Parts<f64>, BenchError> {
-    expect_containers(home, 0).await?;
+    expect_containers(home, COLD, 0).await?;
     let docker = &home.docker;
     let network = docker.network(FunctionConfig::default().network).await?;
     let placement = Placement {
@@ -138,25 +191,31 @@ async fn bare(home: &Home, deployment: &Deployment) -> Result<Parts<f64>, BenchE
 }
 
 /// Removes a container, and returns when nothing of it is left: not in Docker, not in Redis, and
-/// so not in the router, which tells Redis after itself.
+/// so not in the router, which tells Redis after itself; and when as many sandboxes wait as should.
 async fn remove(home: &Home, container: &str) -> Result<(), BenchError> {
     home.docker.remove(container).await?;
     wait_until("the container is gone", PATIENCE, async || {
-        let listed = home.instances(COLD).await;
         let known = home.store.instances().await;
-        listed.is_empty() && known.is_ok_and(|known| known.is_empty())
+        known.is_ok_and(|known| known.is_empty())
+            && home.instances(COLD).await.is_empty()
+            && home.instances(COLD_IMAGE).await.is_empty()
+            && waiting(home).await.len() == site::SANDBOXES
     })
     .await;
     tokio::time::sleep(SETTLE).await;
     Ok(())
 }
 
-/// The containers of the function, which must be so many.
-async fn expect_containers(home: &Home, want: usize) -> Result<Vec<String>, BenchError> {
-    let containers = home.instances(COLD).await;
+/// The containers of a function, which must be so many.
+async fn expect_containers(
+    home: &Home,
+    function: &str,
+    want: usize,
+) -> Result<Vec<String>, BenchError> {
+    let containers = home.instances(function).await;
     if containers.len() != want {
         return Err(BenchError::Instances {
-            function: COLD.to_owned(),
+            function: function.to_owned(),
             want,
             have: containers.len(),
         });

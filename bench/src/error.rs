@@ -62,6 +62,9 @@ pub enum BenchError {
         /// How many there are.
         have: usize,
     },
+    /// A start was of another kind than it should be.
+    #[error("a start that should have come from a sandbox did not: see the log of nginx for why")]
+    NoSandbox,
     /// Docker failed.
     #[error(transparent)]
     Docker(#[from] DockerError),

@@ -1,9 +1,9 @@
 //! `corefn-bench`: what CoreFn costs, side by side with doing without it.
 //!
 //! Warm requests go through CoreFn and through a plain `proxy_pass`, to the same container, on the
-//! same nginx. Cold ones wait for a container that CoreFn starts, or that is started by the bare
-//! Docker API. Both sides take turns within one run, each time in the other order, and what is
-//! compared is always the two of one turn: a machine that gets slower meanwhile slows both.
+//! same nginx. Cold ones wait for a sandbox that becomes the function, for a container that CoreFn starts, or for one
+//! that is started by the bare Docker API. All sides take turns within one run, each time in the other order, and what is
+//! compared is always those of one turn: a machine that gets slower meanwhile slows both.
 //!
 //! The figures are printed and written to `target/bench/latest.json`; [`report::Report`] describes
 //! them.
@@ -54,8 +54,8 @@ async fn main() -> ExitCode {
 async fn run(plan: &Plan) -> Result<(), BenchError> {
     let mut site = Site::start().await;
     let machine = Machine::describe(&site.home).await;
-    eprintln!("Cold starts, {} pairs", plan.cold_repeats);
-    let cold = cold::measure(&site.home, plan.cold_repeats).await?;
+    eprintln!("Cold starts, {} turns", plan.cold_repeats);
+    let cold = cold::measure(&site, plan.cold_repeats).await?;
     let pinning = Pinning::of_this_machine();
     site.warm_up(&pinning).await?;
     let mut warm = Vec::new();

@@ -12,7 +12,7 @@ pub struct Args {
     /// How many pairs of warm loads for each number of connections
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     warm: Option<u32>,
-    /// How many pairs of cold starts
+    /// How many turns of cold starts
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     cold: Option<u32>,
     /// How long each warm load takes
@@ -32,14 +32,14 @@ pub struct Plan {
     /// Seconds of each load. Short loads in many pairs see less of the machine's moods than long
     /// ones in few.
     pub seconds: u32,
-    /// How many pairs of cold starts there are.
+    /// How many turns of cold starts there are.
     pub cold_repeats: u32,
 }
 
 impl Args {
     /// What they ask for.
     pub fn plan(&self) -> Plan {
-        let (warm, seconds, cold) = if self.quick { (3, 1, 3) } else { (24, 2, 20) };
+        let (warm, seconds, cold) = if self.quick { (3, 1, 3) } else { (24, 2, 40) };
         Plan {
             quick: self.quick,
             connections: vec![1, 32],

@@ -46,15 +46,23 @@ pub struct Report {
     /// count it.
     warm_cpu_ratio: Option<f64>,
     warm_cpu_ratio_spread: Option<[f64; 2]>,
-    /// Milliseconds to the first answer of a function that doesn't run.
+    /// Milliseconds to the first answer of a function that doesn't run, from a sandbox.
     cold_ms: f64,
     cold_ms_spread: [f64; 2],
+    /// The same of any image.
+    cold_image_ms: f64,
+    cold_image_ms_spread: [f64; 2],
     /// Milliseconds to the first answer of a container that the Docker API creates and starts.
     docker_cold_ms: f64,
     docker_cold_ms_spread: [f64; 2],
-    /// The first against the second.
+    /// The first against the third.
     cold_ratio: f64,
     cold_ratio_spread: [f64; 2],
+    /// The 99th percentile of the first against that of the third.
+    cold_p99_ratio: f64,
+    /// The second against the third.
+    cold_image_ratio: f64,
+    cold_image_ratio_spread: [f64; 2],
     /// By number of connections.
     warm: BTreeMap<u32, WarmReport>,
     cold: ColdReport,
@@ -78,7 +86,8 @@ struct WarmReport {
 #[derive(Debug, Serialize)]
 struct ColdReport {
     repeats: u32,
-    answer_ms: Compared,
+    sandbox_ms: Compared,
+    image_ms: Compared,
     /// What the time of the bare Docker API goes to.
     docker: Parts<Summary>,
 }
@@ -135,16 +144,22 @@ impl Report {
             warm_p99_ratio_spread: spread(most.p99.ratio),
             warm_cpu_ratio: cpu.map(|ratio| ratio.median),
             warm_cpu_ratio_spread: cpu.map(spread),
-            cold_ms: cold.answer.corefn.median,
-            cold_ms_spread: spread(cold.answer.corefn),
-            docker_cold_ms: cold.answer.other.median,
-            docker_cold_ms_spread: spread(cold.answer.other),
-            cold_ratio: cold.answer.ratio.median,
-            cold_ratio_spread: spread(cold.answer.ratio),
+            cold_ms: cold.sandbox.corefn.median,
+            cold_ms_spread: spread(cold.sandbox.corefn),
+            cold_image_ms: cold.image.corefn.median,
+            cold_image_ms_spread: spread(cold.image.corefn),
+            docker_cold_ms: cold.sandbox.other.median,
+            docker_cold_ms_spread: spread(cold.sandbox.other),
+            cold_ratio: cold.sandbox.ratio.median,
+            cold_ratio_spread: spread(cold.sandbox.ratio),
+            cold_p99_ratio: cold.sandbox.corefn.p99 / cold.sandbox.other.p99,
+            cold_image_ratio: cold.image.ratio.median,
+            cold_image_ratio_spread: spread(cold.image.ratio),
             warm: warm.iter().map(each).collect(),
             cold: ColdReport {
                 repeats: plan.cold_repeats,
-                answer_ms: cold.answer,
+                sandbox_ms: cold.sandbox,
+                image_ms: cold.image,
                 docker: cold.parts,
             },
             setup: Setup {
@@ -197,7 +212,8 @@ pub(crate) mod tests {
         };
         let part = Summary::of(&[100.0]).unwrap();
         let cold = Cold {
-            answer: compared(300.0, 300.0),
+            sandbox: compared(5.0, 300.0),
+            image: compared(300.0, 300.0),
             parts: Parts {
                 create_ms: part,
                 start_ms: part,
@@ -246,9 +262,12 @@ pub(crate) mod tests {
         near(&json["warm_throughput_ratio_spread"][1], 1.08);
         near(&json["warm_p50_ratio"], 1.1);
         near(&json["warm_p99_ratio"], 1.375);
-        near(&json["cold_ms"], 330.0);
+        near(&json["cold_ms"], 5.5);
+        near(&json["cold_image_ms"], 330.0);
         near(&json["docker_cold_ms"], 300.0);
-        near(&json["cold_ratio"], 1.1);
+        near(&json["cold_ratio"], 5.5 / 300.0);
+        near(&json["cold_p99_ratio"], 6.0 / 300.0);
+        near(&json["cold_image_ratio"], 1.1);
         near(&json["warm"]["1"]["throughput"]["ratio"]["median"], 0.55);
         near(&json["warm"]["32"]["throughput"]["other"]["max"], 10_000.0);
         assert_eq!(json["noisy"], false);

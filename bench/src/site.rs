@@ -7,7 +7,11 @@ use std::time::Duration;
 
 use bollard::models::ContainerUpdateBody;
 use corefn_core::config::{FunctionConfig, Limits};
-use corefn_tests::{Home, programs, wait_until};
+use corefn_core::deployment::Deployment;
+use corefn_engine::sandboxes::EXECUTABLES;
+use corefn_sandbox::executables::Digest;
+use corefn_tests::keeper::{Keeper, waiting};
+use corefn_tests::{Home, probe, programs, wait_until};
 
 use crate::cpu::Pinning;
 use crate::error::BenchError;
@@ -16,8 +20,14 @@ use crate::wrk;
 /// The function that gets the warm requests.
 pub const WARM: &str = "bench/hello";
 
-/// The function that is started over and over.
+/// The function that is started over and over, which is one executable.
 pub const COLD: &str = "bench/chill";
+
+/// The same as any image.
+pub const COLD_IMAGE: &str = "bench/image";
+
+/// How many sandboxes wait, of both kinds together.
+pub const SANDBOXES: usize = 2;
 
 /// The path below both prefixes that loads request.
 const PATH: &str = "status/200";
@@ -25,11 +35,16 @@ const PATH: &str = "status/200";
 /// Where the plain `proxy_pass` is: as long as the function's prefix, so that requests are too.
 const PLAIN: &str = "/bench/plain/";
 
+/// How long what was asked for may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// What nginx makes of a client's wish for an upgrade without the module.
 const CONNECTION: &str = "map $http_upgrade $plain_connection { '' ''; default upgrade; }";
 
 /// The installation, and what is in it.
 pub struct Site {
+    /// Its keeper of sandboxes, which goes first, since it makes more.
+    _keeper: Keeper,
     /// Its parts.
     pub home: Home,
 }
@@ -37,13 +52,41 @@ pub struct Site {
 impl Site {
     /// Starts one, with a function for cold starts that does not run.
     pub async fn start() -> Self {
-        let home = Home::builder("bench")
+        let mut home = Home::builder("bench")
             .workers(1)
             .server("access_log off;")
+            .without_nginx()
             .start()
             .await;
-        home.deploy(COLD, config()).await;
-        Self { home }
+        let keeper = Keeper::start(&home, "floor = 1\nceiling = 1");
+        let folder = home.folder.file("sandboxes");
+        home.conf.http = format!("corefn_sandboxes {};\n", folder.display());
+        home.start_nginx().await;
+        home.deploy(COLD, cold(true)).await;
+        home.deploy(COLD_IMAGE, cold(false)).await;
+        wait_until("sandboxes wait", PATIENCE, async || {
+            waiting(&home).await.len() == SANDBOXES
+        })
+        .await;
+        Self {
+            home,
+            _keeper: keeper,
+        }
+    }
+
+    /// Waits until the host has the executable of a deployment.
+    pub async fn until_executable(&self, deployment: &Deployment) {
+        let name = deployment.config.executable.as_deref().unwrap_or_default();
+        let folder = self.home.folder.file("sandboxes").join(EXECUTABLES);
+        wait_until("its executable is there", PATIENCE, async || {
+            folder.join(name).exists()
+        })
+        .await;
+    }
+
+    /// How many instances were started from sandboxes.
+    pub fn started_from_sandboxes(&self) -> usize {
+        self.home.error_log().matches(" ms from a sandbox").count()
     }
 
     /// Starts the function for warm requests, and nginx's second way to it.
@@ -72,8 +115,7 @@ impl Site {
         self.home.conf.server.push_str(&server);
         self.home.reload().await;
         let nginx = &self.home.nginx;
-        let patience = Duration::from_secs(20);
-        wait_until("the old worker ends", patience, async || {
+        wait_until("the old worker ends", PATIENCE, async || {
             nginx.workers().len() == 1
         })
         .await;
@@ -159,8 +201,17 @@ pub async fn get(client: &corefn_tests::Client, path: &str) -> Result<String, Be
     }
 }
 
-/// The functions' configuration: their limits are out of the way, and they stay for as long as it
-/// may take.
+/// The configuration of those that are started over and over: as a push has it that sets nothing.
+fn cold(is_executable: bool) -> FunctionConfig {
+    let digest = || Digest::of(&probe::executable()).as_str().to_owned();
+    FunctionConfig {
+        executable: is_executable.then(digest),
+        idle_ms: Some(3_600_000),
+        ..FunctionConfig::default()
+    }
+}
+
+/// That of the one for warm requests: its limits are out of the way, and it stays for as long as it may take.
 fn config() -> FunctionConfig {
     let cpus = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
     FunctionConfig {

@@ -13,6 +13,8 @@ pub struct Summary {
     pub min: f64,
     /// The largest value.
     pub max: f64,
+    /// 99 of 100 values are as small, or smaller: of fewer than 100, the largest.
+    pub p99: f64,
 }
 
 /// A figure of the two sides, measured in turns, and how they compare.
@@ -40,7 +42,13 @@ impl Summary {
             0 => f64::midpoint(sorted[middle - 1], sorted[middle]),
             _ => sorted[middle],
         };
-        Some(Self { median, min, max })
+        let p99 = sorted[(sorted.len() * 99).div_ceil(100) - 1];
+        Some(Self {
+            median,
+            min,
+            max,
+            p99,
+        })
     }
 }
 
@@ -63,7 +71,9 @@ impl Compared {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let precision = f.precision().unwrap_or(0);
-        let Self { median, min, max } = self;
+        let Self {
+            median, min, max, ..
+        } = self;
         let text = format!("{median:.precision$} ({min:.precision$}–{max:.precision$})");
         match f.width() {
             Some(width) => write!(f, "{text:<width$}"),
@@ -82,6 +92,18 @@ mod tests {
         assert_eq!((odd.median, odd.min, odd.max), (3.0, 1.0, 20.0));
         assert_eq!(Summary::of(&[4.0, 1.0, 2.0, 9.0]).unwrap().median, 3.0);
         assert_eq!(Summary::of(&[7.0]).unwrap().median, 7.0);
+    }
+
+    #[test]
+    fn percentile() {
+        let of = |count: u32| {
+            let values: Vec<_> = (1..=count).map(f64::from).collect();
+            Summary::of(&values).unwrap().p99
+        };
+        assert_eq!(
+            [1, 20, 100, 101, 200].map(of),
+            [1.0, 20.0, 99.0, 100.0, 198.0]
+        );
     }
 
     #[test]
