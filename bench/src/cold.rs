@@ -14,7 +14,7 @@ use corefn_engine::docker::{Placement, Purpose};
 use corefn_engine::ready::ready;
 use corefn_engine::start::random_id;
 use corefn_tests::keeper::waiting;
-use corefn_tests::{Client, Home, wait_until};
+use corefn_tests::{Client, Home, wait_for, wait_until};
 
 use crate::error::BenchError;
 use crate::site::{self, COLD, COLD_IMAGE, Site};
@@ -154,18 +154,22 @@ async fn deployment(home: &Home) -> Result<Deployment, BenchError> {
 
 /// One cold start through CoreFn; returns milliseconds.
 async fn corefn(home: &Home, function: &str) -> Result<f64, BenchError> {
-    expect_containers(home, function, 0).await?;
+    expect_none(home, function).await?;
     let begin = Instant::now();
     site::get(&home.client(), &format!("/{function}{PATH}")).await?;
     let took = milliseconds(begin.elapsed());
-    let container = expect_containers(home, function, 1).await?.remove(0);
+    // (What a sandbox has become, Docker is told meanwhile.)
+    let container = wait_for("Docker knows it", PATIENCE, async || {
+        home.instances(function).await.pop().map(|found| found.id)
+    })
+    .await;
     remove(home, &container).await?;
     Ok(took)
 }
 
 /// One by the bare Docker API.
 async fn bare(home: &Home, deployment: &Deployment) -> Result<Parts<f64>, BenchError> {
-    expect_containers(home, COLD, 0).await?;
+    expect_none(home, COLD).await?;
     let docker = &home.docker;
     let network = docker.network(FunctionConfig::default().network).await?;
     let placement = Placement {
@@ -206,21 +210,16 @@ async fn remove(home: &Home, container: &str) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// The containers of a function, which must be so many.
-async fn expect_containers(
-    home: &Home,
-    function: &str,
-    want: usize,
-) -> Result<Vec<String>, BenchError> {
-    let containers = home.instances(function).await;
-    if containers.len() != want {
-        return Err(BenchError::Instances {
+/// A function must have no container.
+async fn expect_none(home: &Home, function: &str) -> Result<(), BenchError> {
+    match home.instances(function).await.len() {
+        0 => Ok(()),
+        have => Err(BenchError::Instances {
             function: function.to_owned(),
-            want,
-            have: containers.len(),
-        });
+            want: 0,
+            have,
+        }),
     }
-    Ok(containers.into_iter().map(|one| one.id).collect())
 }
 
 fn milliseconds(duration: Duration) -> f64 {

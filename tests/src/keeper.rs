@@ -1,10 +1,12 @@
 //! The installation's keeper of sandboxes.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bollard::query_parameters::InspectContainerOptions;
 use corefn_core::names::{HOST_FILE, label};
 use rustix::process::Signal;
 
@@ -64,17 +66,40 @@ impl Keeper {
     }
 }
 
-/// The containers of sandboxes that wait, in an order of their own, if all of them run.
+/// The containers of sandboxes that can be claimed, in an order of their own.
 pub async fn waiting(home: &Home) -> Vec<String> {
     let containers = home.docker.containers().await.expect("Docker answers");
-    let mut found: Vec<_> = containers
-        .into_iter()
-        .filter(|found| {
-            let waits = !found.labels.contains_key(label::FUNCTION);
-            found.running && waits && found.has(label::ROLE, label::ROLE_SANDBOX)
-        })
-        .map(|found| found.id)
-        .collect();
-    found.sort();
-    found
+    let mut waiting = Vec::new();
+    for found in containers {
+        let id = found.name.rsplit('-').next().unwrap_or_default();
+        let folder = home.folder.file("sandboxes/waiting").join(id);
+        if found.has(label::ROLE, label::ROLE_SANDBOX)
+            && folder.exists()
+            && is_connected(home, &found.id, &folder.join("keeper")).await
+        {
+            waiting.push(found.id);
+        }
+    }
+    waiting.sort();
+    waiting
+}
+
+/// Whether the keeper has accepted a sandbox's connection to a socket, as proc(5) says. Connections are of the network
+/// of whoever connects.
+async fn is_connected(home: &Home, container: &str, socket: &Path) -> bool {
+    /// What the kernel calls it: a connection that nobody has accepted is in another state.
+    const CONNECTED: &str = "03";
+    let client = home.docker.client().await.expect("Docker answers");
+    let none = None::<InspectContainerOptions>;
+    let found = client.inspect_container(container, none).await;
+    let state = found.ok().and_then(|found| found.state);
+    let Some(pid) = state.and_then(|state| state.pid) else {
+        return false;
+    };
+    let sockets = fs::read_to_string(format!("/proc/{pid}/net/unix")).unwrap_or_default();
+    let socket = socket.display().to_string();
+    sockets.lines().any(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        fields.get(5) == Some(&CONNECTED) && fields.get(7) == Some(&socket.as_str())
+    })
 }

@@ -5,10 +5,12 @@
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use corefn_core::config::Limits;
 use corefn_core::deployment::Deployment;
+use corefn_core::instance::Instance;
 use corefn_sandbox::claim::{self, Claimed, Fetch, Kind};
 use corefn_sandbox::executables::{Digest, Executables};
 use corefn_sandbox::hand_over::{HandOverError, Program, hand_over};
@@ -16,6 +18,7 @@ use corefn_sandbox::order;
 use tracing::{debug, warn};
 
 use crate::docker::{Docker, DockerError, Placement, environment};
+use crate::pauses::Pauses;
 
 /// The socket of the keeper, in the folder that it shares.
 pub const KEEPER: &str = "keeper";
@@ -26,6 +29,9 @@ pub const EXECUTABLES: &str = "executables";
 /// How long it may take until a sandbox has become a function: what takes longer is no quick way. (A sandbox that is given
 /// up so is removed by its keeper, or as any instance that nobody knows.)
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often it is tried to give a sandbox its name: for half a minute.
+const NAMINGS: u32 = 20;
 
 /// What a function's executable is called: in its image it is at this path.
 pub const NAME: &str = "/function";
@@ -75,9 +81,11 @@ impl Sandboxes {
         }
     }
 
-    /// Has a sandbox become an instance of a deployment, and gives it a name. Nothing if none can, and then nothing is
-    /// left of any.
-    pub async fn start(&self, docker: &Docker, deployment: &Deployment) -> Option<Begun> {
+    /// Has a sandbox become an instance of a deployment. Nothing if none can, and then nothing is left of any.
+    ///
+    /// Docker takes longer to give it its name than it takes until the first answer, so that goes on by itself. Until
+    /// then only Redis knows what it is; where this process can't finish it, the keeper does, by what Redis knows.
+    pub async fn start(&self, docker: &Arc<Docker>, deployment: &Deployment) -> Option<Begun> {
         let digest = executable(deployment)?;
         let begun = self.begin(docker, deployment, &digest);
         let why = match tokio::time::timeout(PATIENCE, begun).await {
@@ -119,7 +127,7 @@ impl Sandboxes {
 
     async fn begin(
         &self,
-        docker: &Docker,
+        docker: &Arc<Docker>,
         deployment: &Deployment,
         digest: &Digest,
     ) -> Result<Begun, Miss> {
@@ -157,16 +165,23 @@ impl Sandboxes {
                 order: &order,
                 listener: None,
             };
-            let naming = docker.name_sandbox(&container, deployment, placement.id);
-            let (handed, named) = tokio::join!(hand_over(connection, program), naming);
-            handed.map_err(Miss::HandOver)?;
-            Ok(named?)
+            hand_over(connection, program).await.map_err(Miss::HandOver)
         };
         match became.await {
-            Ok(()) => Ok(Begun {
-                container,
-                placement,
-            }),
+            Ok(()) => {
+                let instance = Instance {
+                    id: placement.id,
+                    function: deployment.function.clone(),
+                    revision: deployment.revision.clone(),
+                    container: container.clone(),
+                    address: placement.address(),
+                };
+                tokio::spawn(name(docker.clone(), instance));
+                Ok(Begun {
+                    container,
+                    placement,
+                })
+            }
             Err(why) => {
                 if let Miss::HandOver(HandOverError::Program(_)) = &why {
                     // What can't be executed is not what it should be: the image has it.
@@ -179,6 +194,23 @@ impl Sandboxes {
             }
         }
     }
+}
+
+/// Gives a sandbox the name of the instance that it has become, unless that has ended meanwhile.
+async fn name(docker: Arc<Docker>, instance: Instance) {
+    let mut pauses = Pauses::of_service();
+    for _ in 0..NAMINGS {
+        match docker.name_sandbox(&instance).await {
+            Err(error) if !error.is_absent() && !error.is_conflict() => {
+                tokio::time::sleep(pauses.grow()).await;
+            }
+            _ => return,
+        }
+    }
+    let Instance { id, function, .. } = instance;
+    warn!(
+        "instance {id} of {function} has no name in Docker yet: the keeper of sandboxes is to give it one"
+    );
 }
 
 /// The executable of a deployment that can be started from a sandbox. Those are made for an account, and can't change it.

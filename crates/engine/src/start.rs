@@ -1,5 +1,6 @@
 //! Starting a container and seeing it get ready.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use corefn_core::deployment::Deployment;
@@ -8,6 +9,7 @@ use corefn_core::instance::{Instance, InstanceId};
 use corefn_core::names;
 
 use crate::docker::{Docker, DockerError, Placement, Purpose};
+use crate::pauses::Pauses;
 use crate::ready::ready;
 use crate::sandboxes::{Begun, Sandboxes};
 
@@ -18,6 +20,9 @@ const ATTEMPTS: u64 = 5;
 /// How long it may take to fetch a failed function's output, and to remove its container, before
 /// the failure is reported without it.
 const TIDYING: Duration = Duration::from_millis(800);
+
+/// How long Docker may be out of reach while a start waits until its container is ready.
+const UNREACHABLE: Duration = Duration::from_secs(2);
 
 /// How many lines of a failed function's output are reported.
 const OUTPUT_LINES: usize = 20;
@@ -44,7 +49,7 @@ pub async fn start(
 /// # Errors
 /// [`Failure`], as of [`start`].
 pub async fn start_in_sandbox(
-    docker: &Docker,
+    docker: &Arc<Docker>,
     sandboxes: &Sandboxes,
     deployment: &Deployment,
     timeout: Duration,
@@ -150,12 +155,30 @@ async fn settle(
             });
         }
         () = needless => Failure::new(ErrorCode::Internal, "the start was given up"),
-        code = docker.exit_code(&container) => exited(docker, deployment, &container, code).await,
+        code = ended(docker, &container) => exited(docker, deployment, &container, code).await,
         () = tokio::time::sleep(patience) => not_listening(docker, deployment, &container, timeout).await,
     };
     // The failure is what matters; a container that can't be removed now is the cleaner's.
     let _ = tokio::time::timeout(TIDYING, docker.remove(&container)).await;
     Err(failure)
+}
+
+/// Waits until a container has ended and returns its exit code. A Docker that can't be reached is asked again for a while:
+/// what runs may get ready all the same.
+async fn ended(docker: &Docker, container: &str) -> Result<i64, DockerError> {
+    let mut since = None;
+    let mut pauses = Pauses::of_service();
+    loop {
+        match docker.exit_code(container).await {
+            Err(error) if !error.is_absent() => {
+                if since.get_or_insert_with(Instant::now).elapsed() > UNREACHABLE {
+                    return Err(error);
+                }
+                tokio::time::sleep(pauses.grow()).await;
+            }
+            ended => return ended,
+        }
+    }
 }
 
 /// Creates and starts the container; with the next address if one is taken, and on a new network if the one

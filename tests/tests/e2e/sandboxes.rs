@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use bollard::query_parameters::InspectContainerOptions;
 
-use corefn_core::config::{FunctionConfig, Network};
+use corefn_core::config::{FunctionConfig, Limits, Network};
+use corefn_core::deployment::Deployment;
+use corefn_core::instance::Instance;
 use corefn_core::names::{HOST_FILE, PORT, env, label};
-use corefn_sandbox::claim::{Claimed, Kind, claim};
+use corefn_engine::docker::Container;
+use corefn_sandbox::claim::{Claimed, Kind, Sandbox, claim};
 use corefn_sandbox::executables::Digest;
 use corefn_sandbox::hand_over::{Program, hand_over};
 use corefn_sandbox::order;
@@ -31,7 +34,7 @@ fn kind(home: &Home, network: Network) -> Kind {
 }
 
 /// Claims a sandbox, as soon as one waits.
-async fn claimed(home: &Home, keeper: &Keeper, network: Network) -> Claimed {
+pub async fn claimed(home: &Home, keeper: &Keeper, network: Network) -> Claimed {
     wait_for("a sandbox waits", PATIENCE, async || {
         let claimed = claim(&keeper.socket(), &kind(home, network)).await;
         claimed.ok().flatten()
@@ -40,7 +43,7 @@ async fn claimed(home: &Home, keeper: &Keeper, network: Network) -> Claimed {
 }
 
 /// Waits until so many wait.
-async fn until_waiting(home: &Home, count: usize) -> Vec<String> {
+pub async fn until_waiting(home: &Home, count: usize) -> Vec<String> {
     wait_for("sandboxes wait", PATIENCE, async || {
         let found = waiting(home).await;
         (found.len() == count).then_some(found)
@@ -49,7 +52,7 @@ async fn until_waiting(home: &Home, count: usize) -> Vec<String> {
 }
 
 /// Has a sandbox become the probe, and returns what asks it.
-async fn become_probe(home: &Home, claimed: Claimed) -> Client {
+pub async fn become_probe(home: &Home, claimed: Claimed) -> Client {
     let path = home.folder.file("probe");
     if !path.exists() {
         home.folder.write("probe", probe::executable());
@@ -69,6 +72,18 @@ async fn become_probe(home: &Home, claimed: Claimed) -> Client {
     })
     .await;
     client
+}
+
+/// Gives a sandbox the name of an instance of a deployment.
+async fn name(home: &Home, sandbox: &Sandbox, deployment: &Deployment) {
+    let instance = Instance {
+        id: sandbox.instance,
+        function: deployment.function.clone(),
+        revision: deployment.revision.clone(),
+        container: sandbox.container.clone(),
+        address: (sandbox.ip, PORT).into(),
+    };
+    home.docker.name_sandbox(&instance).await.unwrap();
 }
 
 #[tokio::test]
@@ -94,11 +109,7 @@ async fn sandboxes_become_functions() {
     // By its name Docker alone can tell what it is.
     let deployment = home.without_image("demo/hello", probe::config());
     let id = sandbox.instance;
-    let named = home
-        .docker
-        .name_sandbox(&sandbox.container, &deployment, id)
-        .await;
-    named.unwrap();
+    name(&home, &sandbox, &deployment).await;
     let instances = home.instances("demo/hello").await;
     assert_eq!(instances.len(), 1);
     assert!(instances[0].has(label::INSTANCE, &id.to_string()));
@@ -129,10 +140,7 @@ async fn keeper_that_is_killed_is_followed_by_one_that_takes_over() {
     let sandbox = taken.sandbox.clone();
     let client = become_probe(&home, taken).await;
     let deployment = home.without_image("demo/hello", probe::config());
-    let named = home
-        .docker
-        .name_sandbox(&sandbox.container, &deployment, sandbox.instance);
-    named.await.unwrap();
+    name(&home, &sandbox, &deployment).await;
     keeper.kill().await;
     let keeper = Keeper::start_again(&home);
     let after = until_waiting(&home, 4).await;
@@ -142,10 +150,7 @@ async fn keeper_that_is_killed_is_followed_by_one_that_takes_over() {
     let taken = claimed(&home, &keeper, Network::None).await;
     let sandbox = taken.sandbox.clone();
     become_probe(&home, taken).await;
-    let named = home
-        .docker
-        .name_sandbox(&sandbox.container, &deployment, sandbox.instance);
-    named.await.unwrap();
+    name(&home, &sandbox, &deployment).await;
 
     // One that dies while it waits is replaced.
     let waits = until_waiting(&home, 4).await;
@@ -169,11 +174,13 @@ async fn unnamed(home: &Home) -> Vec<String> {
     let unnamed = containers
         .into_iter()
         .filter(|found| found.has(label::ROLE, label::ROLE_SANDBOX));
-    unnamed.map(|found| found.id).collect()
+    let mut unnamed: Vec<_> = unnamed.map(|found| found.id).collect();
+    unnamed.sort();
+    unnamed
 }
 
-async fn until_gone(home: &Home, container: &str) {
-    wait_until("the sandbox is gone", PATIENCE, async || {
+pub async fn until_gone(home: &Home, container: &str) {
+    wait_until("the sandbox is gone", PATIENCE * 2, async || {
         !unnamed(home).await.iter().any(|id| id == container)
     })
     .await;
@@ -197,20 +204,6 @@ async fn whoever_dies_leaves_nothing() {
     let taken = claimed(&home, &keeper, Network::Outbound).await;
     let container = taken.sandbox.container.clone();
     drop(taken);
-    until_gone(&home, &container).await;
-
-    // One that dies before it has given it a name.
-    let taken = claimed(&home, &keeper, Network::Outbound).await;
-    let container = taken.sandbox.container.clone();
-    become_probe(&home, taken).await;
-    until_gone(&home, &container).await;
-
-    // One that dies together with the keeper.
-    let taken = claimed(&home, &keeper, Network::Outbound).await;
-    let container = taken.sandbox.container.clone();
-    become_probe(&home, taken).await;
-    keeper.kill().await;
-    let keeper = Keeper::start_again(&home);
     until_gone(&home, &container).await;
 
     // Sandboxes are claimed and made without Redis.
@@ -241,18 +234,35 @@ fn executable() -> FunctionConfig {
     }
 }
 
+/// The same with the limits that sandboxes are made with.
+fn with_default_limits() -> FunctionConfig {
+    FunctionConfig {
+        limits: Limits::default(),
+        ..executable()
+    }
+}
+
 /// Where the host keeps an executable of that digest.
 pub fn kept(home: &Home, digest: &str) -> PathBuf {
     home.folder.file("sandboxes/executables").join(digest)
 }
 
+/// The function's one instance, once Docker has its name.
+async fn instance(home: &Home, function: &str) -> Container {
+    wait_for("it has its name", PATIENCE, async || {
+        let mut instances = home.instances(function).await;
+        assert!(instances.len() < 2, "{instances:?}");
+        instances.pop()
+    })
+    .await
+}
+
 /// Has the function's one instance end, and waits until every worker knows.
 async fn end_instance(home: &Home, function: &str) {
-    let instances = home.instances(function).await;
-    assert_eq!(instances.len(), 1);
-    let id = instances[0].labels[label::INSTANCE].clone();
-    home.docker.remove(&instances[0].id).await.unwrap();
-    home.until_withdrawn(&id).await;
+    let instance = instance(home, function).await;
+    home.docker.remove(&instance.id).await.unwrap();
+    home.until_withdrawn(&instance.labels[label::INSTANCE])
+        .await;
 }
 
 /// How many instances were started from `a sandbox`, or from `its image`.
@@ -260,6 +270,40 @@ pub fn started_from(home: &Home, what: &str) -> usize {
     home.error_log()
         .matches(&format!(" ms from {what}"))
         .count()
+}
+
+/// A start from a sandbox does without Docker. What it has become is told to Docker later, by the keeper if need be.
+#[tokio::test]
+async fn cold_start_while_docker_is_away() {
+    let mut home = Home::builder("nodocker")
+        .without_nginx()
+        .docker_proxy()
+        .start()
+        .await;
+    let keeper = Keeper::start(&home, "floor = 1\nceiling = 4");
+    let folder = home.folder.file("sandboxes");
+    home.conf.http = format!("corefn_sandboxes {};", folder.display());
+    home.start_nginx().await;
+    let deployment = home.deploy("demo/hello", with_default_limits()).await;
+    let path = kept(&home, &deployment.config.executable.unwrap());
+    until_waiting(&home, 2).await;
+    assert_eq!(home.get("/demo/hello/status/204").await.status, 204);
+    wait_until("the executable is kept", PATIENCE, async || path.exists()).await;
+    end_instance(&home, "demo/hello").await;
+
+    home.proxy().shut();
+    assert_eq!(home.get("/demo/hello/status/204").await.status, 204);
+    assert_eq!(started_from(&home, "a sandbox"), 1);
+    let instance = home.store.instances().await.unwrap()[0].instance.clone();
+    wait_until("the keeper has told Docker", PATIENCE, async || {
+        let found = home.instances("demo/hello").await;
+        found.iter().any(|found| found.id == instance.container)
+    })
+    .await;
+    home.proxy().reopen();
+    let environment = home.get("/demo/hello/env").await.json();
+    assert_eq!(environment[env::INSTANCE], instance.id.to_string());
+    keeper.end().await;
 }
 
 #[tokio::test]
@@ -278,14 +322,10 @@ async fn cold_starts_come_from_sandboxes() {
     assert_eq!(started_from(&home, "a sandbox"), 1);
     assert_eq!(environment[env::FUNCTION], "demo/hello");
     assert_eq!(environment[env::REVISION], "r1");
-    let instances = home.instances("demo/hello").await;
-    assert_eq!(instances.len(), 1);
-    assert_eq!(
-        environment[env::INSTANCE],
-        instances[0].labels[label::INSTANCE]
-    );
+    let found = self::instance(&home, "demo/hello").await;
+    assert_eq!(environment[env::INSTANCE], found.labels[label::INSTANCE]);
     let instance = home.store.instances().await.unwrap()[0].instance.clone();
-    assert_eq!(instance.container, instances[0].id);
+    assert_eq!(instance.container, found.id);
 
     // The operator sees whence it came, and what waits.
     until_waiting(&home, 2).await;
@@ -333,7 +373,7 @@ async fn cold_starts_come_from_sandboxes() {
     home.deploy("demo/small", small).await;
     assert_eq!(home.get("/demo/small/status/204").await.status, 204);
     assert_eq!(started_from(&home, "a sandbox"), 3);
-    let id = home.instances("demo/small").await[0].id.clone();
+    let id = self::instance(&home, "demo/small").await.id;
     let client = home.docker.client().await.unwrap();
     let found = client
         .inspect_container(&id, None::<InspectContainerOptions>)
@@ -382,8 +422,8 @@ async fn sandboxes_that_nobody_keeps_are_removed() {
     .await;
     // A keeper may be away for a while, such as for an upgrade.
     clean_once(&home).await;
-    assert_eq!(waiting(&home).await, kept);
+    assert_eq!(unnamed(&home).await, kept);
     home.folder.write(HOST_FILE, settings);
     clean_once(&home).await;
-    assert_eq!(waiting(&home).await, Vec::<String>::new());
+    assert_eq!(unnamed(&home).await, Vec::<String>::new());
 }

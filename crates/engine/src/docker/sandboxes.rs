@@ -14,8 +14,7 @@ use bollard::query_parameters::{
 use futures_util::StreamExt as _;
 
 use corefn_core::config::Limits;
-use corefn_core::deployment::Deployment;
-use corefn_core::instance::InstanceId;
+use corefn_core::instance::Instance;
 use corefn_core::names::{self, label};
 
 use super::create::{at, locked_down};
@@ -147,20 +146,19 @@ impl Docker {
         Ok(file.rewind().map(|()| file))
     }
 
-    /// Gives a sandbox the name of the instance that it has become, by which everybody knows it from then on.
+    /// Gives a sandbox the name of the instance that it has become, by which Docker alone can tell what it is.
     ///
     /// # Errors
     /// [`DockerError`] when Docker can't do it.
-    pub async fn name_sandbox(
-        &self,
-        container: &str,
-        deployment: &Deployment,
-        instance: InstanceId,
-    ) -> Result<(), DockerError> {
-        let Deployment {
-            function, revision, ..
-        } = deployment;
-        let name = names::sandbox_of(self.namespace(), function, revision, instance);
+    pub async fn name_sandbox(&self, instance: &Instance) -> Result<(), DockerError> {
+        let Instance {
+            id,
+            function,
+            revision,
+            container,
+            ..
+        } = instance;
+        let name = names::sandbox_of(self.namespace(), function, revision, *id);
         let options = RenameContainerOptions { name };
         let renamed = self.client().await?.rename_container(container, options);
         let renamed = renamed.await;
@@ -216,6 +214,7 @@ fn body(
 mod tests {
     use super::*;
     use corefn_core::address::Subnet;
+    use corefn_core::instance::InstanceId;
     use std::net::Ipv4Addr;
 
     fn made() -> ContainerCreateBody {

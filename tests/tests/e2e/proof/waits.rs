@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use corefn_core::config::FunctionConfig;
+use corefn_core::config::{FunctionConfig, Network};
+use corefn_tests::keeper::Keeper;
 use corefn_tests::push::builds;
 use corefn_tests::{Home, probe, wait_until};
 
 use crate::idle::{ROUND, SLACK, count, gone};
 use crate::push_rejected::{State, deployed};
+use crate::sandboxes::{become_probe, claimed, until_gone, until_waiting};
 use crate::without_redis::{registered, told};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -103,4 +105,24 @@ async fn functions_that_never_listen_are_rejected() {
     second.rejected(&["demo/elsewhere runs, but nothing accepted a connection on port 8080"]);
     assert_eq!(State::of(&home, &never).await, good);
     assert_eq!(builds(&home.docker).await.len(), 0);
+}
+
+/// Whoever has claimed a sandbox dies before anybody knows what it has become, alone or together with the keeper.
+#[tokio::test]
+async fn sandboxes_that_nobody_names() {
+    let home = Home::builder("unnamed").without_nginx().start().await;
+    let mut keeper = Keeper::start(&home, "floor = 1");
+    for keeper_dies in [false, true] {
+        until_waiting(&home, 2).await;
+        let taken = claimed(&home, &keeper, Network::Outbound).await;
+        let container = taken.sandbox.container.clone();
+        become_probe(&home, taken).await;
+        if keeper_dies {
+            keeper.kill().await;
+            keeper = Keeper::start_again(&home);
+        }
+        let begin = Instant::now();
+        until_gone(&home, &container).await;
+        assert!(begin.elapsed() > Duration::from_secs(50));
+    }
 }
