@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use corefn_core::config::Limits;
+use corefn_core::compact::RequestLimits;
 use corefn_core::error::ErrorCode;
 use corefn_core::request::{Stage, State};
 use corefn_core::table::{Function, Peer};
@@ -189,9 +189,9 @@ impl Context {
     }
 
     /// The limits of its function.
-    pub fn limits(&self) -> Option<Limits> {
+    pub fn limits(&self) -> Option<RequestLimits> {
         let function = self.function.borrow();
-        Some(function.as_ref()?.deployment.config.limits)
+        Some(function.as_ref()?.deployed.limits)
     }
 
     /// How many milliseconds the request waited for an instance, in all.

@@ -4,6 +4,7 @@
 //! was given. One that must wait is suspended and the handler runs again. All others end here.
 
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use corefn_core::error::ErrorCode;
@@ -78,11 +79,11 @@ fn decide(r: Request<'_>, context: &Rc<Context>, conf: &LocationConf) -> Result<
     context.prefix.set(prefix);
     check_path(r, &function, prefix)?;
     check_body(r, &function)?;
-    let deployment = &function.deployment;
-    if let Some(most) = deployment.config.limits.requests
+    let deployed = &function.deployed;
+    if let Some(most) = deployed.limits.requests
         && !context.has_place()
     {
-        context.take_place(worker.enter(&deployment.function, most)?);
+        context.take_place(worker.enter(&deployed.function, most)?);
     }
     find_instance(r, worker, context, &function, conf)
 }
@@ -97,7 +98,7 @@ pub fn again(r: Request<'_>, context: &Rc<Context>) -> Result<Step, ErrorCode> {
     let worker = &*worker::get().ok_or(ErrorCode::Internal)?;
     let (function, prefix) = route(r, worker)?;
     let before = context.function.replace(Some(function.clone()));
-    let same = before.is_some_and(|f| f.deployment.function == function.deployment.function);
+    let same = before.is_some_and(|f| f.deployed.function == function.deployed.function);
     // nginx has made what it sends: the path is less the prefix that it had.
     if !same || prefix != context.prefix.get() {
         return Err(ErrorCode::UnknownFunction);
@@ -113,7 +114,7 @@ fn find_instance(
     function: &Function<Endpoint>,
     conf: &LocationConf,
 ) -> Result<Step, ErrorCode> {
-    let idle = function.deployment.config.idle(conf.idle());
+    let idle = function.deployed.idle(conf.idle());
     let now = now();
     let usable =
         |endpoint: &Endpoint| endpoint.is_usable(now) && !context.proxying.avoids(endpoint);
@@ -152,7 +153,7 @@ fn check_path(
         return Err(ErrorCode::BadPath);
     }
     let rest = path.get(prefix..).unwrap_or_default();
-    if function.deployment.config.exports_path(rest) {
+    if function.deployed.exports.have(rest) {
         Ok(())
     } else {
         Err(ErrorCode::UnknownExport)
@@ -162,7 +163,7 @@ fn check_path(
 /// Whether the body is no larger than the function takes, as far as its length is known.
 fn check_body(r: Request<'_>, function: &Function<Endpoint>) -> Result<(), ErrorCode> {
     let length = r.content_length().unwrap_or(0);
-    match function.deployment.config.limits.body {
+    match function.deployed.limits.body {
         Some(limit) if length > limit => Err(ErrorCode::TooLarge),
         _ => Ok(()),
     }
@@ -183,10 +184,10 @@ fn wait(
     }
     context.attempts.set(attempts);
     context.start.set(Start::Cold);
-    let deployment = &function.deployment;
+    let deployed = &function.deployed;
     let (ticket, number) = worker.waiting.join(
         &worker.shard,
-        &deployment.function,
+        &deployed.function,
         waiter(context),
         conf.queue(),
     )?;
@@ -194,7 +195,7 @@ fn wait(
     let asked = number.is_none_or(|number| {
         worker.runtime.send(Command::Acquire {
             number,
-            deployment: deployment.clone(),
+            deployment: Arc::new(deployed.unpack()),
             idle,
             timeout,
         })

@@ -49,7 +49,7 @@ fn name_error(r: Request<'_>, context: &Context, code: ErrorCode) -> Option<()> 
 /// Makes the header of an error's response, and returns its body.
 pub fn describe(r: Request<'_>, context: &Context, code: ErrorCode) -> Option<String> {
     let function = context.function.borrow();
-    let function = function.as_ref().map(|f| f.deployment.function.as_str());
+    let function = function.as_ref().map(|f| f.deployed.function.as_str());
     let (kind, body) = if wants_html(r) {
         (HTML, html(code, function))
     } else {

@@ -36,10 +36,10 @@ pub fn run(bytes: &[u8]) {
         }
     }
     for route in &routes {
-        let found = table.find(route.host().as_bytes(), route.prefix().as_bytes());
+        let found = table.find(route.host().as_bytes(), route.prefix().as_bytes(), |_| None);
         assert_eq!(found, Some((route, route.prefix().len())));
         let below = format!("{}/deeper", route.prefix());
-        let found = table.find(route.host().as_bytes(), below.as_bytes());
+        let found = table.find(route.host().as_bytes(), below.as_bytes(), |_| None);
         assert!(found.is_some_and(|(_, end)| end >= route.prefix().len()));
     }
     // Every line is a path that may be asked for, of every host.
@@ -66,7 +66,7 @@ fn look_up(table: &RouteTable<Route>, routes: &[Route], host: &str, path: &[u8])
         of_host.max_by_key(|route| route.prefix().len())
     };
     let wanted = longest(host).or_else(|| longest(""));
-    let found = table.find(host.as_bytes(), path);
+    let found = table.find(host.as_bytes(), path, |_| None);
     // nginx knows no other paths than those that begin with a slash.
     if path.first() != Some(&b'/') {
         return;

@@ -14,25 +14,37 @@ use crate::route::Route;
 pub struct FunctionConfig {
     /// Path that must answer below 400 before the instance counts as ready; without one an
     /// accepted connection does.
+    #[serde(skip_serializing_if = "is_default")]
     pub health: Option<String>,
     /// The function's own environment.
+    #[serde(skip_serializing_if = "is_default")]
     pub env: BTreeMap<String, String>,
-    /// What an instance may use.
+    /// What an instance may use. It is always written: a revision keeps its limits, whatever another version's defaults are.
     pub limits: Limits,
     /// How long an instance outlives its last work, in milliseconds; without a value the router's
     /// `corefn_idle` decides.
+    #[serde(skip_serializing_if = "is_default")]
     pub idle_ms: Option<u64>,
     /// What an instance can reach.
+    #[serde(skip_serializing_if = "is_default")]
     pub network: Network,
     /// Where the function answers besides `/account/name`.
+    #[serde(skip_serializing_if = "is_default")]
     pub routes: Vec<Route>,
     /// The named entry points, if the stack knows them: a request for any other is not found.
+    #[serde(skip_serializing_if = "is_default")]
     pub exports: Option<Vec<Export>>,
     /// The SHA-256 of the executable that is all of the image, in hexadecimal digits, of an image that is no more.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "is_default")]
     pub executable: Option<String>,
     /// `uid[:gid]` that the image asks for; [`crate::names::USER`] without one.
+    #[serde(skip_serializing_if = "is_default")]
     pub user: Option<String>,
+}
+
+/// What is as it is without being said need not be written.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// What an instance may use.
@@ -110,42 +122,11 @@ impl FunctionConfig {
     pub fn idle(&self, fallback: Duration) -> Duration {
         self.idle_ms.map_or(fallback, Duration::from_millis)
     }
-
-    /// Whether a request for `rest`, the path behind the prefix, can be answered by some export.
-    /// Every path can where the stack doesn't name its exports.
-    pub fn exports_path(&self, rest: &[u8]) -> bool {
-        let Some(exports) = &self.exports else {
-            return true;
-        };
-        let rest = rest.strip_prefix(b"/").unwrap_or(rest);
-        exports.iter().any(|export| export.name.as_bytes() == rest)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn exports() {
-        let mut config = FunctionConfig::default();
-        assert!(config.exports_path(b"/anything/at/all"));
-        config.exports = Some(vec![Export {
-            name: "SayHello".into(),
-            ..Export::default()
-        }]);
-        assert!(config.exports_path(b"/SayHello"));
-        for other in [
-            &b"/"[..],
-            b"",
-            b"/sayhello",
-            b"/SayHello/",
-            b"/SayHell",
-            b"/SayHello2",
-        ] {
-            assert!(!config.exports_path(other));
-        }
-    }
 
     #[test]
     fn idle_time() {

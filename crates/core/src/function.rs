@@ -1,8 +1,12 @@
 //! Functions and their revisions.
 
+use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,11 +18,12 @@ pub const MAX_SEGMENT: usize = 63;
 ///
 /// Both segments match `[a-z0-9]([a-z0-9._-]*[a-z0-9])?` without two punctuation marks in a row,
 /// which is what Docker takes in an image's name and what a URL's path carries without escapes.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct FunctionName {
-    text: String,
-    slash: usize,
+    /// Shared by all copies: a router has several of each.
+    text: Arc<str>,
+    slash: u8,
 }
 
 /// Why a text is no function name.
@@ -41,24 +46,58 @@ impl FunctionName {
         check_segment(account)?;
         check_segment(name)?;
         Ok(Self {
-            text: format!("{account}/{name}"),
-            slash: account.len(),
+            text: format!("{account}/{name}").into(),
+            slash: account.len() as u8,
         })
     }
 
     /// Who owns the function.
     pub fn account(&self) -> &str {
-        &self.text[..self.slash]
+        &self.text[..usize::from(self.slash)]
     }
 
     /// The function's name within its account.
     pub fn name(&self) -> &str {
-        &self.text[self.slash + 1..]
+        &self.text[usize::from(self.slash) + 1..]
     }
 
     /// `account/name`.
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+}
+
+// It is its text: so it can be looked up by that.
+
+impl Borrow<str> for FunctionName {
+    fn borrow(&self) -> &str {
+        &self.text
+    }
+}
+
+impl PartialEq for FunctionName {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for FunctionName {}
+
+impl Hash for FunctionName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
+    }
+}
+
+impl PartialOrd for FunctionName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for FunctionName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.text.cmp(&other.text)
     }
 }
 
@@ -104,7 +143,7 @@ impl TryFrom<String> for FunctionName {
 
 impl From<FunctionName> for String {
     fn from(name: FunctionName) -> Self {
-        name.text
+        name.text.as_ref().to_owned()
     }
 }
 
@@ -167,7 +206,7 @@ impl FromStr for RepositoryName {
 
 impl From<FunctionName> for RepositoryName {
     fn from(function: FunctionName) -> Self {
-        Self(function.text)
+        Self(function.text.as_ref().to_owned())
     }
 }
 

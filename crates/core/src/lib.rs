@@ -9,10 +9,12 @@
 pub mod access;
 pub mod address;
 pub mod backoff;
+pub mod compact;
 pub mod config;
 pub mod deployment;
 pub mod error;
 pub mod event;
+pub mod exports;
 pub mod firewall;
 pub mod function;
 pub mod host;

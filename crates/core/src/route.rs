@@ -134,14 +134,6 @@ impl<T> Default for RouteTable<T> {
 }
 
 impl<T> RouteTable<T> {
-    /// An empty one with room for so many routes without a host.
-    pub fn with_capacity(routes: usize) -> Self {
-        Self {
-            any: HashMap::with_capacity(routes),
-            hosts: HashMap::default(),
-        }
-    }
-
     /// Adds a route and returns what it led to before.
     pub fn insert(&mut self, route: &Route, value: T) -> Option<T> {
         let prefix = route.prefix.as_bytes().into();
@@ -170,12 +162,26 @@ impl<T> RouteTable<T> {
     }
 
     /// The value for a lower-case host without port and a normalized path, and the length of the
-    /// prefix that led there.
-    pub fn find(&self, host: &[u8], path: &[u8]) -> Option<(&T, usize)> {
-        self.hosts
-            .get(host)
-            .and_then(|prefixes| longest(prefixes, path))
-            .or_else(|| longest(&self.any, path))
+    /// prefix that led there. `named` has those of functions by their names: they need no route of
+    /// their own here.
+    pub fn find<'a>(
+        &'a self,
+        host: &[u8],
+        path: &[u8],
+        named: impl FnOnce(&[u8]) -> Option<&'a T>,
+    ) -> Option<(&'a T, usize)> {
+        let of_host = self.hosts.get(host);
+        if let Some(found) = of_host.and_then(|prefixes| longest(prefixes, path)) {
+            return Some(found);
+        }
+        let of_any = longest(&self.any, path);
+        match end_of_name(path) {
+            Some(end) if of_any.is_none_or(|(_, other)| other < end) => {
+                let own = named(&path[1..end]).map(|value| (value, end));
+                own.or(of_any)
+            }
+            _ => of_any,
+        }
     }
 
     /// How many routes there are.
@@ -187,6 +193,15 @@ impl<T> RouteTable<T> {
     pub fn is_empty(&self) -> bool {
         self.any.is_empty() && self.hosts.is_empty()
     }
+}
+
+/// Where the first two segments of a path end, which may be a function's name; none if it has fewer.
+fn end_of_name(path: &[u8]) -> Option<usize> {
+    let rest = path.strip_prefix(b"/")?;
+    let mut slashes = rest.iter().enumerate().filter(|&(_, &b)| b == b'/');
+    slashes.next()?;
+    let end = slashes.next().map_or(rest.len(), |(at, _)| at);
+    Some(1 + end)
 }
 
 /// The longest prefix of whole segments that is there.
@@ -252,7 +267,7 @@ mod tests {
                 Some(("api.example.com/v1", 3)),
             ),
         ] {
-            let found = table.find(host.as_bytes(), path.as_bytes());
+            let found = table.find(host.as_bytes(), path.as_bytes(), |_| None);
             assert_eq!(found.map(|(v, n)| (v.as_str(), n)), want, "{host}{path}");
         }
     }
@@ -269,9 +284,31 @@ mod tests {
         assert!(table.hosts.is_empty());
     }
 
+    /// A function answers under its name unless a route that is longer, or of the host, leads elsewhere.
     #[test]
-    fn room() {
-        assert!(RouteTable::<()>::with_capacity(100).any.capacity() >= 100);
+    fn names() {
+        let table = table(&["/demo", "/demo/hello/deep", "h/demo", "/x/y"]);
+        let own = "own".to_owned();
+        let named = |name: &[u8]| (name == b"demo/hello").then_some(&own);
+        for (host, path, want) in [
+            ("", "/demo/hello", Some(("own", 11))),
+            ("", "/demo/hello/", Some(("own", 11))),
+            ("", "/demo/hello/x/y", Some(("own", 11))),
+            ("", "/demo/hello/deep/er", Some(("/demo/hello/deep", 16))),
+            ("", "/demo/hellox", Some(("/demo", 5))),
+            ("", "/demo", Some(("/demo", 5))),
+            ("", "/demo/", Some(("/demo", 5))),
+            ("h", "/demo/hello", Some(("h/demo", 5))),
+            ("", "/x/y/z", Some(("/x/y", 4))),
+            ("", "/x", None),
+            ("", "//demo/hello", None),
+            ("", "demo/hello", None),
+            ("", "/", None),
+            ("", "", None),
+        ] {
+            let found = table.find(host.as_bytes(), path.as_bytes(), named);
+            assert_eq!(found.map(|(v, n)| (v.as_str(), n)), want, "{host}{path}");
+        }
     }
 
     #[test]
@@ -300,11 +337,11 @@ mod tests {
     fn deepest_route() {
         let deep = "/x".repeat(15);
         let table = table(&[&deep]);
-        assert!(table.find(b"", deep.as_bytes()).is_some());
+        assert!(table.find(b"", deep.as_bytes(), |_| None).is_some());
         for deeper in ["/", "/y", "/y/z", "/y/z/x/x/x"] {
             assert!(
                 table
-                    .find(b"", format!("{deep}{deeper}").as_bytes())
+                    .find(b"", format!("{deep}{deeper}").as_bytes(), |_| None)
                     .is_some()
             );
         }
@@ -315,7 +352,7 @@ mod tests {
         #[test]
         fn finds_whole_segments(path in proptest::collection::vec(any::<u8>(), 0..200)) {
             let table = table(&["/a/b", "/a", "/a/b/c"]);
-            if let Some((route, end)) = table.find(b"", &path) {
+            if let Some((route, end)) = table.find(b"", &path, |_| None) {
                 prop_assert_eq!(route.as_bytes(), &path[..end]);
                 prop_assert!(end == path.len() || path[end] == b'/');
             }

@@ -6,13 +6,13 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::Arc;
 
+use crate::compact::Compact;
 use crate::deployment::Deployment;
 use crate::error::ErrorCode;
 use crate::function::{FunctionName, RevisionId};
 use crate::instance::{Instance, InstanceId};
-use crate::route::{Route, RouteTable};
+use crate::route::RouteTable;
 
 /// An instance that a router may send work to, or has sent work to.
 #[derive(Debug)]
@@ -26,8 +26,8 @@ pub struct Peer<E> {
 /// A function as it is deployed, with its instances.
 #[derive(Debug)]
 pub struct Function<E> {
-    /// The deployment.
-    pub deployment: Arc<Deployment>,
+    /// What is deployed of it.
+    pub deployed: Compact,
     backed_off: Cell<Option<(ErrorCode, u64)>>,
     peers: RefCell<Vec<Rc<Peer<E>>>>,
 }
@@ -84,7 +84,7 @@ impl<E> Table<E> {
     /// An empty one with room for so many functions: it need not grow while it is filled.
     pub fn with_capacity(functions: usize) -> Self {
         Self {
-            routes: RouteTable::with_capacity(functions),
+            routes: RouteTable::default(),
             functions: HashMap::with_capacity(functions),
             peers: HashMap::new(),
         }
@@ -92,26 +92,28 @@ impl<E> Table<E> {
 
     /// The function of a lower-case host and a normalized path, and the length of the prefix.
     pub fn find(&self, host: &[u8], path: &[u8]) -> Option<(&Rc<Function<E>>, usize)> {
-        self.routes.find(host, path)
+        let named = |name: &[u8]| self.functions.get(str::from_utf8(name).ok()?);
+        self.routes.find(host, path, named)
     }
 
     /// A function has this deployment now.
     pub fn on_deployed(&mut self, deployment: Deployment) {
         self.on_removed(&deployment.function);
+        let routes = deployment.config.routes.clone();
+        let deployed = Compact::new(deployment);
         let peers = self
             .peers
             .values()
-            .filter(|peer| serves(&peer.instance, &deployment))
+            .filter(|peer| serves(&peer.instance, &deployed))
             .cloned()
             .collect();
-        let name = deployment.function.clone();
+        let name = deployed.function.clone();
         let function = Rc::new(Function {
-            deployment: Arc::new(deployment),
+            deployed,
             backed_off: Cell::new(None),
             peers: RefCell::new(peers),
         });
-        self.routes.insert(&Route::of(&name), function.clone());
-        for route in &function.deployment.config.routes {
+        for route in &routes {
             self.routes.insert(route, function.clone());
         }
         self.functions.insert(name, function);
@@ -130,7 +132,7 @@ impl<E> Table<E> {
     /// The revision that a function is at.
     pub fn revision(&self, name: &FunctionName) -> Option<&RevisionId> {
         let function = self.functions.get(name)?;
-        Some(&function.deployment.revision)
+        Some(&function.deployed.revision)
     }
 
     /// A revision isn't started until then, because of a failure with this code.
@@ -143,7 +145,7 @@ impl<E> Table<E> {
     ) {
         let function = self.functions.get(name);
         if let Some(function) = function
-            && *revision == function.deployment.revision
+            && *revision == function.deployed.revision
         {
             function.backed_off.set(Some((code, until)));
         }
@@ -152,8 +154,7 @@ impl<E> Table<E> {
     /// A function is no more. Its instances stay known until they are gone.
     pub fn on_removed(&mut self, name: &FunctionName) {
         if let Some(function) = self.functions.remove(name) {
-            self.routes.remove(&Route::of(name));
-            for route in &function.deployment.config.routes {
+            for route in &function.deployed.unpack().config.routes {
                 self.routes.remove(route);
             }
         }
@@ -169,7 +170,7 @@ impl<E> Table<E> {
         if !self.peers.contains_key(&id) {
             let peer = make()?;
             if let Some(function) = self.functions.get(&peer.instance.function)
-                && serves(&peer.instance, &function.deployment)
+                && serves(&peer.instance, &function.deployed)
             {
                 function.backed_off.set(None);
                 function.peers.borrow_mut().push(peer.clone());
@@ -207,8 +208,8 @@ impl<E> Table<E> {
     }
 }
 
-fn serves(instance: &Instance, deployment: &Deployment) -> bool {
-    instance.function == deployment.function && instance.revision == deployment.revision
+fn serves(instance: &Instance, deployed: &Compact) -> bool {
+    instance.function == deployed.function && instance.revision == deployed.revision
 }
 
 #[cfg(test)]

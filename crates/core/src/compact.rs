@@ -1,0 +1,175 @@
+//! Deployments in little memory: a router knows thousands, and most of them do nothing.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{FunctionConfig, Limits};
+use crate::deployment::Deployment;
+use crate::exports::Exports;
+use crate::function::{FunctionName, RevisionId};
+
+/// A deployment, less what only people are shown of its exports. What each request needs is at hand; the rest is packed,
+/// until an instance must be started.
+#[derive(Debug)]
+pub struct Compact {
+    /// Which function.
+    pub function: FunctionName,
+    /// Which revision of it.
+    pub revision: RevisionId,
+    /// What of its limits is for requests.
+    pub limits: RequestLimits,
+    /// Which paths may be asked for.
+    pub exports: Exports,
+    idle_ms: Option<u64>,
+    /// [`Rest`] as JSON.
+    rest: Box<[u8]>,
+}
+
+/// The limits for requests, as of [`Limits`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestLimits {
+    /// Requests that are under way at the function on one host.
+    pub requests: Option<u32>,
+    /// Bytes of a request's body.
+    pub body: Option<u64>,
+    timeout_ms: Option<u64>,
+}
+
+impl RequestLimits {
+    /// How long the function may take to begin its answer.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout_ms.map(Duration::from_millis)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Rest<'a> {
+    image: Cow<'a, str>,
+    /// None of the defaults: this is read by nobody else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    limits: Option<Limits>,
+    /// Without its limits.
+    config: Cow<'a, FunctionConfig>,
+}
+
+impl Rest<'_> {
+    fn pack(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let mut value = serde_json::to_value(self)?;
+        if let Some(config) = value["config"].as_object_mut() {
+            config.remove("limits");
+        }
+        serde_json::to_vec(&value)
+    }
+}
+
+impl Compact {
+    /// Packs one.
+    pub fn new(mut deployment: Deployment) -> Self {
+        let exports = deployment.config.exports.take();
+        let limits = deployment.config.limits;
+        let rest = Rest {
+            image: Cow::Borrowed(&deployment.image),
+            limits: (limits != Limits::default()).then_some(limits),
+            config: Cow::Borrowed(&deployment.config),
+        };
+        let rest = rest.pack().unwrap_or_default();
+        let Limits {
+            requests,
+            timeout_ms,
+            body,
+            ..
+        } = limits;
+        Self {
+            limits: RequestLimits {
+                requests,
+                body,
+                timeout_ms,
+            },
+            exports: Exports::new(exports.as_deref()),
+            idle_ms: deployment.config.idle_ms,
+            rest: rest.into(),
+            function: deployment.function,
+            revision: deployment.revision,
+        }
+    }
+
+    /// How long an instance outlives its last work, `fallback` where the function doesn't say.
+    pub fn idle(&self, fallback: Duration) -> Duration {
+        self.idle_ms.map_or(fallback, Duration::from_millis)
+    }
+
+    /// The deployment, without exports.
+    ///
+    /// # Panics
+    /// Never: what was packed can be unpacked.
+    pub fn unpack(&self) -> Deployment {
+        let rest: Rest<'_> = serde_json::from_slice(&self.rest).expect("it was packed");
+        Deployment {
+            function: self.function.clone(),
+            revision: self.revision.clone(),
+            image: rest.image.into_owned(),
+            config: FunctionConfig {
+                limits: rest.limits.unwrap_or_default(),
+                ..rest.config.into_owned()
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Export, Network};
+
+    #[test]
+    fn nothing_is_lost_that_a_start_needs() {
+        let mut deployment = Deployment {
+            function: "demo/hello".parse().unwrap(),
+            revision: RevisionId("r1".to_owned()),
+            image: "corefn/demo/hello:r1".to_owned(),
+            config: FunctionConfig {
+                health: Some("/healthz".to_owned()),
+                env: [("GREETING".to_owned(), "\"hi\"\n".to_owned())].into(),
+                limits: Limits {
+                    memory: 7,
+                    requests: Some(5),
+                    timeout_ms: Some(1_500),
+                    body: Some(9),
+                    ..Limits::default()
+                },
+                idle_ms: Some(5_000),
+                network: Network::None,
+                routes: vec!["h/x".parse().unwrap()],
+                exports: Some(vec![Export {
+                    name: "Add".to_owned(),
+                    ..Export::default()
+                }]),
+                executable: Some("00".repeat(32)),
+                user: Some("1000".to_owned()),
+            },
+        };
+        let compact = Compact::new(deployment.clone());
+        let fallback = Duration::from_secs(60);
+        assert_eq!(compact.idle(fallback), Duration::from_secs(5));
+        assert!(compact.exports.have(b"/Add") && !compact.exports.have(b"/Sub"));
+        let limits = compact.limits;
+        assert_eq!((limits.requests, limits.body), (Some(5), Some(9)));
+        assert_eq!(limits.timeout(), Some(Duration::from_millis(1_500)));
+        deployment.config.exports = None;
+        assert_eq!(compact.unpack(), deployment);
+
+        let plain = Deployment {
+            config: FunctionConfig::default(),
+            ..deployment
+        };
+        let compact = Compact::new(plain.clone());
+        assert_eq!(compact.idle(fallback), fallback);
+        assert_eq!(compact.unpack(), plain);
+        assert_eq!(
+            &*compact.rest,
+            br#"{"config":{},"image":"corefn/demo/hello:r1"}"#
+        );
+    }
+}
