@@ -87,6 +87,7 @@ impl Breaker {
                 true
             }
             Fault::SandboxKilled => self.kill_a_sandbox(&mut random).await,
+            Fault::NewbornKilled => self.kill_a_newborn().await,
             Fault::ExecutablesDeleted => self.replace_executables(None),
             Fault::ExecutablesGarbled => self.replace_executables(Some("garbage")),
             Fault::RedisKilled
@@ -260,6 +261,36 @@ impl Breaker {
         };
         let none = None::<KillContainerOptions>;
         client.kill_container(&victim.id, none).await.is_ok()
+    }
+
+    /// Has a function started that takes its time, and kills what a sandbox has become before it is ready. Whoever asked
+    /// for it must be answered.
+    async fn kill_a_newborn(&self) -> bool {
+        let sender = self.sender.clone();
+        let request = tokio::spawn(async move {
+            let ask = simple("at killed newborns", SLOW);
+            sender.send(ask).await
+        });
+        let begin = Instant::now();
+        let Ok(client) = self.home.docker.client().await else {
+            return false;
+        };
+        while begin.elapsed() < START_BEGINS && !request.is_finished() {
+            let containers = self.home.docker.containers().await.unwrap_or_default();
+            let newborn = containers.iter().find(|found| {
+                found.running
+                    && found.has(label::FUNCTION, SLOW)
+                    && found.labels.contains_key(label::SANDBOX)
+            });
+            if let Some(newborn) = newborn
+                && self.home.try_is_starting(SLOW).await.unwrap_or(false)
+            {
+                let none = None::<KillContainerOptions>;
+                return client.kill_container(&newborn.id, none).await.is_ok();
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        false
     }
 
     /// Deletes what the host keeps of executables, and puts something else in its place. False if there was nothing.

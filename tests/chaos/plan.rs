@@ -48,6 +48,8 @@ pub enum Fault {
     KeeperKilled,
     /// `docker kill` of a sandbox that waits, or that was just taken.
     SandboxKilled,
+    /// `docker kill` of what a sandbox has become, before it is ready.
+    NewbornKilled,
     /// The host's executables are deleted.
     ExecutablesDeleted,
     /// The host's executables are replaced by what can't be executed.
@@ -56,7 +58,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::WorkerKilled,
         Self::StarterKilled,
         Self::Reloaded,
@@ -76,6 +78,7 @@ impl Fault {
         Self::PushKilled,
         Self::KeeperKilled,
         Self::SandboxKilled,
+        Self::NewbornKilled,
         Self::ExecutablesDeleted,
         Self::ExecutablesGarbled,
     ];
@@ -102,6 +105,7 @@ impl Fault {
             Self::PushKilled => "push killed",
             Self::KeeperKilled => "keeper killed",
             Self::SandboxKilled => "sandbox killed",
+            Self::NewbornKilled => "newborn killed",
             Self::ExecutablesDeleted => "executables deleted",
             Self::ExecutablesGarbled => "executables garbled",
         }

@@ -18,6 +18,7 @@
 //! | `/huge-header` | a header of 100,000 bytes |
 //! | `/env` | its environment |
 //! | `/whoami` | its user, capabilities and what it can write to |
+//! | `/traces` | its files, descriptors, arguments, and the processes that it sees |
 //! | `/reach/IP/PORT` | whether it can connect there within a second |
 //! | `/exit` | none: the process ends with code 3 |
 //! | `/dies/CONTAINER/COUNT` | none: as one that is killed; of another container than the one named, 200 |
@@ -32,6 +33,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
@@ -215,6 +217,7 @@ fn answer(
             )
         }
         ["whoami"] => json(writer, request, &whoami()),
+        ["traces"] => json(writer, request, &traces()),
         ["reach", ip, port] => json(writer, request, &reach(ip, port)),
         ["dies", container, count] => dies(container, number(count) as usize, writer),
         ["exit"] => {
@@ -325,6 +328,69 @@ fn whoami() -> String {
         writable("/probe"),
         writable("/tmp/probe")
     )
+}
+
+/// All that it can see of itself and of others. What differs from one start to another, such as a socket's number, is
+/// left out.
+fn traces() -> String {
+    let mut files = Vec::new();
+    collect(Path::new("/"), &mut files);
+    let unix = fs::read_to_string("/proc/self/net/unix").unwrap_or_default();
+    let unix: HashSet<&str> = unix
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(6))
+        .collect();
+    let mut descriptors: Vec<String> = names("/proc/self/fd")
+        .iter()
+        // (That of the listing is gone.)
+        .filter_map(|name| fs::read_link(format!("/proc/self/fd/{name}")).ok())
+        .map(|target| target.display().to_string())
+        .map(|target| match target.strip_prefix("socket:[") {
+            Some(inode) if unix.contains(&inode.trim_end_matches(']')) => "unix socket".to_owned(),
+            _ => target.split(':').next().unwrap_or_default().to_owned(),
+        })
+        // How many connections there are is a matter of the moment.
+        .filter(|target| !target.starts_with("/proc/") && target != "socket")
+        .collect();
+    files.sort();
+    descriptors.sort();
+    let arguments = fs::read_to_string("/proc/self/cmdline").unwrap_or_default();
+    let arguments = arguments.split_terminator('\0').map(str::to_owned).collect();
+    let processes = names("/proc");
+    let is_process = |name: &String| name.bytes().all(|byte| byte.is_ascii_digit());
+    let processes = processes.into_iter().filter(is_process).collect();
+    let lists = [
+        ("files", files),
+        ("descriptors", descriptors),
+        ("arguments", arguments),
+        ("processes", processes),
+    ];
+    let lists = lists.map(|(name, list)| {
+        let list: Vec<_> = list.iter().map(|text| quote(text.as_bytes())).collect();
+        format!("\"{name}\":[{}]", list.join(","))
+    });
+    format!("{{{}}}", lists.join(","))
+}
+
+/// The files below a folder, except for those that the kernel makes up.
+fn collect(folder: &Path, files: &mut Vec<String>) {
+    for name in names(&folder.display().to_string()) {
+        let path = folder.join(name);
+        if ["/proc", "/sys", "/dev"].iter().any(|of| path == Path::new(of)) {
+            continue;
+        }
+        files.push(path.display().to_string());
+        if path.is_dir() && !path.is_symlink() {
+            collect(&path, files);
+        }
+    }
+}
+
+fn names(folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
 }
 
 fn reach(ip: &str, port: &str) -> String {

@@ -33,6 +33,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How often it is tried to give a sandbox its name: for half a minute.
 const NAMINGS: u32 = 20;
 
+/// The path of a container whose image sets none.
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The home of an account that the image does not know.
+const HOME: &str = "HOME=/";
+
 /// What a function's executable is called: in its image it is at this path.
 pub const NAME: &str = "/function";
 
@@ -157,7 +163,8 @@ impl Sandboxes {
                     .limit_sandbox(&container, &config.limits, &network)
                     .await?;
             }
-            let variables = environment(deployment, placement.id);
+            let mut variables = environment(deployment, placement.id);
+            add_docker_variables(&mut variables, &container);
             let order = order::write([NAME], variables.iter().map(String::as_str));
             let order = order.ok_or(Miss::HandOver(HandOverError::Order))?;
             let program = Program {
@@ -213,6 +220,24 @@ async fn name(docker: Arc<Docker>, instance: Instance) {
     );
 }
 
+/// Adds the variables that Docker gives to a container, unless the function has its own: what it finds must not depend on
+/// how it was started.
+fn add_docker_variables(variables: &mut Vec<String>, container: &str) {
+    /// How many digits of its identifier a container has as its host's name.
+    const SHORT: usize = 12;
+    let host = format!("HOSTNAME={}", container.get(..SHORT).unwrap_or(container));
+    for added in [PATH, HOME, &host] {
+        let (name, _) = added.split_once('=').unwrap_or((added, ""));
+        let is_set = |variable: &String| {
+            let value = variable.strip_prefix(name);
+            value.is_some_and(|value| value.starts_with('='))
+        };
+        if !variables.iter().any(is_set) {
+            variables.push(added.to_owned());
+        }
+    }
+}
+
 /// The executable of a deployment that can be started from a sandbox. Those are made for an account, and can't change it.
 fn executable(deployment: &Deployment) -> Option<Digest> {
     let config = &deployment.config;
@@ -227,4 +252,18 @@ fn is_default(limits: &Limits) -> bool {
     let default = Limits::default();
     (limits.memory, limits.nano_cpus, limits.pids)
         == (default.memory, default.nano_cpus, default.pids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_of_docker() {
+        let mut variables = vec!["HOME=/srv".to_owned(), "PATHS=x".to_owned()];
+        add_docker_variables(&mut variables, "0123456789abcdef");
+        let added = [PATH, "HOSTNAME=0123456789ab"];
+        assert_eq!(variables[..2], ["HOME=/srv", "PATHS=x"]);
+        assert_eq!(variables[2..], added);
+    }
 }

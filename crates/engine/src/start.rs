@@ -7,6 +7,7 @@ use corefn_core::deployment::Deployment;
 use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::instance::{Instance, InstanceId};
 use corefn_core::names;
+use tracing::warn;
 
 use crate::docker::{Docker, DockerError, Placement, Purpose};
 use crate::pauses::Pauses;
@@ -20,6 +21,9 @@ const ATTEMPTS: u64 = 5;
 /// How long it may take to fetch a failed function's output, and to remove its container, before
 /// the failure is reported without it.
 const TIDYING: Duration = Duration::from_millis(800);
+
+/// The exit code of a process that got SIGKILL, as Docker gives it: 128 and the signal's number.
+const KILLED: i64 = 128 + 9;
 
 /// How long Docker may be out of reach while a start waits until its container is ready.
 const UNREACHABLE: Duration = Duration::from_secs(2);
@@ -44,7 +48,8 @@ pub async fn start(
     start_as(docker, deployment, random_id()?, number, timeout, needless).await
 }
 
-/// The same in a sandbox of the host's, if one can become it at once; nothing if none can.
+/// The same in a sandbox of the host's, if one can become it at once; nothing if none can, or if somebody kills it before
+/// it is ready: then it need not be the function's fault.
 ///
 /// # Errors
 /// [`Failure`], as of [`start`].
@@ -66,7 +71,17 @@ pub async fn start_in_sandbox(
     let settled = settle(
         docker, deployment, container, placement, begin, timeout, needless,
     );
-    settled.await.map(Some)
+    match settled.await {
+        Ok(instance) => Ok(Some(instance)),
+        Err(Unready {
+            was_killed: true, ..
+        }) => {
+            let function = &deployment.function;
+            warn!("a sandbox that became {function} was killed: it is started from its image");
+            Ok(None)
+        }
+        Err(unready) => Err(unready.failure),
+    }
 }
 
 /// The same without Redis: the container is the only one of its revision that is started so.
@@ -89,7 +104,7 @@ pub async fn start_without_redis(
             let placed = settle(
                 docker, deployment, container, placement, begin, timeout, needless,
             );
-            placed.await.map(Some)
+            placed.await.map(Some).map_err(|unready| unready.failure)
         }
         Err(error) if error.is_conflict() => Ok(None),
         Err(error) => Err(docker_failure(deployment, &error)),
@@ -128,6 +143,14 @@ pub async fn start_as(
         docker, deployment, container, placement, begin, timeout, needless,
     )
     .await
+    .map_err(|unready| unready.failure)
+}
+
+/// Why a container that was started did not get ready.
+struct Unready {
+    failure: Failure,
+    /// Whether its process got SIGKILL: from the kernel, for want of memory, or from somebody.
+    was_killed: bool,
 }
 
 /// Waits until a container that was started is ready, until `timeout` after `begin`, or until it is
@@ -140,9 +163,10 @@ async fn settle(
     begin: Instant,
     timeout: Duration,
     needless: impl Future<Output = ()>,
-) -> Result<Instance, Failure> {
+) -> Result<Instance, Unready> {
     let address = placement.address();
     let patience = timeout.saturating_sub(begin.elapsed());
+    let mut was_killed = false;
     let failure = tokio::select! {
         biased;
         () = ready(address, deployment.config.health.as_deref()) => {
@@ -155,12 +179,18 @@ async fn settle(
             });
         }
         () = needless => Failure::new(ErrorCode::Internal, "the start was given up"),
-        code = ended(docker, &container) => exited(docker, deployment, &container, code).await,
+        code = ended(docker, &container) => {
+            was_killed = matches!(code, Ok(KILLED));
+            exited(docker, deployment, &container, code).await
+        }
         () = tokio::time::sleep(patience) => not_listening(docker, deployment, &container, timeout).await,
     };
     // The failure is what matters; a container that can't be removed now is the cleaner's.
     let _ = tokio::time::timeout(TIDYING, docker.remove(&container)).await;
-    Err(failure)
+    Err(Unready {
+        failure,
+        was_killed,
+    })
 }
 
 /// Waits until a container has ended and returns its exit code. A Docker that can't be reached is asked again for a while:

@@ -36,6 +36,7 @@ mod refused;
 mod reload;
 mod replay;
 mod same_as_nginx;
+mod sandbox_starts;
 mod sandboxes;
 mod stream;
 mod turns;

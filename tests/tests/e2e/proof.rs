@@ -1,5 +1,6 @@
 //! What takes long, the whole machine, or a quiet one: `scripts/proof` runs it, the gate doesn't.
 
+mod burst;
 mod compose;
 mod crowd;
 mod disk_full;

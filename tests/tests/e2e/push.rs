@@ -9,7 +9,7 @@ use corefn_tests::push::{Pushed, Repository, builds, keep_stack};
 use corefn_tests::{Home, wait_until};
 use futures_util::TryStreamExt;
 
-use crate::sandboxes::{kept, started_from, with_router};
+use crate::sandbox_starts::{kept, started_from, with_router};
 
 /// How soon the routers know of a deployment on a busy machine.
 const SETTLE: Duration = Duration::from_secs(30);

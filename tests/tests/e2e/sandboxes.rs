@@ -3,28 +3,22 @@
 use std::fs::{File, Permissions};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use bollard::query_parameters::InspectContainerOptions;
-
-use corefn_core::config::{FunctionConfig, Limits, Network};
+use corefn_core::config::Network;
 use corefn_core::deployment::Deployment;
 use corefn_core::instance::Instance;
-use corefn_core::names::{HOST_FILE, PORT, env, label};
-use corefn_engine::docker::Container;
+use corefn_core::names::{HOST_FILE, PORT, label};
 use corefn_sandbox::claim::{Claimed, Kind, Sandbox, claim};
-use corefn_sandbox::executables::Digest;
 use corefn_sandbox::hand_over::{Program, hand_over};
 use corefn_sandbox::order;
-use corefn_tests::cli::corefn;
 use corefn_tests::client::Client;
 use corefn_tests::keeper::{Keeper, waiting};
 use corefn_tests::programs::program;
 use corefn_tests::{Home, probe, wait_for, wait_until};
 
 /// How long making a few sandboxes may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 fn kind(home: &Home, network: Network) -> Kind {
     Kind {
@@ -214,188 +208,6 @@ async fn whoever_dies_leaves_nothing() {
     until_waiting(&home, 6).await;
     let folders = std::fs::read_dir(home.folder.file("sandboxes/waiting"));
     assert_eq!(folders.unwrap().count(), 6);
-}
-
-/// An installation whose router takes sandboxes, with a keeper.
-pub async fn with_router(name: &str, settings: &str) -> (Home, Keeper) {
-    let mut home = Home::builder(name).without_nginx().start().await;
-    let keeper = Keeper::start(&home, settings);
-    let folder = home.folder.file("sandboxes");
-    home.conf.http = format!("corefn_sandboxes {};", folder.display());
-    home.start_nginx().await;
-    (home, keeper)
-}
-
-/// A configuration as a push of the probe by a stack has it.
-fn executable() -> FunctionConfig {
-    FunctionConfig {
-        executable: Some(Digest::of(&probe::executable()).as_str().to_owned()),
-        ..probe::idle(600)
-    }
-}
-
-/// The same with the limits that sandboxes are made with.
-fn with_default_limits() -> FunctionConfig {
-    FunctionConfig {
-        limits: Limits::default(),
-        ..executable()
-    }
-}
-
-/// Where the host keeps an executable of that digest.
-pub fn kept(home: &Home, digest: &str) -> PathBuf {
-    home.folder.file("sandboxes/executables").join(digest)
-}
-
-/// The function's one instance, once Docker has its name.
-async fn instance(home: &Home, function: &str) -> Container {
-    wait_for("it has its name", PATIENCE, async || {
-        let mut instances = home.instances(function).await;
-        assert!(instances.len() < 2, "{instances:?}");
-        instances.pop()
-    })
-    .await
-}
-
-/// Has the function's one instance end, and waits until every worker knows.
-async fn end_instance(home: &Home, function: &str) {
-    let instance = instance(home, function).await;
-    home.docker.remove(&instance.id).await.unwrap();
-    home.until_withdrawn(&instance.labels[label::INSTANCE])
-        .await;
-}
-
-/// How many instances were started from `a sandbox`, or from `its image`.
-pub fn started_from(home: &Home, what: &str) -> usize {
-    home.error_log()
-        .matches(&format!(" ms from {what}"))
-        .count()
-}
-
-/// A start from a sandbox does without Docker. What it has become is told to Docker later, by the keeper if need be.
-#[tokio::test]
-async fn cold_start_while_docker_is_away() {
-    let mut home = Home::builder("nodocker")
-        .without_nginx()
-        .docker_proxy()
-        .start()
-        .await;
-    let keeper = Keeper::start(&home, "floor = 1\nceiling = 4");
-    let folder = home.folder.file("sandboxes");
-    home.conf.http = format!("corefn_sandboxes {};", folder.display());
-    home.start_nginx().await;
-    let deployment = home.deploy("demo/hello", with_default_limits()).await;
-    let path = kept(&home, &deployment.config.executable.unwrap());
-    until_waiting(&home, 2).await;
-    assert_eq!(home.get("/demo/hello/status/204").await.status, 204);
-    wait_until("the executable is kept", PATIENCE, async || path.exists()).await;
-    end_instance(&home, "demo/hello").await;
-
-    home.proxy().shut();
-    assert_eq!(home.get("/demo/hello/status/204").await.status, 204);
-    assert_eq!(started_from(&home, "a sandbox"), 1);
-    let instance = home.store.instances().await.unwrap()[0].instance.clone();
-    wait_until("the keeper has told Docker", PATIENCE, async || {
-        let found = home.instances("demo/hello").await;
-        found.iter().any(|found| found.id == instance.container)
-    })
-    .await;
-    home.proxy().reopen();
-    let environment = home.get("/demo/hello/env").await.json();
-    assert_eq!(environment[env::INSTANCE], instance.id.to_string());
-    keeper.end().await;
-}
-
-#[tokio::test]
-async fn cold_starts_come_from_sandboxes() {
-    let (home, keeper) = with_router("coldbox", "floor = 1\nceiling = 4").await;
-    let deployment = home.deploy("demo/hello", executable()).await;
-    let path = kept(&home, &deployment.config.executable.unwrap());
-    until_waiting(&home, 2).await;
-    // The first start finds no executable on the host, and has it fetched.
-    assert_eq!(home.get("/demo/hello/status/204").await.status, 204);
-    assert_eq!(started_from(&home, "its image"), 1);
-    wait_until("the executable is kept", PATIENCE, async || path.exists()).await;
-    end_instance(&home, "demo/hello").await;
-
-    let environment = home.get("/demo/hello/env").await.json();
-    assert_eq!(started_from(&home, "a sandbox"), 1);
-    assert_eq!(environment[env::FUNCTION], "demo/hello");
-    assert_eq!(environment[env::REVISION], "r1");
-    let found = self::instance(&home, "demo/hello").await;
-    assert_eq!(environment[env::INSTANCE], found.labels[label::INSTANCE]);
-    let instance = home.store.instances().await.unwrap()[0].instance.clone();
-    assert_eq!(instance.container, found.id);
-
-    // The operator sees whence it came, and what waits.
-    until_waiting(&home, 2).await;
-    let listed = corefn(&home, &["ps", "--json"]).await.json();
-    let listed: Vec<_> = listed
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|row| {
-            let memory = row["memory"].as_u64().unwrap_or(0);
-            assert!((1..64 << 20).contains(&memory), "{row}");
-            let text = |name: &str| row[name].as_str().map(str::to_owned);
-            (text("state").unwrap(), text("function"), text("from"))
-        })
-        .collect();
-    let waits = || ("waiting".to_owned(), None, None);
-    let hello = ("demo/hello".to_owned(), "sandbox".to_owned());
-    let ready = ("ready".to_owned(), Some(hello.0), Some(hello.1));
-    assert_eq!(listed, [ready, waits(), waits()]);
-
-    // An emptied Redis is told by Docker what it is.
-    home.redis.command::<String>(&["FLUSHALL"]).await;
-    // (By whoever asks it next: nobody does for an instance without work.)
-    assert_eq!(home.get("/demo/hello/status/204").await.status, 204);
-    wait_until("it is known again", PATIENCE, async || {
-        let found = home.store.instances().await.unwrap_or_default();
-        found.len() == 1 && found[0].instance == instance
-    })
-    .await;
-    assert_eq!(
-        home.get("/demo/hello/env").await.json()[env::INSTANCE],
-        environment[env::INSTANCE]
-    );
-
-    // Docker's events are those of an instance: who dies is replaced.
-    until_waiting(&home, 2).await;
-    end_instance(&home, "demo/hello").await;
-    assert_eq!(home.get("/demo/hello/status/204").await.status, 204);
-    assert_eq!(started_from(&home, "a sandbox"), 2);
-
-    // Limits of its own hold from the first instruction on.
-    until_waiting(&home, 2).await;
-    let mut small = executable();
-    small.limits.memory = 64 << 20;
-    home.deploy("demo/small", small).await;
-    assert_eq!(home.get("/demo/small/status/204").await.status, 204);
-    assert_eq!(started_from(&home, "a sandbox"), 3);
-    let id = self::instance(&home, "demo/small").await.id;
-    let client = home.docker.client().await.unwrap();
-    let found = client
-        .inspect_container(&id, None::<InspectContainerOptions>)
-        .await;
-    assert_eq!(found.unwrap().host_config.unwrap().memory, Some(64 << 20));
-
-    // What is kept may be garbage, gone, or not to be had: functions start all the same.
-    until_waiting(&home, 2).await;
-    end_instance(&home, "demo/hello").await;
-    std::fs::remove_file(&path).unwrap();
-    std::fs::write(&path, "garbage").unwrap();
-    std::fs::set_permissions(&path, Permissions::from_mode(0o555)).unwrap();
-    assert_eq!(home.get("/demo/hello/status/204").await.status, 204);
-    assert_eq!(started_from(&home, "its image"), 2);
-    end_instance(&home, "demo/hello").await;
-    assert_eq!(home.get("/demo/hello/status/204").await.status, 204);
-    assert_eq!(started_from(&home, "its image"), 3);
-    wait_until("it is fetched anew", PATIENCE, async || path.exists()).await;
-    keeper.kill().await;
-    end_instance(&home, "demo/hello").await;
-    assert_eq!(home.get("/demo/hello/status/204").await.status, 204);
-    assert_eq!(started_from(&home, "its image"), 4);
 }
 
 /// One round of a cleaner.
