@@ -7,7 +7,7 @@ use std::net::SocketAddrV4;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use corefn_build::{BuildError, image};
 use corefn_core::config::{Limits, Network};
@@ -30,16 +30,11 @@ use tracing::{info, warn};
 
 use crate::executables;
 use crate::folder::Folder;
+use crate::given;
 use crate::make::{MakeError, Recipe, connected, make};
 
 /// How often it is looked whether there are too few, or too many.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// How often it is looked whether a sandbox that was given away has its name, which it gets within milliseconds.
-const NAMING: Duration = Duration::from_secs(5);
-
-/// How long one may be without a name that Redis doesn't know either. It was given to somebody who died.
-const STARTING: Duration = Duration::from_secs(60);
 
 /// How long a claimer may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -181,7 +176,7 @@ impl Inner {
             self.end(&sandbox.container).await;
             return;
         }
-        self.until_named(sandbox.container).await;
+        given::until_settled(&self.docker, &self.store, &sandbox.container).await;
     }
 
     /// Takes a sandbox that waits.
@@ -255,7 +250,9 @@ impl Inner {
                 // Its folder is gone, so it was given away.
                 None if id.is_none() && container.running => {
                     let inner = self.clone();
-                    spawn_local(async move { inner.until_named(container.id).await });
+                    spawn_local(async move {
+                        given::until_settled(&inner.docker, &inner.store, &container.id).await;
+                    });
                 }
                 None => self.end(&container.id).await,
             }
@@ -424,52 +421,6 @@ impl Inner {
         if let Err(error) = self.docker.remove(container).await {
             warn!("{error}");
         }
-    }
-
-    /// Sees to it that a sandbox that was given away gets its name, or is removed.
-    async fn until_named(&self, container: String) {
-        let begin = Instant::now();
-        tokio::select! {
-            () = tokio::time::sleep(NAMING) => {}
-            // It ends when whoever has it does before it is told what to become.
-            _ = self.docker.exit_code(&container) => {}
-        }
-        while !self.is_settled(&container, begin.elapsed()).await {
-            tokio::time::sleep(NAMING).await;
-        }
-    }
-
-    /// Whether there is nothing more to do for a sandbox that was given away so long ago: it has its name, or is gone.
-    async fn is_settled(&self, container: &str, ago: Duration) -> bool {
-        let Ok(containers) = self.docker.containers().await else {
-            return false;
-        };
-        let Some(found) = containers.into_iter().find(|found| found.id == container) else {
-            return true;
-        };
-        if found.labels.contains_key(label::FUNCTION) {
-            return true;
-        }
-        if found.running {
-            // A Redis that refuses writes may not have been told of it.
-            let known = match self.store.pulse().await {
-                Ok(()) => self.store.instances().await,
-                Err(error) => Err(error),
-            };
-            let Ok(known) = known else {
-                return false;
-            };
-            let mut known = known.into_iter().map(|leased| leased.instance);
-            if let Some(instance) = known.find(|instance| instance.container == container) {
-                return self.docker.name_sandbox(&instance).await.is_ok();
-            }
-            if ago < STARTING {
-                return false;
-            }
-        }
-        info!("the sandbox {container} was given away and has become nothing: it is removed");
-        self.end(container).await;
-        true
     }
 
     /// The kind of a sandbox that another keeper has made.

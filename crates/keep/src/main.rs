@@ -3,6 +3,7 @@
 
 mod executables;
 mod folder;
+mod given;
 mod keeper;
 mod make;
 
