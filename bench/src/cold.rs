@@ -13,21 +13,17 @@ use corefn_core::deployment::Deployment;
 use corefn_engine::docker::{Placement, Purpose};
 use corefn_engine::ready::ready;
 use corefn_engine::start::random_id;
-use corefn_tests::keeper::waiting;
-use corefn_tests::{Client, Home, wait_for, wait_until};
+use corefn_tests::{Client, Home, wait_until};
 
 use crate::error::BenchError;
 use crate::site::{self, COLD, COLD_IMAGE, Site};
 use crate::stats::{Compared, Summary};
 
-/// What is asked for on any side.
-const PATH: &str = "/status/200";
+/// What is asked for, on any side.
+pub const PATH: &str = "/status/200";
 
-/// How long a container's removal, or a new sandbox, may take.
+/// How long Docker may take to know of a start.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The kernel takes a removed container's network apart after Docker has said that it is gone.
-const SETTLE: Duration = Duration::from_millis(300);
 
 /// How the sides compare.
 #[derive(Debug, Clone, Copy)]
@@ -70,10 +66,9 @@ struct Turn {
 /// # Errors
 /// [`BenchError`] when a start fails, or is not of the kind that it should be.
 pub async fn measure(site: &Site, repeats: u32) -> Result<Cold, BenchError> {
-    let home = &site.home;
-    let deployment = deployment(home).await?;
+    let deployment = deployment(&site.home).await?;
     // The first start of an executable has it fetched.
-    corefn(home, COLD).await?;
+    corefn(site, COLD).await?;
     site.until_executable(&deployment).await;
     take_turn(site, &deployment, 0).await?;
     let mut turns = Vec::new();
@@ -115,7 +110,6 @@ pub async fn measure(site: &Site, repeats: u32) -> Result<Cold, BenchError> {
 
 /// A start of each, in an order that changes from turn to turn.
 async fn take_turn(site: &Site, deployment: &Deployment, number: u32) -> Result<Turn, BenchError> {
-    let home = &site.home;
     let mut turn = Turn {
         sandbox: 0.0,
         image: 0.0,
@@ -129,13 +123,13 @@ async fn take_turn(site: &Site, deployment: &Deployment, number: u32) -> Result<
         match (at + number) % 3 {
             0 => {
                 let before = site.started_from_sandboxes();
-                turn.sandbox = corefn(home, COLD).await?;
+                turn.sandbox = corefn(site, COLD).await?;
                 if site.started_from_sandboxes() != before + 1 {
                     return Err(BenchError::NoSandbox);
                 }
             }
-            1 => turn.image = corefn(home, COLD_IMAGE).await?,
-            _ => turn.bare = bare(home, deployment).await?,
+            1 => turn.image = corefn(site, COLD_IMAGE).await?,
+            _ => turn.bare = bare(site, deployment).await?,
         }
     }
     Ok(turn)
@@ -153,22 +147,24 @@ async fn deployment(home: &Home) -> Result<Deployment, BenchError> {
 }
 
 /// One cold start through CoreFn; returns milliseconds.
-async fn corefn(home: &Home, function: &str) -> Result<f64, BenchError> {
+async fn corefn(site: &Site, function: &str) -> Result<f64, BenchError> {
+    let home = &site.home;
     expect_none(home, function).await?;
     let begin = Instant::now();
     site::get(&home.client(), &format!("/{function}{PATH}")).await?;
     let took = milliseconds(begin.elapsed());
     // (What a sandbox has become, Docker is told meanwhile.)
-    let container = wait_for("Docker knows it", PATIENCE, async || {
-        home.instances(function).await.pop().map(|found| found.id)
+    wait_until("Docker knows it", PATIENCE, async || {
+        !home.instances(function).await.is_empty()
     })
     .await;
-    remove(home, &container).await?;
+    site.clear().await?;
     Ok(took)
 }
 
 /// One by the bare Docker API.
-async fn bare(home: &Home, deployment: &Deployment) -> Result<Parts<f64>, BenchError> {
+async fn bare(site: &Site, deployment: &Deployment) -> Result<Parts<f64>, BenchError> {
+    let home = &site.home;
     expect_none(home, COLD).await?;
     let docker = &home.docker;
     let network = docker.network(FunctionConfig::default().network).await?;
@@ -186,28 +182,12 @@ async fn bare(home: &Home, deployment: &Deployment) -> Result<Parts<f64>, BenchE
     ready(placement.address(), deployment.config.health.as_deref()).await;
     site::get(&Client::new(placement.address()), PATH).await?;
     let answered = begin.elapsed();
-    remove(home, &container).await?;
+    site.clear().await?;
     Ok(Parts {
         create_ms: milliseconds(created),
         start_ms: milliseconds(started - created),
         answer_ms: milliseconds(answered - started),
     })
-}
-
-/// Removes a container, and returns when nothing of it is left: not in Docker, not in Redis, and
-/// so not in the router, which tells Redis after itself; and when as many sandboxes wait as should.
-async fn remove(home: &Home, container: &str) -> Result<(), BenchError> {
-    home.docker.remove(container).await?;
-    wait_until("the container is gone", PATIENCE, async || {
-        let known = home.store.instances().await;
-        known.is_ok_and(|known| known.is_empty())
-            && home.instances(COLD).await.is_empty()
-            && home.instances(COLD_IMAGE).await.is_empty()
-            && waiting(home).await.len() == site::SANDBOXES
-    })
-    .await;
-    tokio::time::sleep(SETTLE).await;
-    Ok(())
 }
 
 /// A function must have no container.
@@ -222,6 +202,6 @@ async fn expect_none(home: &Home, function: &str) -> Result<(), BenchError> {
     }
 }
 
-fn milliseconds(duration: Duration) -> f64 {
+pub fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }

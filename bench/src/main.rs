@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod burst;
 mod cold;
 mod cpu;
 mod error;
@@ -56,6 +57,8 @@ async fn run(plan: &Plan) -> Result<(), BenchError> {
     let machine = Machine::describe(&site.home).await;
     eprintln!("Cold starts, {} turns", plan.cold_repeats);
     let cold = cold::measure(&site, plan.cold_repeats).await?;
+    eprintln!("Bursts, {}", plan.burst_repeats);
+    let burst = burst::measure(&site, plan.burst_repeats).await?;
     let pinning = Pinning::of_this_machine();
     site.warm_up(&pinning).await?;
     let mut warm = Vec::new();
@@ -66,7 +69,7 @@ async fn run(plan: &Plan) -> Result<(), BenchError> {
         );
         warm.push(warm::measure(&site, &pinning, plan, connections).await?);
     }
-    let report = Report::new(plan, machine, &pinning, &warm, &cold);
+    let report = Report::new(plan, machine, &pinning, &warm, &cold, burst);
     println!("{report}");
     let path = programs::target().join("bench/latest.json");
     report.write(&path)?;

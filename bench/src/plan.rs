@@ -34,18 +34,25 @@ pub struct Plan {
     pub seconds: u32,
     /// How many turns of cold starts there are.
     pub cold_repeats: u32,
+    /// How many bursts of them.
+    pub burst_repeats: u32,
 }
 
 impl Args {
     /// What they ask for.
     pub fn plan(&self) -> Plan {
-        let (warm, seconds, cold) = if self.quick { (3, 1, 3) } else { (24, 2, 40) };
+        let (warm, seconds, cold, burst) = if self.quick {
+            (3, 1, 3, 2)
+        } else {
+            (24, 2, 40, 10)
+        };
         Plan {
             quick: self.quick,
             connections: vec![1, 32],
             warm_repeats: self.warm.unwrap_or(warm),
             seconds: self.seconds.unwrap_or(seconds),
             cold_repeats: self.cold.unwrap_or(cold),
+            burst_repeats: burst,
         }
     }
 }

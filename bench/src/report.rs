@@ -63,6 +63,9 @@ pub struct Report {
     /// The second against the third.
     cold_image_ratio: f64,
     cold_image_ratio_spread: [f64; 2],
+    /// Milliseconds until the last of [`BURST`] functions that were asked for at once, and did not run, has answered.
+    cold_burst_ms: f64,
+    cold_burst_ms_spread: [f64; 2],
     /// By number of connections.
     warm: BTreeMap<u32, WarmReport>,
     cold: ColdReport,
@@ -86,6 +89,8 @@ struct WarmReport {
 #[derive(Debug, Serialize)]
 struct ColdReport {
     repeats: u32,
+    bursts: u32,
+    burst_ms: Summary,
     sandbox_ms: Compared,
     image_ms: Compared,
     /// What the time of the bare Docker API goes to.
@@ -112,6 +117,7 @@ impl Report {
         pinning: &Pinning,
         warm: &[Warm],
         cold: &Cold,
+        burst: Summary,
     ) -> Self {
         let most = warm
             .iter()
@@ -155,9 +161,13 @@ impl Report {
             cold_p99_ratio: cold.sandbox.corefn.p99 / cold.sandbox.other.p99,
             cold_image_ratio: cold.image.ratio.median,
             cold_image_ratio_spread: spread(cold.image.ratio),
+            cold_burst_ms: burst.median,
+            cold_burst_ms_spread: spread(burst),
             warm: warm.iter().map(each).collect(),
             cold: ColdReport {
                 repeats: plan.cold_repeats,
+                bursts: plan.burst_repeats,
+                burst_ms: burst,
                 sandbox_ms: cold.sandbox,
                 image_ms: cold.image,
                 docker: cold.parts,
@@ -239,13 +249,14 @@ pub(crate) mod tests {
             warm_repeats: 2,
             seconds: 1,
             cold_repeats: 2,
+            burst_repeats: 1,
         };
         let pinning = Pinning {
             nginx: Some(0),
             others: Some("1".to_owned()),
         };
         let warm = [warm(1, 5_000.0), warm(32, 9_000.0)];
-        Report::new(&plan, machine, &pinning, &warm, &cold)
+        Report::new(&plan, machine, &pinning, &warm, &cold, part)
     }
 
     #[test]
@@ -268,6 +279,7 @@ pub(crate) mod tests {
         near(&json["cold_ratio"], 5.5 / 300.0);
         near(&json["cold_p99_ratio"], 6.0 / 300.0);
         near(&json["cold_image_ratio"], 1.1);
+        near(&json["cold_burst_ms"], 100.0);
         near(&json["warm"]["1"]["throughput"]["ratio"]["median"], 0.55);
         near(&json["warm"]["32"]["throughput"]["other"]["max"], 10_000.0);
         assert_eq!(json["noisy"], false);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bollard::models::ContainerUpdateBody;
 use corefn_core::config::{FunctionConfig, Limits};
 use corefn_core::deployment::Deployment;
+use corefn_core::names::label;
 use corefn_engine::sandboxes::EXECUTABLES;
 use corefn_sandbox::executables::Digest;
 use corefn_tests::keeper::{Keeper, waiting};
@@ -26,8 +27,11 @@ pub const COLD: &str = "bench/chill";
 /// The same as any image.
 pub const COLD_IMAGE: &str = "bench/image";
 
+/// How many functions are asked for at once.
+pub const BURST: usize = 20;
+
 /// How many sandboxes wait, of both kinds together.
-pub const SANDBOXES: usize = 2;
+const SANDBOXES: usize = 2 * BURST;
 
 /// The path below both prefixes that loads request.
 const PATH: &str = "status/200";
@@ -37,6 +41,9 @@ const PLAIN: &str = "/bench/plain/";
 
 /// How long what was asked for may take.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The kernel takes a removed container's network apart after Docker has said that it is gone.
+const SETTLE: Duration = Duration::from_millis(300);
 
 /// What nginx makes of a client's wish for an upgrade without the module.
 const CONNECTION: &str = "map $http_upgrade $plain_connection { '' ''; default upgrade; }";
@@ -58,12 +65,16 @@ impl Site {
             .without_nginx()
             .start()
             .await;
-        let keeper = Keeper::start(&home, "floor = 1\nceiling = 1");
+        let size = format!("floor = {BURST}\nceiling = {BURST}\nat_once = 2");
+        let keeper = Keeper::start(&home, &size);
         let folder = home.folder.file("sandboxes");
         home.conf.http = format!("corefn_sandboxes {};\n", folder.display());
         home.start_nginx().await;
         home.deploy(COLD, cold(true)).await;
         home.deploy(COLD_IMAGE, cold(false)).await;
+        for number in 0..BURST {
+            home.deploy(&burst(number), cold(true)).await;
+        }
         wait_until("sandboxes wait", PATIENCE, async || {
             waiting(&home).await.len() == SANDBOXES
         })
@@ -82,6 +93,27 @@ impl Site {
             folder.join(name).exists()
         })
         .await;
+    }
+
+    /// Removes all instances, and returns when nothing of them is left: not in Docker, not in Redis, and so not in the
+    /// router, which tells Redis after itself; and when as many sandboxes wait as should.
+    ///
+    /// # Errors
+    /// [`BenchError`] when Docker can't do it.
+    pub async fn clear(&self) -> Result<(), BenchError> {
+        let home = &self.home;
+        for container in home.docker.containers().await? {
+            if container.labels.contains_key(label::FUNCTION) {
+                home.docker.remove(&container.id).await?;
+            }
+        }
+        wait_until("all is as before", PATIENCE, async || {
+            let known = home.store.instances().await;
+            known.is_ok_and(|known| known.is_empty()) && waiting(home).await.len() == SANDBOXES
+        })
+        .await;
+        tokio::time::sleep(SETTLE).await;
+        Ok(())
     }
 
     /// How many instances were started from sandboxes.
@@ -199,6 +231,11 @@ pub async fn get(client: &corefn_tests::Client, path: &str) -> Result<String, Be
             body: answer.text(),
         }),
     }
+}
+
+/// The functions that are asked for at once.
+pub fn burst(number: usize) -> String {
+    format!("bench/burst-{number}")
 }
 
 /// The configuration of those that are started over and over: as a push has it that sets nothing.

@@ -5,6 +5,7 @@ use std::fmt;
 use super::{Report, STEADY};
 use crate::cold::Parts;
 use crate::cpu::Pinning;
+use crate::site::BURST;
 use crate::stats::Compared;
 
 /// What is wanted of CoreFn.
@@ -13,6 +14,7 @@ const WANTED_P99: f64 = 1.1;
 const WANTED_COLD: f64 = 0.03;
 const WANTED_COLD_P99: f64 = 0.08;
 const WANTED_COLD_IMAGE: f64 = 1.1;
+const WANTED_BURST: f64 = 60.0;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -50,6 +52,7 @@ impl fmt::Display for Report {
                 WANTED_COLD_IMAGE,
                 false,
             ),
+            ("burst, ms", self.cold_burst_ms, WANTED_BURST, false),
         ];
         for (at, (what, have, limit, at_least)) in wanted.into_iter().enumerate() {
             let (sign, reached) = match at_least {
@@ -120,6 +123,11 @@ impl Report {
         writeln!(
             f,
             "  (Docker: create {create_ms:.0}, start {start_ms:.0}, answer {answer_ms:.1})"
+        )?;
+        writeln!(
+            f,
+            "  {BURST} executables at once, {} times: the last answer after {:.0} ms",
+            cold.bursts, cold.burst_ms
         )
     }
 }
