@@ -66,10 +66,7 @@ impl Site {
             .start()
             .await;
         let size = format!("floor = {BURST}\nceiling = {BURST}\nat_once = 2");
-        let keeper = Keeper::start(&home, &size);
-        let folder = home.folder.file("sandboxes");
-        home.conf.http = format!("corefn_sandboxes {};\n", folder.display());
-        home.start_nginx().await;
+        let keeper = Keeper::start_with_nginx(&mut home, &size).await;
         home.deploy(COLD, cold(true)).await;
         home.deploy(COLD_IMAGE, cold(false)).await;
         for number in 0..BURST {

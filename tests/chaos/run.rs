@@ -74,10 +74,7 @@ async fn set_up() -> Breaker {
         .without_nginx()
         .start()
         .await;
-    let keeper = Keeper::start(&home, "floor = 2\nceiling = 6");
-    let folder = home.folder.file("sandboxes");
-    home.conf.http = format!("corefn_sandboxes {};", folder.display());
-    home.start_nginx().await;
+    let keeper = Keeper::start_with_nginx(&mut home, "floor = 2\nceiling = 6").await;
     home.start_cleaner(Some(ROUNDS));
     for (function, config) in functions() {
         home.deploy(function, config).await;

@@ -34,6 +34,17 @@ impl Keeper {
         Self::start_again(home)
     }
 
+    /// The same for an installation whose nginx does not run yet: starts that too, as one whose functions start from
+    /// the keeper's sandboxes.
+    pub async fn start_with_nginx(home: &mut Home, settings: &str) -> Self {
+        let keeper = Self::start(home, settings);
+        let folder = home.folder.file("sandboxes");
+        let directive = format!("corefn_sandboxes {};\n", folder.display());
+        home.conf.http.push_str(&directive);
+        home.start_nginx().await;
+        keeper
+    }
+
     /// Starts a keeper by the settings that there are.
     pub fn start_again(home: &Home) -> Self {
         let mut command = Command::new(program("corefn-keep"));

@@ -21,10 +21,7 @@ use crate::sandboxes::{PATIENCE, until_waiting};
 /// An installation whose router takes sandboxes, with a keeper.
 pub async fn with_router(name: &str, settings: &str) -> (Home, Keeper) {
     let mut home = Home::builder(name).without_nginx().start().await;
-    let keeper = Keeper::start(&home, settings);
-    let folder = home.folder.file("sandboxes");
-    home.conf.http = format!("corefn_sandboxes {};", folder.display());
-    home.start_nginx().await;
+    let keeper = Keeper::start_with_nginx(&mut home, settings).await;
     (home, keeper)
 }
 
@@ -176,10 +173,7 @@ async fn cold_start_while_docker_is_away() {
         .docker_proxy()
         .start()
         .await;
-    let keeper = Keeper::start(&home, "floor = 1\nceiling = 4");
-    let folder = home.folder.file("sandboxes");
-    home.conf.http = format!("corefn_sandboxes {};", folder.display());
-    home.start_nginx().await;
+    let keeper = Keeper::start_with_nginx(&mut home, "floor = 1\nceiling = 4").await;
     let deployment = home.deploy("demo/hello", with_default_limits()).await;
     let path = kept(&home, &deployment.config.executable.unwrap());
     until_waiting(&home, 2).await;

@@ -25,13 +25,11 @@ async fn more_functions_than_sandboxes() {
         .without_nginx()
         .start()
         .await;
-    let _keeper = Keeper::start(
-        &home,
+    let _keeper = Keeper::start_with_nginx(
+        &mut home,
         &format!("floor = {SANDBOXES}\nceiling = {SANDBOXES}"),
-    );
-    let folder = home.folder.file("sandboxes");
-    home.conf.http = format!("corefn_sandboxes {};", folder.display());
-    home.start_nginx().await;
+    )
+    .await;
     let name = |number: usize| format!("demo/f{number}");
     for number in 0..FUNCTIONS {
         home.deploy(&name(number), executable()).await;
