@@ -8,6 +8,7 @@ mod bundle;
 mod dockerfile;
 mod executable;
 mod files;
+mod orphans;
 mod without;
 
 use std::collections::HashMap;
@@ -32,6 +33,7 @@ pub(crate) use builder::{options, run_build};
 pub use dockerfile::{DockerfileImage, Recipe, from_dockerfile, keep_cache};
 pub use executable::{from_executable, of_program};
 pub use files::from_files;
+pub use orphans::remove_orphans;
 
 /// What an image is of.
 #[derive(Debug, Clone)]

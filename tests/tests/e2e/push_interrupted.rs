@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bollard::models::{ContainerConfig, ContainerCreateBody};
 use bollard::query_parameters::{
-    CommitContainerOptionsBuilder, CreateContainerOptions, InspectContainerOptions,
-    ListContainersOptionsBuilder, ListImagesOptionsBuilder,
+    CommitContainerOptionsBuilder, CreateContainerOptions, ImportImageOptions,
+    InspectContainerOptions, ListContainersOptionsBuilder, ListImagesOptionsBuilder,
 };
 use corefn_build::image::{self, Traces};
 use corefn_build::output::Output;
@@ -15,6 +15,7 @@ use corefn_build::repository;
 use corefn_core::names::{HOST_FILE, label};
 use corefn_tests::push::Repository;
 use corefn_tests::{Home, docker, wait_until};
+use futures_util::StreamExt as _;
 
 use crate::push_rejected::deployed;
 
@@ -193,6 +194,50 @@ async fn layers_go_with_the_container_that_uses_them() {
     let (removed, ()) = tokio::join!(traces.remove(docker), ends);
     removed.unwrap();
     assert_eq!(layers(&home, &mark).await, 0);
+}
+
+/// What Docker makes of a step whose layer below is removed at that moment, and tells nobody of.
+#[tokio::test]
+async fn layers_without_a_parent_are_removed() {
+    let home = Home::builder("orphans").without_nginx().start().await;
+    let mark = format!("test.mark={}", home.namespace());
+    let client = home.docker.client().await.unwrap();
+    let create = client.create_container(
+        None::<CreateContainerOptions>,
+        ContainerCreateBody {
+            image: Some("debian:bookworm-slim".to_owned()),
+            ..ContainerCreateBody::default()
+        },
+    );
+    let container = create.await.unwrap().id;
+    let begin = SystemTime::now();
+    let commit = async |tag: &str| {
+        let options = CommitContainerOptionsBuilder::default()
+            .container(&container)
+            .repo(tag)
+            .changes(&format!("LABEL {mark}"))
+            .build();
+        let made = client.commit_container(options, ContainerConfig::default());
+        made.await.unwrap().id
+    };
+    let named = format!("{}/named", home.namespace());
+    let (orphan, kept) = (commit("").await, commit(&named).await);
+    home.docker.remove(&container).await.unwrap();
+    // One that is loaded has no parent.
+    let saved: Vec<_> = client.export_image(&orphan).collect().await;
+    let saved = saved.into_iter().map(Result::unwrap);
+    image::remove(&home.docker, &orphan).await.unwrap();
+    assert_eq!(layers(&home, &mark).await, 1);
+    let body = bollard::body_full(saved.flatten().collect());
+    let loaded = client.import_image(ImportImageOptions::default(), body, None);
+    let _: Vec<_> = loaded.collect().await;
+    assert_eq!(layers(&home, &mark).await, 2);
+    let later = begin + Duration::from_secs(3600);
+    image::remove_orphans(&home.docker, later).await.unwrap();
+    assert_eq!(layers(&home, &mark).await, 2);
+    image::remove_orphans(&home.docker, begin).await.unwrap();
+    assert_eq!(layers(&home, &mark).await, 1);
+    image::remove(&home.docker, &kept).await.unwrap();
 }
 
 /// Another push of the same files that is given up takes away what both have made.

@@ -1,7 +1,7 @@
 //! One build: from a function's files to a revision that can be deployed.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use corefn_core::config::FunctionConfig;
 use corefn_core::deployment::Deployment;
@@ -264,14 +264,20 @@ impl<'a> Build<'a> {
         self.steps.push(("prepare", begin.elapsed()));
         output.line("==> building the Dockerfile").await;
         let begin = Instant::now();
+        let since = SystemTime::now();
         let mut attempts = 1..ATTEMPTS;
-        let (tag, config) = loop {
+        let built = loop {
             let attempt = self.attempt_dockerfile(recipe.again()?, output).await;
             match attempt {
                 Err(BuildError::Lost) if attempts.next().is_some() => {}
-                attempt => break attempt?,
+                attempt => break attempt,
             }
         };
+        if attempts.start > 1 || matches!(built, Err(BuildError::Lost)) {
+            // (They are in nobody's way: what can't be removed stays.)
+            let _ = image::remove_orphans(&self.docker, since).await;
+        }
+        let (tag, config) = built?;
         self.done("build", begin, output).await;
         Ok((tag, config))
     }
