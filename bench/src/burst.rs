@@ -31,7 +31,7 @@ pub async fn measure(site: &Site, repeats: u32) -> Result<Summary, BenchError> {
 
 async fn ask(site: &Site) -> Result<f64, BenchError> {
     let home = &site.home;
-    let before = site.started_from_sandboxes();
+    let before = site.started_from("a sandbox");
     let client = home.client();
     let paths: Vec<_> = (0..BURST)
         .map(|number| format!("/{}{PATH}", burst(number)))
@@ -42,7 +42,7 @@ async fn ask(site: &Site) -> Result<f64, BenchError> {
     for answer in answers {
         answer?;
     }
-    if site.started_from_sandboxes() != before + BURST {
+    if site.started_from("a sandbox") != before + BURST {
         return Err(BenchError::NoSandbox);
     }
     wait_until("Docker knows them", PATIENCE, async || {

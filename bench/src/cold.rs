@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use corefn_core::config::FunctionConfig;
 use corefn_core::deployment::Deployment;
-use corefn_engine::docker::{Placement, Purpose};
+use corefn_engine::docker::{Joined, Placement, Purpose};
 use corefn_engine::ready::ready;
 use corefn_engine::start::random_id;
 use corefn_tests::{Client, Home, wait_until};
@@ -121,18 +121,25 @@ async fn take_turn(site: &Site, deployment: &Deployment, number: u32) -> Result<
     };
     for at in 0..3 {
         match (at + number) % 3 {
-            0 => {
-                let before = site.started_from_sandboxes();
-                turn.sandbox = corefn(site, COLD).await?;
-                if site.started_from_sandboxes() != before + 1 {
-                    return Err(BenchError::NoSandbox);
-                }
+            0 => turn.sandbox = by_sandbox(site, COLD, "a sandbox").await?,
+            1 => {
+                let how = "its image, on a sandbox's network";
+                turn.image = by_sandbox(site, COLD_IMAGE, how).await?;
             }
-            1 => turn.image = corefn(site, COLD_IMAGE).await?,
             _ => turn.bare = bare(site, deployment).await?,
         }
     }
     Ok(turn)
+}
+
+/// One through CoreFn, which must be from what the router says that it was.
+async fn by_sandbox(site: &Site, function: &str, from: &str) -> Result<f64, BenchError> {
+    let before = site.started_from(from);
+    let took = corefn(site, function).await?;
+    if site.started_from(from) != before + 1 {
+        return Err(BenchError::NoSandbox);
+    }
+    Ok(took)
 }
 
 /// What the router knows of the function.
@@ -174,7 +181,12 @@ async fn bare(site: &Site, deployment: &Deployment) -> Result<Parts<f64>, BenchE
     };
     let begin = Instant::now();
     let container = docker
-        .create(deployment, placement, &network, Purpose::Serve)
+        .create(
+            deployment,
+            placement,
+            Joined::Network(&network),
+            Purpose::Serve,
+        )
         .await?;
     let created = begin.elapsed();
     docker.start(&container).await?;

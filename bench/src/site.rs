@@ -100,7 +100,8 @@ impl Site {
     pub async fn clear(&self) -> Result<(), BenchError> {
         let home = &self.home;
         for container in home.docker.containers().await? {
-            if container.labels.contains_key(label::FUNCTION) {
+            let is_holder = container.has(label::ROLE, label::ROLE_HOLDER);
+            if is_holder || container.labels.contains_key(label::FUNCTION) {
                 home.docker.remove(&container.id).await?;
             }
         }
@@ -113,9 +114,10 @@ impl Site {
         Ok(())
     }
 
-    /// How many instances were started from sandboxes.
-    pub fn started_from_sandboxes(&self) -> usize {
-        self.home.error_log().matches(" ms from a sandbox").count()
+    /// How many instances were started from `a sandbox`, or from what else the router says.
+    pub fn started_from(&self, what: &str) -> usize {
+        let text = format!(" ms from {what}");
+        self.home.error_log().matches(&text).count()
     }
 
     /// Starts the function for warm requests, and nginx's second way to it.

@@ -65,7 +65,8 @@ impl Breaker {
                 self.home.start_cleaner(Some(ROUNDS));
                 true
             }
-            Fault::InstanceKilled
+            Fault::HolderKilled
+            | Fault::InstanceKilled
             | Fault::InstancePaused
             | Fault::InstanceRemoved
             | Fault::InstanceStopped => self.harm_an_instance(step, &mut random).await,
@@ -200,8 +201,11 @@ impl Breaker {
     async fn harm_an_instance(&mut self, step: &Step, random: &mut Rng) -> bool {
         let unharmed = self.recorder.unharmed();
         let mut containers = self.home.docker.containers().await.unwrap_or_default();
+        let is_held = |container: &Container| container.labels.contains_key(label::HOLDER);
         containers.retain(|container| {
-            container.running && instance(container).is_some_and(|id| unharmed.contains(id))
+            container.running
+                && instance(container).is_some_and(|id| unharmed.contains(id))
+                && (step.fault != Fault::HolderKilled || is_held(container))
         });
         containers.sort_by(|a, b| a.name.cmp(&b.name));
         let Some(victim) = random.choice(containers) else {
@@ -225,6 +229,12 @@ impl Breaker {
             Fault::InstanceKilled => {
                 client
                     .kill_container(id, None::<KillContainerOptions>)
+                    .await
+            }
+            Fault::HolderKilled => {
+                let holder = &victim.labels[label::HOLDER];
+                client
+                    .kill_container(holder, None::<KillContainerOptions>)
                     .await
             }
             Fault::InstanceStopped => {

@@ -50,6 +50,8 @@ pub enum Fault {
     SandboxKilled,
     /// `docker kill` of what a sandbox has become, before it is ready.
     NewbornKilled,
+    /// `docker kill` of the sandbox that holds an instance's network.
+    HolderKilled,
     /// The host's executables are deleted.
     ExecutablesDeleted,
     /// The host's executables are replaced by what can't be executed.
@@ -58,7 +60,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::WorkerKilled,
         Self::StarterKilled,
         Self::Reloaded,
@@ -79,6 +81,7 @@ impl Fault {
         Self::KeeperKilled,
         Self::SandboxKilled,
         Self::NewbornKilled,
+        Self::HolderKilled,
         Self::ExecutablesDeleted,
         Self::ExecutablesGarbled,
     ];
@@ -106,6 +109,7 @@ impl Fault {
             Self::KeeperKilled => "keeper killed",
             Self::SandboxKilled => "sandbox killed",
             Self::NewbornKilled => "newborn killed",
+            Self::HolderKilled => "holder killed",
             Self::ExecutablesDeleted => "executables deleted",
             Self::ExecutablesGarbled => "executables garbled",
         }

@@ -122,7 +122,8 @@ async fn remains(home: &Home) -> Vec<String> {
     let mut left = Vec::new();
     let containers = home.docker.containers().await.unwrap_or_default();
     for container in &containers {
-        if !container.labels.contains_key(label::ROLE) {
+        let is_holder = container.has(label::ROLE, label::ROLE_HOLDER);
+        if is_holder || !container.labels.contains_key(label::ROLE) {
             left.push(format!("container {}", container.name));
         }
     }

@@ -156,9 +156,15 @@ impl Cleaner {
         }
         let seen = |id: &String, _: &mut Instant| containers.contains_key(id);
         self.seen().retain(seen);
+        let held = containers.values();
+        let held: HashSet<&String> = held.filter_map(|c| c.labels.get(label::HOLDER)).collect();
         for container in containers.values() {
             let age = self.age(container);
-            if settled && self.is_settled() && self.is_left_over(container, age).await? {
+            if settled
+                && self.is_settled()
+                && !held.contains(&container.id)
+                && self.is_left_over(container, age).await?
+            {
                 info!("removing {}: its maker is gone", container.name);
                 self.docker.remove(&container.id).await?;
             }
@@ -242,7 +248,7 @@ impl Cleaner {
         });
     }
 
-    /// Whether a container of ours belongs to nobody any more.
+    /// Whether a container of ours, which holds the network of none, belongs to nobody any more.
     ///
     /// Registering an instance and giving the starter's lock or the builder's claim back is one
     /// step, so an instance that is neither being started nor, asked in this order, registered
@@ -253,10 +259,14 @@ impl Cleaner {
         age: Duration,
     ) -> Result<bool, RebuildError> {
         if let Some(role) = container.labels.get(label::ROLE) {
-            return Ok(if role == label::ROLE_SANDBOX {
-                !self.sandboxes_are_kept && age > ORPHAN_AGE
-            } else {
-                age > self.build_age
+            return Ok(match role.as_str() {
+                // (Docker may have made one when its keeper was no more.)
+                label::ROLE_SANDBOX => {
+                    age > ORPHAN_AGE && (container.unstarted || !self.sandboxes_are_kept)
+                }
+                // It got its name when there was a container on its network, and now there is none.
+                label::ROLE_HOLDER => true,
+                _ => age > self.build_age,
             });
         }
         let Some(instance) = instance(container) else {

@@ -13,9 +13,9 @@
 //! | `ready:<function>` | set | instances that may get work | none | starter, cleaner | router |
 //! | `lease:<instance>` | string | its own time in milliseconds: somebody may send work | idle time | router | cleaner, CLI |
 //! | `start:<function>:<revision>` | string | token of the one starter | [`START_LOCK_TTL`], renewed | router | router, cleaner |
-//! | `starting` | set | `<function>:<revision>` whose starter holds a permit; one without its `start:` is a dead starter's | none | router | router |
+//! | `starting` | set | `<function>:<revision>` whose starter holds a permit, which a start from a sandbox need not; one without its `start:` is a dead starter's | none | router | router |
 //! | `waiting` | sorted set | `<function>:<revision>` that wait for a permit, in their order | none | router | router |
-//! | `waits:<function>:<revision>` | string | `1`: somebody still waits for that permit | [`TURN_TTL`], renewed | router | router |
+//! | `waits:<function>:<revision>` | string | `sandbox` or `image`: somebody still waits for that permit, and whether a sandbox would do | [`TURN_TTL`], renewed | router | router |
 //! | `failures:<function>` | string | failures in a row ([`crate::backoff`]) | pause and [`MEMORY`](crate::backoff::MEMORY), [`QUICK`](crate::backoff::QUICK) once an instance is ready | router; builder deletes | router |
 //! | `pause:<function>` | string | JSON of the [`Failure`](crate::error::Failure) it isn't started for | the pause | router; builder deletes | router |
 //! | `young:<instance>` | string | its revision: if it dies now that is a failure | [`QUICK`](crate::backoff::QUICK) | router, cleaner | router |

@@ -31,7 +31,8 @@ pub mod label {
     pub const INSTANCE: &str = "corefn.instance";
     /// The instance's address, `ip:port`.
     pub const ADDRESS: &str = "corefn.address";
-    /// What a container that was made as no instance is for: [`ROLE_BUILD`], [`ROLE_SANDBOX`], [`ROLE_FETCH`].
+    /// What a container that was made as no instance is for: [`ROLE_BUILD`], [`ROLE_SANDBOX`],
+    /// [`ROLE_HOLDER`], [`ROLE_FETCH`].
     pub const ROLE: &str = "corefn.role";
     /// The stack an image of a builder belongs to.
     pub const STACK: &str = "corefn.stack";
@@ -40,6 +41,11 @@ pub mod label {
     /// [`ROLE`] of a container that waits to become an instance, or has become one
     /// ([`sandbox_of`](super::sandbox_of)).
     pub const ROLE_SANDBOX: &str = "sandbox";
+    /// [`ROLE`] of a sandbox that holds the network of an instance in another container ([`holder`](super::holder)). Docker
+    /// can't change labels: it is told by its name.
+    pub const ROLE_HOLDER: &str = "holder";
+    /// Docker's identifier of the container that holds an instance's network, where another than its own does.
+    pub const HOLDER: &str = "corefn.holder";
     /// [`ROLE`] of a container that is never started: a file is fetched out of its image.
     pub const ROLE_FETCH: &str = "fetch";
     /// What a sandbox was made of, by a digest: those that were made otherwise are replaced.
@@ -213,6 +219,30 @@ pub fn in_sandbox(
     parts.next().is_none().then_some((function, revision))
 }
 
+/// The name of a sandbox that holds the network of an instance: as of [`sandbox_of`], and `--network`.
+pub fn holder(
+    namespace: &str,
+    function: &crate::function::FunctionName,
+    revision: &crate::function::RevisionId,
+    instance: InstanceId,
+) -> String {
+    let one = sandbox_of(namespace, function, revision, instance);
+    format!("{one}{HOLDS}")
+}
+
+/// The end of a name that [`holder`] makes.
+const HOLDS: &str = "--network";
+
+/// The function in a name that [`holder`] has made for the instance; nothing in any other.
+pub fn in_holder(
+    namespace: &str,
+    name: &str,
+    instance: InstanceId,
+) -> Option<crate::function::FunctionName> {
+    let one = name.strip_suffix(HOLDS)?;
+    in_sandbox(namespace, one, instance).map(|(function, _)| function)
+}
+
 /// The image of a sandbox's program: `<namespace>/sandbox:<digest>`.
 pub fn sandbox_image(namespace: &str, digest: &str) -> String {
     format!("{namespace}/sandbox:{digest}")
@@ -271,8 +301,13 @@ mod tests {
         assert_eq!(name, "ns--alice--hello--r1--00000000000000ab");
         assert_eq!(
             in_sandbox("ns", &name, instance),
-            Some((function.clone(), revision))
+            Some((function.clone(), revision.clone()))
         );
+        let holder = holder("ns", &function, &revision, instance);
+        assert_eq!(holder, "ns--alice--hello--r1--00000000000000ab--network");
+        assert_eq!(in_holder("ns", &holder, instance), Some(function.clone()));
+        assert_eq!(in_holder("ns", &name, instance), None);
+        assert_eq!(in_sandbox("ns", &holder, instance), None);
         assert_eq!(in_sandbox("ns", &name, InstanceId::from_random(1)), None);
         assert_eq!(in_sandbox("n", &name, instance), None);
         for other in [

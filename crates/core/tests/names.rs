@@ -268,6 +268,7 @@ const LABELS: &[(&str, &str)] = &[
     (label::ADDRESS, "ADDRESS"),
     (label::ROLE, "ROLE"),
     (label::STACK, "STACK"),
+    (label::HOLDER, "HOLDER"),
 ];
 
 const ENV: &[(&str, &str)] = &[

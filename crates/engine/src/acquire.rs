@@ -2,7 +2,9 @@
 //! start one, exactly one across all workers and hosts.
 //!
 //! Whoever gets the starter's lock and a permit starts; everyone else waits for the event of it, or
-//! for a turn. Lock and permit outlive a dead starter by their TTL only, so waiting ends in any case.
+//! for a turn. A start from a sandbox is tried first where it can be, and needs no permit. Lock and permit outlive a dead starter by their TTL only, so waiting ends in any case.
+
+mod ports;
 
 use std::time::Duration;
 
@@ -17,7 +19,9 @@ use corefn_core::instance::Instance;
 use corefn_core::keys::START_LOCK_RENEWAL;
 use corefn_core::names::directive;
 
-use crate::store::Claim;
+use crate::store::{Claim, Way};
+
+pub use ports::{Launcher, Ledger};
 
 /// How often one who waits looks again, in case the event of an instance got lost.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -25,53 +29,6 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How much longer than a start may take others wait for its event: the starter fetches the
 /// function's last output first.
 const REPORT: Duration = Duration::from_secs(2);
-
-/// Where leases and the starter's lock are kept: Redis.
-pub trait Ledger {
-    /// Leases any ready instance of the deployment for `idle`.
-    fn lease_any(
-        &self,
-        deployment: &Deployment,
-        idle: Duration,
-    ) -> impl Future<Output = Result<Option<Instance>, Failure>> + Send;
-    /// Asks for the starter's lock and a permit.
-    fn claim(
-        &self,
-        deployment: &Deployment,
-        token: &str,
-    ) -> impl Future<Output = Result<Claim, Failure>> + Send;
-    /// Renews the starter's lock.
-    fn renew(&self, deployment: &Deployment, token: &str) -> impl Future<Output = ()> + Send;
-    /// Registers the instance if the token still holds the lock, and gives the lock back.
-    fn register(
-        &self,
-        instance: &Instance,
-        token: &str,
-        idle: Duration,
-    ) -> impl Future<Output = Result<bool, Failure>> + Send;
-    /// Gives the lock back and tells everyone of the failure. Returns it, with how long the
-    /// function is backed off because of it.
-    fn give_up(
-        &self,
-        deployment: &Deployment,
-        token: &str,
-        failure: Failure,
-    ) -> impl Future<Output = Failure> + Send;
-}
-
-/// What starts instances: Docker.
-pub trait Launcher {
-    /// Starts an instance and waits until it is ready, or until it is known to be needless; leaves
-    /// nothing behind on failure that Docker lets it remove.
-    fn launch(
-        &self,
-        deployment: &Deployment,
-        timeout: Duration,
-        needless: impl Future<Output = ()> + Send,
-    ) -> impl Future<Output = Result<Instance, Failure>> + Send;
-    /// Removes an instance that nobody knows of.
-    fn discard(&self, instance: &Instance) -> impl Future<Output = ()> + Send;
-}
 
 /// How an instance was come by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,12 +76,15 @@ pub async fn acquire(
     let deadline = Instant::now() + timeout;
     let mut start = Start::Warm;
     let mut claim = Claim::Held;
+    let fits = launcher.fits_sandbox(deployment);
+    let mut way = if fits { Way::Sandbox } else { Way::Image };
+    let mut none_waits = false;
     loop {
         if let Some(instance) = ledger.lease_any(deployment, idle).await? {
             return Ok((instance, start));
         }
         if Instant::now() < deadline {
-            claim = ledger.claim(deployment, token).await?;
+            claim = ledger.claim(deployment, token, way).await?;
         }
         if let Claim::BackedOff(failure) = claim {
             return Err(Refusal {
@@ -132,7 +92,7 @@ pub async fn acquire(
                 is_reported: true,
             });
         }
-        if claim == Claim::Granted {
+        if let Claim::Granted | Claim::GrantedSandbox = claim {
             // Between the look and the lock another starter may have finished.
             if let Some(instance) = ledger.lease_any(deployment, idle).await? {
                 let unneeded = Failure::new(ErrorCode::Internal, "an instance got ready meanwhile");
@@ -140,14 +100,36 @@ pub async fn acquire(
                 return Ok((instance, start));
             }
             start = Start::Cold;
-            let launched = launch(ledger, launcher, events, deployment, token, idle, deadline);
-            match launched.await? {
-                Some(instance) => return Ok((instance, start)),
-                None if Instant::now() < deadline => continue,
-                None => return Err(too_late(deployment, timeout, &claim).into()),
+            let by = match claim {
+                Claim::GrantedSandbox => Way::Sandbox,
+                _ if none_waits => Way::Image,
+                _ => way,
+            };
+            let grant = Grant {
+                deployment,
+                token,
+                idle,
+                deadline,
+            };
+            match launch(ledger, launcher, events, grant, by).await? {
+                Launched::Ready(instance) => return Ok((instance, start)),
+                Launched::LockLost if Instant::now() < deadline => {}
+                Launched::LockLost => return Err(too_late(deployment, timeout, &claim).into()),
+                // The lock is still held, and a permit is what is missing.
+                Launched::NoSandbox if Instant::now() < deadline => {
+                    way = Way::Either;
+                    none_waits = true;
+                }
+                Launched::NoSandbox => {
+                    let failure = too_late(deployment, timeout, &claim);
+                    return Err(ledger.give_up(deployment, token, failure).await.into());
+                }
             }
+            continue;
         }
         start = Start::Cold;
+        // By the time that it is its turn one may wait.
+        none_waits = false;
         // Who waits for a turn waits for nobody's report. The event that the revision
         // was replaced must have come before whoever waits can decide anew.
         let end = match claim {
@@ -161,23 +143,60 @@ pub async fn acquire(
     }
 }
 
-/// Starts an instance under the lock, and renews the lock meanwhile. Returns nothing if the lock
-/// was lost: Redis was emptied, or this starter was held up and another has taken over.
+/// A lock that is held, and what for.
+#[derive(Clone, Copy)]
+struct Grant<'a> {
+    deployment: &'a Deployment,
+    token: &'a str,
+    /// For how long the instance is leased at first.
+    idle: Duration,
+    deadline: Instant,
+}
+
+/// What has become of a start under the lock.
+enum Launched {
+    /// It is ready and registered.
+    Ready(Instance),
+    /// Redis was emptied, or this starter was held up and another has taken over. What was started is removed.
+    LockLost,
+    /// There was none to start it from. The lock is still held.
+    NoSandbox,
+}
+
+/// Starts an instance under the lock, and renews the lock meanwhile.
 async fn launch(
     ledger: &impl Ledger,
     launcher: &impl Launcher,
     events: &mut Receiver<Event>,
-    deployment: &Deployment,
-    token: &str,
-    idle: Duration,
-    deadline: Instant,
-) -> Result<Option<Instance>, Refusal> {
+    grant: Grant<'_>,
+    way: Way,
+) -> Result<Launched, Refusal> {
+    let Grant {
+        deployment,
+        token,
+        idle,
+        deadline,
+    } = grant;
     let mut needless = false;
     let replaced = async {
         until_replaced(events, deployment).await;
         needless = true;
     };
-    let patience = deadline.saturating_duration_since(Instant::now());
+    let start = async {
+        let mut replaced = std::pin::pin!(replaced);
+        let patience = || deadline.saturating_duration_since(Instant::now());
+        if way != Way::Image {
+            let start = launcher.launch_in_sandbox(deployment, patience(), replaced.as_mut());
+            if let Some(instance) = start.await? {
+                return Ok(Some(instance));
+            }
+        }
+        if way == Way::Sandbox {
+            return Ok(None);
+        }
+        let start = launcher.launch(deployment, patience(), replaced);
+        start.await.map(Some)
+    };
     let keep = async {
         loop {
             tokio::time::sleep(START_LOCK_RENEWAL).await;
@@ -186,17 +205,18 @@ async fn launch(
         }
     };
     let launched = tokio::select! {
-        launched = launcher.launch(deployment, patience, replaced) => launched,
+        started = start => started,
         () = keep => unreachable!("the renewal never ends"),
         // The launcher has its own limits; this one holds for all that could hang in it.
         () = sleep_until(deadline + REPORT) => Err(hangs(deployment)),
     };
     let failure = match launched {
-        Ok(instance) => match ledger.register(&instance, token, idle).await {
-            Ok(true) => return Ok(Some(instance)),
+        Ok(None) => return Ok(Launched::NoSandbox),
+        Ok(Some(instance)) => match ledger.register(&instance, token, idle).await {
+            Ok(true) => return Ok(Launched::Ready(instance)),
             Ok(false) => {
                 launcher.discard(&instance).await;
-                return Ok(None);
+                return Ok(Launched::LockLost);
             }
             Err(failure) => {
                 launcher.discard(&instance).await;

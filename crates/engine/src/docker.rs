@@ -14,7 +14,7 @@ use bollard::{API_DEFAULT_VERSION, Docker as Client};
 use tokio::sync::OnceCell;
 
 pub use containers::{Condition, Container};
-pub use create::{Placement, Purpose, environment};
+pub use create::{Joined, Placement, Purpose, environment};
 pub use events::{InstanceEvent, InstanceEventKind};
 pub use images::{Image, deployment};
 pub use network::ContainerNetwork;

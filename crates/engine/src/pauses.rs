@@ -26,6 +26,11 @@ impl Pauses {
         Self::new(Duration::from_millis(1), Duration::from_millis(50), 1.2)
     }
 
+    /// Between looks at what Docker is starting, which takes a tenth of a second: two milliseconds.
+    pub const fn of_start() -> Self {
+        Self::new(Duration::from_millis(2), Duration::from_millis(2), 1.0)
+    }
+
     const fn new(first: Duration, longest: Duration, growth: f32) -> Self {
         Self {
             first,

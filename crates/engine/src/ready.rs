@@ -27,7 +27,11 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Waits until the instance at `address` is ready; never ends if it never is.
 pub async fn ready(address: SocketAddr, health: Option<&str>) {
-    let mut pauses = Pauses::of_probes();
+    ready_after(Pauses::of_probes(), address, health).await;
+}
+
+/// The same, with pauses between two looks of the caller's choice.
+pub async fn ready_after(mut pauses: Pauses, address: SocketAddr, health: Option<&str>) {
     loop {
         let ready = match health {
             None => connect(address).await.is_some(),

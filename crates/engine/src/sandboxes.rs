@@ -3,17 +3,17 @@
 //! It is the quick way, and not the only one: whatever goes wrong here, Docker starts a container in its own.
 
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use corefn_core::config::Limits;
+use corefn_core::config::{Limits, Network};
 use corefn_core::deployment::Deployment;
 use corefn_core::instance::Instance;
 use corefn_sandbox::claim::{self, Claimed, Fetch, Kind};
 use corefn_sandbox::executables::{Digest, Executables};
-use corefn_sandbox::hand_over::{HandOverError, Program, hand_over};
+use corefn_sandbox::hand_over::{HandOverError, Program, hand_over, stay};
 use corefn_sandbox::order;
 use tracing::{debug, warn};
 
@@ -50,9 +50,9 @@ pub struct Sandboxes {
     image: String,
 }
 
-/// A container that has become an instance, which may not be ready yet.
-pub struct Begun {
-    /// Docker's identifier.
+/// A sandbox that has become an instance, which may not be ready yet; or that holds the network of one.
+pub struct Taken {
+    /// Docker's identifier of its container.
     pub container: String,
     /// Which instance it is, and where.
     pub placement: Placement,
@@ -87,18 +87,37 @@ impl Sandboxes {
         }
     }
 
+    /// Whether one could become an instance of a deployment.
+    pub fn fit(deployment: &Deployment) -> bool {
+        executable(deployment).is_some()
+    }
+
     /// Has a sandbox become an instance of a deployment. Nothing if none can, and then nothing is left of any.
     ///
     /// Docker takes longer to give it its name than it takes until the first answer, so that goes on by itself. Until
     /// then only Redis knows what it is; where this process can't finish it, the keeper does, by what Redis knows.
-    pub async fn start(&self, docker: &Arc<Docker>, deployment: &Deployment) -> Option<Begun> {
+    pub async fn start(&self, docker: &Arc<Docker>, deployment: &Deployment) -> Option<Taken> {
         let digest = executable(deployment)?;
-        let begun = self.begin(docker, deployment, &digest);
-        let why = match tokio::time::timeout(PATIENCE, begun).await {
-            Ok(Ok(begun)) => return Some(begun),
-            Ok(Err(why)) => why,
-            Err(_) => Miss::Late,
-        };
+        let become_it = self.begin(docker, deployment, &digest);
+        match in_time(become_it).await {
+            Ok(taken) => return Some(taken),
+            Err(why) => self.missed(deployment, why).await,
+        }
+        None
+    }
+
+    /// Has a sandbox hold its network for an instance of a deployment in another container. Nothing if none can, and then
+    /// nothing is left of any. It gets its name by [`name_holder`].
+    pub async fn hold(&self, docker: &Docker, deployment: &Deployment) -> Option<Taken> {
+        match in_time(self.begin_to_hold(docker, deployment.config.network)).await {
+            Ok(taken) => return Some(taken),
+            Err(why) => self.missed(deployment, why).await,
+        }
+        None
+    }
+
+    /// Does what is to be done when no sandbox was to be had.
+    async fn missed(&self, deployment: &Deployment, why: Miss) {
         match why {
             Miss::None => debug!("{}: {why}", deployment.function),
             Miss::Absent => {
@@ -111,7 +130,6 @@ impl Sandboxes {
                 deployment.function
             ),
         }
-        None
     }
 
     /// Has the keeper fetch the executable of a deployment soon, for its next start, if it can be started from a sandbox.
@@ -136,26 +154,15 @@ impl Sandboxes {
         docker: &Arc<Docker>,
         deployment: &Deployment,
         digest: &Digest,
-    ) -> Result<Begun, Miss> {
+    ) -> Result<Taken, Miss> {
         let config = &deployment.config;
         let executable = self.executables.open(digest).map_err(Miss::Executables)?;
         let executable = executable.ok_or(Miss::Absent)?;
-        let kind = Kind {
-            image: self.image.clone(),
-            network: config.network,
-        };
-        let claimed = claim::claim(&self.keeper, &kind)
-            .await
-            .map_err(Miss::Keeper)?;
-        let Claimed {
-            sandbox,
-            connection,
-        } = claimed.ok_or(Miss::None)?;
-        let placement = Placement {
-            id: sandbox.instance,
-            ip: sandbox.ip,
-        };
-        let container = sandbox.container;
+        let (taken, connection) = self.claim(config.network).await?;
+        let Taken {
+            container,
+            placement,
+        } = taken;
         let became = async {
             if !is_default(&config.limits) {
                 let network = docker.network(config.network).await?;
@@ -183,8 +190,8 @@ impl Sandboxes {
                     container: container.clone(),
                     address: placement.address(),
                 };
-                tokio::spawn(name(docker.clone(), instance));
-                Ok(Begun {
+                tokio::spawn(name(docker.clone(), instance, None));
+                Ok(Taken {
                     container,
                     placement,
                 })
@@ -201,13 +208,63 @@ impl Sandboxes {
             }
         }
     }
+
+    async fn begin_to_hold(&self, docker: &Docker, network: Network) -> Result<Taken, Miss> {
+        let (taken, connection) = self.claim(network).await?;
+        if let Err(why) = stay(connection).await {
+            if let Err(error) = docker.remove(&taken.container).await {
+                warn!("{error}");
+            }
+            return Err(Miss::HandOver(why));
+        }
+        Ok(taken)
+    }
+
+    /// Takes a sandbox that waits, and the connection to it.
+    async fn claim(&self, network: Network) -> Result<(Taken, OwnedFd), Miss> {
+        let kind = Kind {
+            image: self.image.clone(),
+            network,
+        };
+        let claimed = claim::claim(&self.keeper, &kind).await;
+        let Claimed {
+            sandbox,
+            connection,
+        } = claimed.map_err(Miss::Keeper)?.ok_or(Miss::None)?;
+        let placement = Placement {
+            id: sandbox.instance,
+            ip: sandbox.ip,
+        };
+        let container = sandbox.container;
+        let taken = Taken {
+            container,
+            placement,
+        };
+        Ok((taken, connection))
+    }
 }
 
-/// Gives a sandbox the name of the instance that it has become, unless that has ended meanwhile.
-async fn name(docker: Arc<Docker>, instance: Instance) {
+/// Waits for a sandbox as long as it may take.
+async fn in_time<T>(taken: impl Future<Output = Result<T, Miss>>) -> Result<T, Miss> {
+    let taken = tokio::time::timeout(PATIENCE, taken).await;
+    taken.unwrap_or(Err(Miss::Late))
+}
+
+/// Gives a sandbox the name of one that holds the network of an instance, whose container there is, in a task of its own.
+pub fn name_holder(docker: &Arc<Docker>, holder: String, instance: Instance) {
+    tokio::spawn(name(docker.clone(), instance, Some(holder)));
+}
+
+/// Gives a sandbox the name of the instance that it has become, or the holder that of whose network it holds, unless that
+/// has ended meanwhile.
+async fn name(docker: Arc<Docker>, instance: Instance, holder: Option<String>) {
     let mut pauses = Pauses::of_service();
     for _ in 0..NAMINGS {
-        match docker.name_sandbox(&instance).await {
+        let named = match &holder {
+            None => docker.name_sandbox(&instance).await,
+            Some(holder) => docker.name_holder(holder, &instance).await,
+        };
+        match named {
             Err(error) if !error.is_absent() && !error.is_conflict() => {
                 tokio::time::sleep(pauses.grow()).await;
             }
@@ -216,7 +273,7 @@ async fn name(docker: Arc<Docker>, instance: Instance) {
     }
     let Instance { id, function, .. } = instance;
     warn!(
-        "instance {id} of {function} has no name in Docker yet: the keeper of sandboxes is to give it one"
+        "the sandbox of instance {id} of {function} has no name in Docker yet: the keeper is to give it one"
     );
 }
 

@@ -25,7 +25,7 @@ use servers::Servers;
 
 pub use instances::{Fenced, Leased};
 pub use leases::Renewed;
-pub use starts::Claim;
+pub use starts::{Claim, Way};
 
 /// How long Redis may take to accept a connection, and to answer a command.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,9 +1,11 @@
-//! Sandboxes that were given away: they get their names, or are removed.
+//! Sandboxes that were given away, to become an instance or to hold the network of one: they get their names, or are
+//! removed.
 
 use std::time::{Duration, Instant};
 
 use corefn_core::names::label;
-use corefn_engine::docker::Docker;
+use corefn_engine::docker::{Container, Docker};
+use corefn_engine::rebuild::instance;
 use corefn_engine::store::Store;
 use tracing::{info, warn};
 
@@ -31,13 +33,22 @@ async fn is_settled(docker: &Docker, store: &Store, container: &str, ago: Durati
     let Ok(containers) = docker.containers().await else {
         return false;
     };
-    let Some(found) = containers.into_iter().find(|found| found.id == container) else {
+    let Some(found) = containers.iter().find(|found| found.id == container) else {
         return true;
     };
-    if found.labels.contains_key(label::FUNCTION) {
+    let has_name = |found: &Container| {
+        found.labels.contains_key(label::FUNCTION) || found.has(label::ROLE, label::ROLE_HOLDER)
+    };
+    if has_name(found) {
         return true;
     }
     if found.running {
+        let mut held = containers
+            .iter()
+            .filter(|other| other.has(label::HOLDER, container));
+        if let Some(instance) = held.find_map(instance) {
+            return docker.name_holder(container, &instance).await.is_ok();
+        }
         // A Redis that refuses writes may not have been told of it.
         let known = match store.pulse().await {
             Ok(()) => store.instances().await,

@@ -4,6 +4,7 @@
 //! open files. The first is the program to become, the second an order (`src/order/parse.rs`) with its arguments and variables, and
 //! the third, if there is one, a socket that the program is to have as [`LISTENER`]. When it has become the program the
 //! connection is closed; if it can't, it sends the number of the error (errno(3)), four bytes of little endian, and ends.
+//! Another byte, with no file, says that it is to stay what it is, for the sake of its network: it closes the connection too.
 //!
 //! Whoever is at the other end of the socket may go away before there was a message: then it connects anew, for as long as
 //! there is a socket, and ends when there was none for a while.
@@ -24,6 +25,9 @@ use system::{Descriptor, EFBIG, EINTR, EINVAL, Errno, Message};
 /// The first byte of a message: what this version understands.
 const VERSION: u8 = 1;
 
+/// The first byte of a message without files: to stay.
+const STAY: u8 = 2;
+
 /// The number of the descriptor that a program listens on, the first after standard error.
 const LISTENER: Descriptor = 3;
 
@@ -32,6 +36,9 @@ const PAUSE: u32 = 50;
 
 /// How often it is tried to connect in a row: for about half a minute.
 const ATTEMPTS: u32 = 600;
+
+/// How long it sleeps at a time while it stays, in milliseconds.
+const DAY: u32 = 86_400_000;
 
 /// The status with which it ends if it can't become the program, as a shell's would.
 const CANNOT_EXECUTE: i32 = 126;
@@ -70,6 +77,12 @@ fn wait(socket: Descriptor) {
             _ => return,
         }
     };
+    if message.length == 1 && version[0] == STAY && message.count == 0 && !message.is_cut {
+        system::close(socket);
+        loop {
+            system::sleep(DAY);
+        }
+    }
     let why = if version[0] == VERSION && !message.is_cut {
         become_program(&message)
     } else {

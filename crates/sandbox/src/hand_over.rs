@@ -14,6 +14,9 @@ use crate::order;
 /// The first byte of a message: what it means.
 const VERSION: u8 = 1;
 
+/// The only byte of a message that has a sandbox stay what it is.
+const STAY: u8 = 2;
+
 /// How many bytes a sandbox says why it could not with.
 const WHY: usize = 4;
 
@@ -57,12 +60,31 @@ pub async fn hand_over(sandbox: OwnedFd, program: Program<'_>) -> Result<(), Han
     let connection = Connection::of(sandbox).map_err(HandOverError::Connection)?;
     let mut files = vec![program.executable, order.as_fd()];
     files.extend(program.listener);
-    let sent = connection.send(&[VERSION], &files).await;
+    tell(&connection, VERSION, &files).await
+}
+
+/// Has the sandbox at the other end of a connection stay what it is for as long as its container lasts, so that another
+/// container can have its network, and waits until it has heard of it.
+///
+/// # Errors
+/// [`HandOverError`]; the sandbox ends then.
+pub async fn stay(sandbox: OwnedFd) -> Result<(), HandOverError> {
+    let connection = Connection::of(sandbox).map_err(HandOverError::Connection)?;
+    tell(&connection, STAY, &[]).await
+}
+
+/// Sends a sandbox its message, and waits until it has done as it says.
+async fn tell(
+    connection: &Connection,
+    what: u8,
+    files: &[BorrowedFd<'_>],
+) -> Result<(), HandOverError> {
+    let sent = connection.send(&[what], files).await;
     sent.map_err(HandOverError::Connection)?;
     let why = connection.receive(WHY).await;
     let why = why.map_err(HandOverError::Connection)?.bytes;
     if why.is_empty() {
-        // The connection was closed by the program's beginning.
+        // (The connection is closed by the program's beginning.)
         return Ok(());
     }
     Err(match why.try_into() {

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use corefn_sandbox::hand_over::{HandOverError, Program, hand_over};
+use corefn_sandbox::hand_over::{HandOverError, Program, hand_over, stay};
 use corefn_sandbox::{INIT, order};
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
@@ -209,6 +209,20 @@ async fn connects_again() {
     assert_eq!(sandbox.ended(), ("here\n".to_owned(), Some(0)));
 }
 
+/// It goes on as a process that does nothing, and holds no connection.
+#[tokio::test]
+async fn stays_what_it_is() {
+    let mut sandbox = Sandbox::start();
+    let files = format!("/proc/{}/fd", sandbox.process.id());
+    let connection = sandbox.connection();
+    let before = fs::read_dir(&files).unwrap().count();
+    stay(connection).await.unwrap();
+    assert_eq!(sandbox.process.try_wait().unwrap(), None);
+    assert_eq!(fs::read_dir(&files).unwrap().count(), before - 1);
+    sandbox.process.kill().unwrap();
+    assert_eq!(sandbox.ended(), (String::new(), None));
+}
+
 /// Sends any message.
 fn tell(sandbox: &OwnedFd, bytes: &[u8], files: &[BorrowedFd<'_>]) {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
@@ -245,8 +259,10 @@ async fn takes_nothing_else() {
     let many: Vec<_> = (0..4)
         .map(|_| good.as_fd().try_clone_to_owned().unwrap())
         .collect();
-    let cases: [(&str, &[u8], Vec<OwnedFd>, i32); 9] = [
-        ("another version", &[2], order(&good).into(), 22),
+    let cases: [(&str, &[u8], Vec<OwnedFd>, i32); 11] = [
+        ("another version", &[3], order(&good).into(), 22),
+        ("to stay, with files", &[2], order(&good).into(), 22),
+        ("to stay, and more", &[2, 2], Vec::new(), 22),
         ("more bytes", &[1, 1], order(&good).into(), 22),
         ("no files", &[1], Vec::new(), 22),
         ("too many files", &[1], many, 22),

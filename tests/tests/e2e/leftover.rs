@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use corefn_core::instance::InstanceId;
 use corefn_core::names::label;
-use corefn_engine::docker::{Placement, Purpose};
+use corefn_engine::docker::{Joined, Placement, Purpose};
 use corefn_tests::{Home, probe, wait_until};
 
 #[tokio::test]
@@ -54,7 +54,12 @@ async fn container_without_a_maker_is_removed() {
         };
         let container = home
             .docker
-            .create(deployment, placement, &network, Purpose::Serve)
+            .create(
+                deployment,
+                placement,
+                Joined::Network(&network),
+                Purpose::Serve,
+            )
             .await
             .unwrap();
         home.docker.start(&container).await.unwrap();

@@ -16,6 +16,7 @@ mod exact;
 mod failure;
 mod firewall;
 mod git_host;
+mod held_networks;
 mod http2;
 mod idle;
 mod leftover;

@@ -47,7 +47,7 @@ pub fn kept(home: &Home, digest: &str) -> PathBuf {
 }
 
 /// The function's one instance, once Docker has its name.
-async fn instance(home: &Home, function: &str) -> Container {
+pub async fn instance(home: &Home, function: &str) -> Container {
     wait_for("it has its name", PATIENCE, async || {
         let mut instances = home.instances(function).await;
         assert!(instances.len() < 2, "{instances:?}");
@@ -57,7 +57,7 @@ async fn instance(home: &Home, function: &str) -> Container {
 }
 
 /// Has the function's one instance end, and waits until every worker knows.
-async fn end_instance(home: &Home, function: &str) {
+pub async fn end_instance(home: &Home, function: &str) {
     let instance = instance(home, function).await;
     home.docker.remove(&instance.id).await.unwrap();
     home.until_withdrawn(&instance.labels[label::INSTANCE])

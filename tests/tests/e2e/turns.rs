@@ -7,7 +7,7 @@ use corefn_core::deployment::Deployment;
 use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::event::Event;
 use corefn_core::function::{FunctionName, RevisionId};
-use corefn_engine::store::Claim;
+use corefn_engine::store::{Claim, Way};
 use corefn_tests::client::ClientError;
 use corefn_tests::{Answer, Home, probe, wait_for, wait_until};
 use futures_util::StreamExt;
@@ -65,7 +65,7 @@ async fn starts_take_turns() {
 #[tokio::test]
 async fn turns_are_in_order_and_end() {
     let home = Home::builder("order").without_nginx().start().await;
-    let names: Vec<FunctionName> = (0..6)
+    let names: Vec<FunctionName> = (0..8)
         .map(|n| format!("demo/f{n}").parse().unwrap())
         .collect();
     let deployment = |number: usize| Deployment {
@@ -74,11 +74,13 @@ async fn turns_are_in_order_and_end() {
         image: String::new(),
         config: FunctionConfig::default(),
     };
-    let claim = async |number: usize| {
+    let claim_by = async |number: usize, way: Way| {
         let token = format!("token {number}");
         let deployment = deployment(number);
-        home.store.claim(&deployment, &token, 2).await.unwrap()
+        let claim = home.store.claim(&deployment, &token, 2, way);
+        claim.await.unwrap()
     };
+    let claim = async |number: usize| claim_by(number, Way::Image).await;
     let give_back = async |number: usize| {
         let deployment = deployment(number);
         let failure = Failure::new(ErrorCode::DockerUnavailable, "");
@@ -99,11 +101,18 @@ async fn turns_are_in_order_and_end() {
     }
     assert_eq!(
         home.store
-            .claim(&deployment(0), "another", 2)
+            .claim(&deployment(0), "another", 2, Way::Image)
             .await
             .unwrap(),
         Claim::Held
     );
+    // A start from a sandbox needs no permit, and waits for one when it turns out that none is there.
+    assert_eq!(claim_by(6, Way::Sandbox).await, Claim::GrantedSandbox);
+    assert_eq!(claim_by(6, Way::Sandbox).await, Claim::GrantedSandbox);
+    assert_eq!(claim_by(6, Way::Either).await, Claim::Full);
+    // From then on no sandbox is taken before it is its turn.
+    assert_eq!(claim_by(7, Way::Sandbox).await, Claim::Full);
+    assert_eq!(claim_by(6, Way::Sandbox).await, Claim::Full);
     give_back(0).await;
     let turn = wait_for("somebody's turn", LONG, async || {
         match events.next().await {

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use corefn_core::deployment::Deployment;
 use corefn_core::instance::InstanceId;
 use corefn_core::names;
-use corefn_engine::docker::{Container, Placement, Purpose};
+use corefn_engine::docker::{Container, Joined, Placement, Purpose};
 use corefn_engine::store::Store;
 use corefn_tests::load::Load;
 use corefn_tests::port::Port;
@@ -127,7 +127,7 @@ async fn starter_that_was_killed_between_create_and_start() {
     };
     let purpose = Purpose::ServeWithoutRedis;
     home.docker
-        .create(&deployment, placement, &network, purpose)
+        .create(&deployment, placement, Joined::Network(&network), purpose)
         .await
         .unwrap();
     let name = names::container_without_redis(
@@ -156,7 +156,9 @@ async fn dying(home: &Home, deployment: &Deployment, number: u64, purpose: Purpo
         id: InstanceId::from_random(number),
         ip: network.subnet.address(number),
     };
-    let created = home.docker.create(deployment, placement, &network, purpose);
+    let created = home
+        .docker
+        .create(deployment, placement, Joined::Network(&network), purpose);
     let container = created.await.unwrap();
     home.docker.start(&container).await.unwrap();
     wait_until("it listens", PATIENCE, async || {

@@ -15,6 +15,7 @@ use futures_util::StreamExt;
 
 use corefn_core::names::label;
 
+use super::create::OF_CONTAINER;
 use super::{Docker, DockerError, sandboxes};
 
 /// A container of the namespace.
@@ -103,11 +104,22 @@ impl Docker {
         Ok(self.condition(container).await? != Condition::Ended)
     }
 
-    /// What a container does.
+    /// What a container does. One on the network of another has ended when that has: nobody can reach it.
     ///
     /// # Errors
     /// [`DockerError`] when Docker can't say.
     pub async fn condition(&self, container: &str) -> Result<Condition, DockerError> {
+        let (condition, holder) = self.look(container).await?;
+        if let (Condition::Runs | Condition::Paused, Some(holder)) = (condition, holder)
+            && self.look(&holder).await?.0 == Condition::Ended
+        {
+            return Ok(Condition::Ended);
+        }
+        Ok(condition)
+    }
+
+    /// What a container does, and which other holds its network.
+    async fn look(&self, container: &str) -> Result<(Condition, Option<String>), DockerError> {
         let client = self.client().await?;
         let found = client
             .inspect_container(container, None::<InspectContainerOptions>)
@@ -116,13 +128,17 @@ impl Docker {
         match found {
             Ok(found) => {
                 let state = found.state.unwrap_or_default();
-                Ok(match (state.running, state.paused) {
+                let condition = match (state.running, state.paused) {
                     (Some(true), Some(true)) => Condition::Paused,
                     (Some(true), _) => Condition::Runs,
                     _ => Condition::Ended,
-                })
+                };
+                let mode = found.host_config.and_then(|host| host.network_mode);
+                let holder =
+                    mode.and_then(|mode| mode.strip_prefix(OF_CONTAINER).map(str::to_owned));
+                Ok((condition, holder))
             }
-            Err(error) if error.is_absent() => Ok(Condition::Ended),
+            Err(error) if error.is_absent() => Ok((Condition::Ended, None)),
             Err(error) => Err(error),
         }
     }

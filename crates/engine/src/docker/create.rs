@@ -31,6 +31,15 @@ pub enum Purpose {
     ServeWithoutRedis,
 }
 
+/// Whose network a container is on.
+#[derive(Debug, Clone, Copy)]
+pub enum Joined<'a> {
+    /// A network of the installation's.
+    Network(&'a ContainerNetwork),
+    /// That of another container, which has the address.
+    Holder(&'a str),
+}
+
 /// Where a container gets placed.
 #[derive(Debug, Clone, Copy)]
 pub struct Placement {
@@ -58,10 +67,10 @@ impl Docker {
         &self,
         deployment: &Deployment,
         placement: Placement,
-        network: &ContainerNetwork,
+        joined: Joined<'_>,
         purpose: Purpose,
     ) -> Result<String, DockerError> {
-        let body = create_body(self.namespace(), deployment, placement, network);
+        let body = create_body(self.namespace(), deployment, placement, joined);
         let (namespace, function) = (self.namespace(), &deployment.function);
         let name = match purpose {
             Purpose::ServeWithoutRedis => {
@@ -101,9 +110,17 @@ fn create_body(
     namespace: &str,
     deployment: &Deployment,
     placement: Placement,
-    network: &ContainerNetwork,
+    joined: Joined<'_>,
 ) -> ContainerCreateBody {
     let config = &deployment.config;
+    let mut labels = labels(namespace, deployment, placement);
+    let (mode, networks) = match joined {
+        Joined::Network(network) => (network.id.clone(), Some(at(placement.ip, network))),
+        Joined::Holder(holder) => {
+            labels.insert(label::HOLDER.to_owned(), holder.to_owned());
+            (format!("{OF_CONTAINER}{holder}"), None)
+        }
+    };
     ContainerCreateBody {
         image: Some(deployment.image.clone()),
         user: Some(
@@ -113,9 +130,9 @@ fn create_body(
                 .unwrap_or_else(|| names::USER.to_owned()),
         ),
         env: Some(environment(deployment, placement.id)),
-        labels: Some(labels(namespace, deployment, placement)),
-        host_config: Some(locked_down(&config.limits, network)),
-        networking_config: Some(at(placement.ip, network)),
+        labels: Some(labels),
+        host_config: Some(locked_down(&config.limits, mode)),
+        networking_config: networks,
         ..ContainerCreateBody::default()
     }
 }
@@ -133,15 +150,18 @@ pub fn environment(deployment: &Deployment, instance: InstanceId) -> Vec<String>
     environment
 }
 
-/// What a function's container may, and may use.
-pub(super) fn locked_down(limits: &Limits, network: &ContainerNetwork) -> HostConfig {
+/// What a network mode begins with that is another container's network.
+pub(super) const OF_CONTAINER: &str = "container:";
+
+/// What a function's container may, and may use. The mode is a network, or another container.
+pub(super) fn locked_down(limits: &Limits, network_mode: String) -> HostConfig {
     let memory = i64::try_from(limits.memory).unwrap_or(i64::MAX);
     let log = HashMap::from([
         ("max-size".to_owned(), LOG_SIZE.to_owned()),
         ("max-file".to_owned(), "1".to_owned()),
     ]);
     HostConfig {
-        network_mode: Some(network.id.clone()),
+        network_mode: Some(network_mode),
         memory: Some(memory),
         memory_swap: Some(memory),
         nano_cpus: Some(i64::try_from(limits.nano_cpus).unwrap_or(i64::MAX)),
@@ -196,6 +216,10 @@ mod tests {
     use corefn_core::function::RevisionId;
 
     fn body() -> ContainerCreateBody {
+        body_of(None)
+    }
+
+    fn body_of(holder: Option<&str>) -> ContainerCreateBody {
         let deployment = Deployment {
             function: "demo/hello".parse().unwrap(),
             revision: RevisionId("r1".into()),
@@ -213,7 +237,8 @@ mod tests {
             id: "n1".to_owned(),
             subnet: Subnet::candidates(&[]).usable[0],
         };
-        create_body("corefn", &deployment, placement, &network)
+        let joined = holder.map_or(Joined::Network(&network), Joined::Holder);
+        create_body("corefn", &deployment, placement, joined)
     }
 
     #[test]
@@ -241,6 +266,19 @@ mod tests {
         ] {
             assert!(have.contains(&want), "{want}");
         }
+    }
+
+    #[test]
+    fn on_the_network_of_another() {
+        let own = body();
+        assert!(!own.labels.unwrap().contains_key(label::HOLDER));
+        assert_eq!(own.host_config.unwrap().network_mode.unwrap(), "n1");
+        assert!(own.networking_config.is_some());
+        let joined = body_of(Some("c1"));
+        assert_eq!(joined.labels.unwrap()[label::HOLDER], "c1");
+        let mode = joined.host_config.unwrap().network_mode.unwrap();
+        assert_eq!(mode, "container:c1");
+        assert!(joined.networking_config.is_none(), "Docker refuses both");
     }
 
     #[test]

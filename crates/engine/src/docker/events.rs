@@ -8,7 +8,7 @@ use futures_util::{Stream, StreamExt};
 
 use corefn_core::function::FunctionName;
 use corefn_core::instance::InstanceId;
-use corefn_core::names::label;
+use corefn_core::names::{self, label};
 
 use super::{Docker, DockerError, sandboxes};
 
@@ -41,7 +41,7 @@ pub enum InstanceEventKind {
 }
 
 impl Docker {
-    /// Instances of the namespace that end or are paused, as Docker tells. The stream ends when
+    /// Instances of the namespace that end, or lose what holds their network, or are paused, as Docker tells. The stream ends when
     /// the connection does; what happened meanwhile must be looked up.
     ///
     /// # Errors
@@ -81,21 +81,28 @@ impl InstanceEvent {
     ) -> Option<Self> {
         let mut labels = event.actor?.attributes?;
         let name = labels.get("name").cloned().unwrap_or_default();
-        sandboxes::describe(namespace, &name, &mut labels);
         let id = labels.get(label::INSTANCE)?.parse().ok()?;
+        let held = names::in_holder(namespace, &name, id);
+        let is_holder = held.is_some();
+        let function = match held {
+            Some(function) => function,
+            None => {
+                sandboxes::describe(namespace, &name, &mut labels);
+                labels.get(label::FUNCTION)?.parse().ok()?
+            }
+        };
         let kind = match event.action.as_deref() {
             Some(KILL) => {
                 ordered.insert(id);
                 return None;
             }
+            // (A holder that is paused holds its network all the same.)
+            Some(PAUSE) if is_holder => return None,
             Some(PAUSE) => InstanceEventKind::Paused,
-            _ if ordered.remove(&id) => InstanceEventKind::Stopped,
+            // (That a holder ends is never the function's doing.)
+            _ if ordered.remove(&id) || is_holder => InstanceEventKind::Stopped,
             _ => InstanceEventKind::Died,
         };
-        Some(Self {
-            id,
-            function: labels.get(label::FUNCTION)?.parse().ok()?,
-            kind,
-        })
+        Some(Self { id, function, kind })
     }
 }

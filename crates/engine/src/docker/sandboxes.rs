@@ -84,7 +84,7 @@ impl Docker {
         limits: &Limits,
         network: &ContainerNetwork,
     ) -> Result<(), DockerError> {
-        let host = locked_down(limits, network);
+        let host = locked_down(limits, network.id.clone());
         let body = ContainerUpdateBody {
             memory: host.memory,
             memory_swap: host.memory_swap,
@@ -159,6 +159,25 @@ impl Docker {
             ..
         } = instance;
         let name = names::sandbox_of(self.namespace(), function, revision, *id);
+        self.rename(container, name).await
+    }
+
+    /// Gives a sandbox its name that holds the network of an instance, which is there already.
+    ///
+    /// # Errors
+    /// [`DockerError`] when Docker can't do it.
+    pub async fn name_holder(&self, holder: &str, instance: &Instance) -> Result<(), DockerError> {
+        let Instance {
+            id,
+            function,
+            revision,
+            ..
+        } = instance;
+        let name = names::holder(self.namespace(), function, revision, *id);
+        self.rename(holder, name).await
+    }
+
+    async fn rename(&self, container: &str, name: String) -> Result<(), DockerError> {
         let options = RenameContainerOptions { name };
         let renamed = self.client().await?.rename_container(container, options);
         let renamed = renamed.await;
@@ -172,6 +191,11 @@ pub(super) fn describe(namespace: &str, name: &str, labels: &mut HashMap<String,
         return;
     }
     let instance = labels.get(label::INSTANCE).and_then(|id| id.parse().ok());
+    if instance.is_some_and(|id| names::in_holder(namespace, name, id).is_some()) {
+        labels.remove(label::INSTANCE);
+        labels.insert(label::ROLE.to_owned(), label::ROLE_HOLDER.to_owned());
+        return;
+    }
     let Some((function, revision)) =
         instance.and_then(|instance| names::in_sandbox(namespace, name, instance))
     else {
@@ -190,7 +214,7 @@ fn body(
     placement: Placement,
     network: &ContainerNetwork,
 ) -> ContainerCreateBody {
-    let mut host = locked_down(&Limits::default(), network);
+    let mut host = locked_down(&Limits::default(), network.id.clone());
     host.binds = Some(vec![format!("{}:{FOLDER}:ro", parts.folder)]);
     let labels = [
         (label::NAMESPACE, namespace.to_owned()),
@@ -266,6 +290,11 @@ mod tests {
         );
         assert_eq!(became[label::INSTANCE], "0000000000000007");
         assert_eq!(became[label::ADDRESS], "10.200.0.9:8080");
+        let mut holds = labels.clone();
+        let name = "ns--demo--hello--r1--0000000000000007--network";
+        describe("ns", name, &mut holds);
+        assert_eq!(holds[label::ROLE], label::ROLE_HOLDER);
+        assert!(!holds.contains_key(label::INSTANCE) && !holds.contains_key(label::FUNCTION));
         // A name says nothing of what isn't one.
         let mut other = labels;
         other.insert(label::ROLE.to_owned(), label::ROLE_BUILD.to_owned());

@@ -88,11 +88,14 @@ impl ContainerEvents {
         let listed = listed.into_iter().map(|leased| leased.instance);
         for instance in known.into_iter().chain(listed) {
             match containers.get(&instance.container) {
-                None => self.health.forget(instance.id, &instance.function).await,
+                // (One may be ready before Docker shows that it runs.)
+                None if !self.docker.is_running(&instance.container).await? => {
+                    self.health.forget(instance.id, &instance.function).await;
+                }
                 Some(container) if container.paused => {
                     self.health.withhold(instance.id, &instance.function).await;
                 }
-                Some(_) => {}
+                None | Some(_) => {}
             }
         }
         Ok(())

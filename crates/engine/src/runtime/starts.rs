@@ -22,8 +22,8 @@ use crate::acquire::{Launcher, Ledger, Refusal, Start, acquire};
 use crate::clock;
 use crate::docker::Docker;
 use crate::sandboxes::Sandboxes;
-use crate::start::{random_id, start, start_in_sandbox};
-use crate::store::{Claim, millis};
+use crate::start::{random_id, start, start_in_held_network, start_in_sandbox};
+use crate::store::{Claim, Way, millis};
 
 /// What it takes to start instances.
 pub(super) struct Starts {
@@ -156,8 +156,13 @@ impl Ledger for Starts {
         }
     }
 
-    async fn claim(&self, deployment: &Deployment, token: &str) -> Result<Claim, Failure> {
-        let claim = self.redis.store.claim(deployment, token, self.most);
+    async fn claim(
+        &self,
+        deployment: &Deployment,
+        token: &str,
+        way: Way,
+    ) -> Result<Claim, Failure> {
+        let claim = self.redis.store.claim(deployment, token, self.most, way);
         self.redis.ask(claim).await
     }
 
@@ -201,6 +206,28 @@ impl Ledger for Starts {
 }
 
 impl Launcher for Starts {
+    fn fits_sandbox(&self, deployment: &Deployment) -> bool {
+        self.sandboxes.is_some() && Sandboxes::fit(deployment)
+    }
+
+    async fn launch_in_sandbox(
+        &self,
+        deployment: &Deployment,
+        timeout: Duration,
+        needless: impl Future<Output = ()> + Send,
+    ) -> Result<Option<Instance>, Failure> {
+        let Some(sandboxes) = &self.sandboxes else {
+            return Ok(None);
+        };
+        let begin = clock::now();
+        let start = start_in_sandbox(&self.docker, sandboxes, deployment, timeout, needless);
+        let instance = start.await?;
+        if let Some(instance) = &instance {
+            log_start(instance, begin, "a sandbox");
+        }
+        Ok(instance)
+    }
+
     async fn launch(
         &self,
         deployment: &Deployment,
@@ -209,30 +236,22 @@ impl Launcher for Starts {
     ) -> Result<Instance, Failure> {
         let begin = clock::now();
         let mut needless = std::pin::pin!(needless);
-        let mut from = "a sandbox";
-        let quick = match &self.sandboxes {
-            Some(sandboxes) => {
-                let needless = needless.as_mut();
-                start_in_sandbox(&self.docker, sandboxes, deployment, timeout, needless).await?
+        // (One that could have become it would have been taken already.)
+        if let Some(sandboxes) = &self.sandboxes
+            && !Sandboxes::fit(deployment)
+        {
+            let (docker, needless) = (&self.docker, needless.as_mut());
+            let start = start_in_held_network(docker, sandboxes, deployment, timeout, needless);
+            if let Some(instance) = start.await? {
+                log_start(&instance, begin, "its image, on a sandbox's network");
+                return Ok(instance);
             }
-            None => None,
-        };
-        let instance = match quick {
-            Some(instance) => instance,
-            None => {
-                from = "its image";
-                let number = self.redis.ask(self.redis.store.next_address()).await?;
-                start(&self.docker, deployment, number, timeout, needless).await?
-            }
-        };
-        info!(
-            "started instance {} of {} revision {} at {} in {} ms from {from}",
-            instance.id,
-            instance.function,
-            instance.revision,
-            instance.address,
-            clock::now() - begin
-        );
+        }
+        let passed = Duration::from_millis(clock::now() - begin);
+        let left = timeout.saturating_sub(passed);
+        let number = self.redis.ask(self.redis.store.next_address()).await?;
+        let instance = start(&self.docker, deployment, number, left, needless).await?;
+        log_start(&instance, begin, "its image");
         Ok(instance)
     }
 
@@ -241,4 +260,19 @@ impl Launcher for Starts {
             warn!("{error}");
         }
     }
+}
+
+/// Tells of a start that began at a time of [`clock::now`].
+fn log_start(instance: &Instance, begin: u64, from: &str) {
+    let Instance {
+        id,
+        function,
+        revision,
+        address,
+        ..
+    } = instance;
+    let took = clock::now() - begin;
+    info!(
+        "started instance {id} of {function} revision {revision} at {address} in {took} ms from {from}"
+    );
 }

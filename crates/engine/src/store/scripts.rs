@@ -147,12 +147,13 @@ return 1
 ";
 
 /// KEYS lock, starting, waiting, pause, functions; ARGV token, TTL, start, permits, prefix of locks,
-/// prefix of turns, their TTL, function, revision. Returns 1 if the token holds the lock, 0 if
-/// another does, 2 if there is no permit, 3 with failure and time left if the function is backed
-/// off, 4 if another revision is deployed.
+/// prefix of turns, their TTL, function, revision, way (`super::starts::Way`), how many of those who wait are looked at.
+/// Returns 1 if the token holds the lock and a permit, 0 if another holds the lock, 2 if there is no permit, 3 with failure
+/// and time left if the function is backed off, 4 if another revision is deployed, 5 if the token holds the lock alone.
 ///
 /// Who waits gets a permit in turn: a start goes ahead if, of those before it that are still waited
-/// for, there are fewer than permits are free. The lock is written before anything is deleted: a
+/// for, there are fewer than permits are free. A start from a sandbox alone goes ahead unless others wait that one would do
+/// for. The lock is written before anything is deleted: a
 /// Redis that is out of memory refuses what needs some, but not after a script has changed something.
 const CLAIM: &str = r"
 local deployed = redis.call('HGET', KEYS[5], ARGV[8])
@@ -164,7 +165,13 @@ if not holder then
   if failure then return {3, failure, redis.call('PTTL', KEYS[4])} end
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-if not holder then
+if not holder or redis.call('SISMEMBER', KEYS[2], ARGV[3]) == 0 then
+  local waits = ARGV[10] == 'image' and 'image' or 'sandbox'
+  local alone = ARGV[10] == 'sandbox'
+  for _, name in ipairs(alone and redis.call('ZRANGE', KEYS[3], 0, ARGV[11] - 1) or {}) do
+    if name ~= ARGV[3] and redis.call('GET', ARGV[6] .. name) == 'sandbox' then alone = false end
+  end
+  if alone then return {5, '', 0} end
   local permits = tonumber(ARGV[4])
   if redis.call('SCARD', KEYS[2]) >= permits then
     for _, name in ipairs(redis.call('SMEMBERS', KEYS[2])) do
@@ -189,7 +196,7 @@ if not holder then
       local last = redis.call('ZREVRANGE', KEYS[3], 0, 0, 'WITHSCORES')[2]
       redis.call('ZADD', KEYS[3], (tonumber(last) or 0) + 1, ARGV[3])
     end
-    redis.call('SET', ARGV[6] .. ARGV[3], 1, 'PX', ARGV[7])
+    redis.call('SET', ARGV[6] .. ARGV[3], waits, 'PX', ARGV[7])
     redis.call('DEL', KEYS[1])
     return {2, '', 0}
   end

@@ -18,6 +18,8 @@ use super::{Store, StoreError, json, millis, read};
 pub enum Claim {
     /// The token holds the starter's lock now, and a permit.
     Granted,
+    /// The token holds the starter's lock now, for a start from a sandbox.
+    GrantedSandbox,
     /// Another starter is at it.
     Held,
     /// As many starts are under way as may be. The function keeps its turn for as long as it is
@@ -29,9 +31,23 @@ pub enum Claim {
     Superseded,
 }
 
+/// What a function is to be started from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// From a sandbox that waits, and from nothing else. Docker has no part in it, so it needs no permit.
+    Sandbox,
+    /// From a sandbox if one waits when it is its turn, else from its image.
+    Either,
+    /// From its image.
+    Image,
+}
+
+/// How many of those who wait for a permit are looked at for one that a sandbox would do for.
+const LOOKED_AT: u32 = 64;
+
 impl Store {
-    /// Asks for the starter's lock of a revision and one of `starts` permits. Both last for
-    /// [`START_LOCK_TTL`] unless [`Store::lock`] renews the lock.
+    /// Asks for the starter's lock of a revision and one of `starts` permits, which a start from a sandbox alone does
+    /// without unless others wait for one. Both last for [`START_LOCK_TTL`] unless [`Store::lock`] renews the lock.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -40,6 +56,7 @@ impl Store {
         deployment: &Deployment,
         token: &str,
         starts: u32,
+        way: Way,
     ) -> Result<Claim, StoreError> {
         let (function, revision) = (&deployment.function, &deployment.revision);
         let pause = self.keys.pause(function);
@@ -58,7 +75,9 @@ impl Store {
             .arg(self.keys.turn_prefix())
             .arg(millis(TURN_TTL))
             .arg(function.as_str())
-            .arg(&revision.0);
+            .arg(&revision.0)
+            .arg(way.name())
+            .arg(LOOKED_AT);
         let (answer, failure, left): (i64, String, i64) = self.invoke(&script).await?;
         Ok(match answer {
             1 => Claim::Granted,
@@ -68,6 +87,7 @@ impl Store {
                 ..read(&pause, &failure)?
             }),
             4 => Claim::Superseded,
+            5 => Claim::GrantedSandbox,
             _ => Claim::Held,
         })
     }
@@ -134,6 +154,17 @@ impl Store {
             .arg(self.keys.start_lock_prefix());
         let pause: u64 = self.invoke(&script).await?;
         Ok(Duration::from_millis(pause))
+    }
+}
+
+impl Way {
+    /// What the script calls it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Sandbox => "sandbox",
+            Self::Either => "either",
+            Self::Image => "image",
+        }
     }
 }
 

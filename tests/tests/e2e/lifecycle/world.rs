@@ -17,7 +17,7 @@ use corefn_core::function::{FunctionName, RevisionId};
 use corefn_core::instance::Instance;
 use corefn_engine::acquire::{Launcher, Ledger, acquire};
 use corefn_engine::start::random_id;
-use corefn_engine::store::{Claim, Renewed, Store};
+use corefn_engine::store::{Claim, Renewed, Store, Way};
 use corefn_tests::folder::Folder;
 use corefn_tests::programs::program;
 use corefn_tests::redis::Redis;
@@ -278,8 +278,9 @@ impl Ledger for World {
         self.store.lease_any(d, idle).await.map_err(failed)
     }
 
-    async fn claim(&self, d: &Deployment, token: &str) -> Result<Claim, Failure> {
-        self.store.claim(d, token, 100).await.map_err(failed)
+    async fn claim(&self, d: &Deployment, token: &str, way: Way) -> Result<Claim, Failure> {
+        let claim = self.store.claim(d, token, 100, way);
+        claim.await.map_err(failed)
     }
 
     async fn renew(&self, d: &Deployment, token: &str) {
@@ -301,6 +302,19 @@ impl Ledger for World {
 }
 
 impl Launcher for World {
+    fn fits_sandbox(&self, _: &Deployment) -> bool {
+        false
+    }
+
+    async fn launch_in_sandbox(
+        &self,
+        _: &Deployment,
+        _: Duration,
+        _: impl Future<Output = ()> + Send,
+    ) -> Result<Option<Instance>, Failure> {
+        Ok(None)
+    }
+
     async fn launch(
         &self,
         deployment: &Deployment,
