@@ -69,7 +69,10 @@ fn cpus(list: &str) -> Option<Vec<usize>> {
 pub fn used(process: u32) -> Option<f64> {
     let mut nanoseconds = 0;
     for task in fs::read_dir(format!("/proc/{process}/task")).ok()? {
-        let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+        // (A thread may have ended since.)
+        let Ok(text) = fs::read_to_string(task.ok()?.path().join("schedstat")) else {
+            continue;
+        };
         nanoseconds += text.split(' ').next()?.parse::<u64>().ok()?;
     }
     (nanoseconds > 0).then_some(nanoseconds as f64 / 1000.0)
