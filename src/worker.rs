@@ -11,9 +11,9 @@ use ngx::ffi::ngx_cycle_t;
 use ngx::http::HttpModuleMainConf;
 use tracing::Level;
 
-use corefn_core::deployment::Deployment;
+use corefn_core::compact::{Compact, Packed};
 use corefn_core::error::{ErrorCode, Failure};
-use corefn_core::function::FunctionName;
+use corefn_core::function::{FunctionName, RevisionId};
 use corefn_core::instance::{Instance, InstanceId};
 use corefn_core::table::{Peer, Table};
 use corefn_engine::log::lines;
@@ -61,7 +61,7 @@ pub struct Worker {
 /// A snapshot that is being taken over, piece by piece. Meanwhile the table before it serves on.
 struct Filling {
     table: Table<Endpoint>,
-    deployments: std::vec::IntoIter<Deployment>,
+    deployments: std::vec::IntoIter<Packed>,
     instances: std::vec::IntoIter<(Instance, u64)>,
 }
 
@@ -185,10 +185,7 @@ fn write_line(level: Level, text: &str) {
 }
 
 /// Says in the log that this worker sends new requests to a revision from now on.
-fn report_deployed(deployment: &Deployment) {
-    let Deployment {
-        function, revision, ..
-    } = deployment;
+fn report_deployed(function: &FunctionName, revision: &RevisionId) {
     log::cycle(
         log::NGX_LOG_INFO,
         &format!("{function} is at revision {revision}"),
@@ -202,10 +199,11 @@ impl Worker {
             if let Some(deployment) = filling.deployments.next() {
                 // Of a first table, only its size is reported.
                 let former = self.table.borrow();
-                if self.filled.get()
-                    && former.revision(&deployment.function) != Some(&deployment.revision)
-                {
-                    report_deployed(&deployment);
+                let Compact {
+                    function, revision, ..
+                } = &deployment.deployed;
+                if self.filled.get() && former.revision(function) != Some(revision) {
+                    report_deployed(function, revision);
                 }
                 drop(former);
                 filling.table.on_deployed(deployment);
@@ -270,7 +268,7 @@ impl Worker {
             }
             Update::Deployed(deployment) => {
                 self.limited.borrow_mut().remove(&deployment.function);
-                report_deployed(&deployment);
+                report_deployed(&deployment.function, &deployment.revision);
                 let mut table = self.table.borrow_mut();
                 if table.revision(&deployment.function) != Some(&deployment.revision) {
                     self.waiting.on_replaced(&deployment.function);

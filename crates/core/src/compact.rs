@@ -9,6 +9,7 @@ use crate::config::{FunctionConfig, Limits};
 use crate::deployment::Deployment;
 use crate::exports::Exports;
 use crate::function::{FunctionName, RevisionId};
+use crate::route::Route;
 
 /// A deployment, less what only people are shown of its exports. What each request needs is at hand; the rest is packed,
 /// until an instance must be started.
@@ -25,6 +26,25 @@ pub struct Compact {
     idle_ms: Option<u64>,
     /// [`Rest`] as JSON.
     rest: Box<[u8]>,
+}
+
+/// A deployment for a router, which has not taken it into its table yet.
+#[derive(Debug)]
+pub struct Packed {
+    /// The deployment.
+    pub deployed: Compact,
+    /// Its routes besides the one of its name.
+    pub routes: Vec<Route>,
+}
+
+impl From<Deployment> for Packed {
+    fn from(deployment: Deployment) -> Self {
+        let routes = deployment.config.routes.clone();
+        Self {
+            deployed: Compact::new(deployment),
+            routes,
+        }
+    }
 }
 
 /// The limits for requests, as of [`Limits`].
@@ -46,7 +66,11 @@ impl RequestLimits {
 
 #[derive(Serialize, Deserialize)]
 struct Rest<'a> {
+    /// The image, less what follows from the function and its revision if that is how it ends.
     image: Cow<'a, str>,
+    /// Whether it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    is_whole: Option<bool>,
     /// None of the defaults: this is read by nobody else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     limits: Option<Limits>,
@@ -69,8 +93,11 @@ impl Compact {
     pub fn new(mut deployment: Deployment) -> Self {
         let exports = deployment.config.exports.take();
         let limits = deployment.config.limits;
+        let end = image_end(&deployment.function, &deployment.revision);
+        let begin = deployment.image.strip_suffix(&end);
         let rest = Rest {
-            image: Cow::Borrowed(&deployment.image),
+            image: Cow::Borrowed(begin.unwrap_or(&deployment.image)),
+            is_whole: begin.is_none().then_some(true),
             limits: (limits != Limits::default()).then_some(limits),
             config: Cow::Borrowed(&deployment.config),
         };
@@ -106,16 +133,25 @@ impl Compact {
     /// Never: what was packed can be unpacked.
     pub fn unpack(&self) -> Deployment {
         let rest: Rest<'_> = serde_json::from_slice(&self.rest).expect("it was packed");
+        let mut image = rest.image.into_owned();
+        if rest.is_whole.is_none() {
+            image += &image_end(&self.function, &self.revision);
+        }
         Deployment {
             function: self.function.clone(),
             revision: self.revision.clone(),
-            image: rest.image.into_owned(),
+            image,
             config: FunctionConfig {
                 limits: rest.limits.unwrap_or_default(),
                 ..rest.config.into_owned()
             },
         }
     }
+}
+
+/// How the image of a function's revision ends ([`crate::names::image`]).
+fn image_end(function: &FunctionName, revision: &RevisionId) -> String {
+    format!("/{function}:{revision}")
 }
 
 #[cfg(test)]
@@ -167,9 +203,11 @@ mod tests {
         let compact = Compact::new(plain.clone());
         assert_eq!(compact.idle(fallback), fallback);
         assert_eq!(compact.unpack(), plain);
-        assert_eq!(
-            &*compact.rest,
-            br#"{"config":{},"image":"corefn/demo/hello:r1"}"#
-        );
+        assert_eq!(&*compact.rest, br#"{"config":{},"image":"corefn"}"#);
+        let other = Deployment {
+            image: "elsewhere:r1".to_owned(),
+            ..plain
+        };
+        assert_eq!(Compact::new(other.clone()).unpack(), other);
     }
 }

@@ -7,8 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::compact::Compact;
-use crate::deployment::Deployment;
+use crate::compact::{Compact, Packed};
 use crate::error::ErrorCode;
 use crate::function::{FunctionName, RevisionId};
 use crate::instance::{Instance, InstanceId};
@@ -97,10 +96,9 @@ impl<E> Table<E> {
     }
 
     /// A function has this deployment now.
-    pub fn on_deployed(&mut self, deployment: Deployment) {
-        self.on_removed(&deployment.function);
-        let routes = deployment.config.routes.clone();
-        let deployed = Compact::new(deployment);
+    pub fn on_deployed(&mut self, deployment: impl Into<Packed>) {
+        let Packed { deployed, routes } = deployment.into();
+        self.on_removed(&deployed.function);
         let peers = self
             .peers
             .values()
@@ -216,6 +214,7 @@ fn serves(instance: &Instance, deployed: &Compact) -> bool {
 mod tests {
     use super::*;
     use crate::config::FunctionConfig;
+    use crate::deployment::Deployment;
 
     fn deployment(function: &str, revision: &str, routes: &[&str]) -> Deployment {
         Deployment {

@@ -30,6 +30,7 @@ use tokio::sync::oneshot::{self, error::TryRecvError};
 use tracing::dispatcher::{Dispatch, with_default};
 use tracing::error;
 
+use corefn_core::compact::Packed;
 use corefn_core::deployment::Deployment;
 use corefn_core::error::Failure;
 use corefn_core::function::{FunctionName, RevisionId};
@@ -88,7 +89,7 @@ pub enum Update {
     /// All there is; it replaces what was known.
     Snapshot {
         /// What is deployed.
-        deployments: Vec<Deployment>,
+        deployments: Vec<Packed>,
         /// What runs, each with the time until which its lease may be relied on.
         instances: Vec<(Instance, u64)>,
     },

@@ -1,10 +1,13 @@
 //! What a deployment changes, and when.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use corefn_core::config::{Export, FunctionConfig};
 use corefn_core::deployment::Deployment;
+use corefn_core::function::RevisionId;
 use corefn_core::names::env;
+use corefn_engine::store::StoreError;
 use corefn_tests::{Home, probe, wait_for, wait_until};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -194,4 +197,50 @@ async fn new_revision_while_requests_wait_for_the_old_one() {
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
     assert_eq!(revision(&home).await, "r2");
+}
+
+/// The routes in Redis are those of what is deployed, and nobody takes away another's.
+#[tokio::test]
+async fn routes_come_and_go_with_their_function() {
+    let home = Home::builder("routes").without_nginx().start().await;
+    let deployment = |function: &str, revision: &str, routes: &[&str]| Deployment {
+        function: function.parse().unwrap(),
+        revision: RevisionId(revision.to_owned()),
+        image: String::new(),
+        config: FunctionConfig {
+            routes: routes.iter().map(|route| route.parse().unwrap()).collect(),
+            ..FunctionConfig::default()
+        },
+    };
+    let deploy = async |function: &str, revision: &str, routes: &[&str]| {
+        let deployment = deployment(function, revision, routes);
+        home.store.deploy(&[(&deployment, None)]).await
+    };
+    let owners = async || {
+        let key = home.store.keys().routes();
+        let found: BTreeMap<String, String> = home.redis.command(&["HGETALL", &key]).await;
+        let found = found
+            .into_iter()
+            .map(|(route, owner)| format!("{route} {owner}"));
+        found.collect::<Vec<_>>()
+    };
+    deploy("demo/a", "r1", &["h/x", "h/y"]).await.unwrap();
+    deploy("demo/b", "r1", &["h/z"]).await.unwrap();
+    let refused = deploy("demo/b", "r2", &["h/x"]).await;
+    assert!(
+        matches!(refused, Err(StoreError::Claimed { .. })),
+        "{refused:?}"
+    );
+    deploy("demo/a", "r2", &["h/y"]).await.unwrap();
+    deploy("demo/b", "r2", &["h/x"]).await.unwrap();
+    let all = [
+        "/demo/a demo/a",
+        "/demo/b demo/b",
+        "h/x demo/b",
+        "h/y demo/a",
+    ];
+    assert_eq!(owners().await, all);
+    assert!(home.store.remove(&"demo/a".parse().unwrap()).await.unwrap());
+    assert!(!home.store.remove(&"demo/a".parse().unwrap()).await.unwrap());
+    assert_eq!(owners().await, ["/demo/b demo/b", "h/x demo/b"]);
 }

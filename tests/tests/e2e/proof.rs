@@ -7,6 +7,7 @@ mod disk_full;
 mod engine;
 mod pushes;
 mod readme;
+mod scale;
 mod soak;
 mod stall;
 mod times;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use corefn_core::deployment::Deployment;
+use corefn_core::compact::Packed;
 use corefn_core::instance::{Instance, InstanceId};
 use corefn_core::lease::{DEFAULT_IDLE, UNLEASED_RELIANCE, relied_until};
 
@@ -77,7 +77,7 @@ impl Instances {
     /// those that may not get work any more.
     pub fn snapshot(
         &self,
-        deployments: Vec<Deployment>,
+        deployments: Vec<Packed>,
         mut instances: Vec<(Instance, u64)>,
         withheld: Vec<Instance>,
     ) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tracing::info;
 
+use corefn_core::deployment::Deployment;
 use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::event::Event;
 use corefn_core::lease::{DEFAULT_IDLE, relied_until};
@@ -82,13 +83,16 @@ impl Listener {
     async fn fill_from_docker(&self) -> Result<(), DockerError> {
         let images = self.docker.within(PATIENCE, self.docker.images());
         let current = images.await?.into_iter().filter(|image| image.current);
-        let deployments = current.map(|image| image.deployment).collect();
+        let deployments = current.map(|image| image.deployment.into()).collect();
         self.instances.snapshot(deployments, Vec::new(), Vec::new());
         Ok(())
     }
 
     async fn snapshot(&self) -> Result<(), StoreError> {
-        let deployments = self.redis.store.deployments().await?;
+        let mut deployments = Vec::new();
+        // (Each is packed before there are many: a worker keeps the memory that it has once needed.)
+        let pack = |deployment: Deployment| deployments.push(deployment.into());
+        self.redis.store.each_deployment(pack).await?;
         let now = clock::now();
         let (ready, withheld): (Vec<_>, Vec<_>) = self
             .redis

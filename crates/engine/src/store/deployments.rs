@@ -11,6 +11,9 @@ use corefn_core::route::Route;
 
 use super::{Store, StoreError, json, millis, read};
 
+/// How many deployments are asked for at a time.
+const AT_ONCE: u32 = 100;
+
 /// What the script is told of a revision that is to be deployed. Texts are kept and published as they are.
 #[derive(Serialize)]
 struct Deploying {
@@ -141,7 +144,8 @@ impl Store {
             .key(self.keys.failures(function))
             .key(self.keys.pause(function))
             .arg(function.as_str())
-            .arg(json(&event));
+            .arg(json(&event))
+            .arg(Route::of(function).to_string());
         self.invoke(&script).await
     }
 
@@ -153,6 +157,30 @@ impl Store {
         let key = self.keys.functions();
         let values: Vec<String> = self.command(redis::cmd("HVALS").arg(&key)).await?;
         values.iter().map(|text| read(&key, text)).collect()
+    }
+
+    /// The same, a few at a time, in no order. What changes meanwhile may be given as it was or as it is, and more than once.
+    ///
+    /// # Errors
+    /// [`StoreError`]; some have been given then.
+    pub async fn each_deployment(
+        &self,
+        mut give: impl FnMut(Deployment),
+    ) -> Result<(), StoreError> {
+        let key = self.keys.functions();
+        let mut cursor = 0_u64;
+        loop {
+            let mut scan = redis::cmd("HSCAN");
+            scan.arg(&key).arg(cursor).arg("COUNT").arg(AT_ONCE);
+            let (next, found): (u64, Vec<(String, String)>) = self.command(&scan).await?;
+            for (_, text) in found {
+                give(read(&key, &text)?);
+            }
+            cursor = next;
+            if cursor == 0 {
+                return Ok(());
+            }
+        }
     }
 
     /// Those of `routes` that other functions than `by` have, with their owners.

@@ -22,8 +22,8 @@ pub(super) struct Scripts {
 impl Default for Scripts {
     fn default() -> Self {
         Self {
-            deploy: Script::new(DEPLOY),
-            remove: Script::new(REMOVE),
+            deploy: Script::new(&format!("{FORGET_ROUTES}{DEPLOY}")),
+            remove: Script::new(&format!("{FORGET_ROUTES}{REMOVE}")),
             lease_any: Script::new(&format!("{EXTEND}{LEASE_ANY}")),
             renew: Script::new(&format!("{EXTEND}{RENEW}")),
             lock: Script::new(LOCK),
@@ -45,6 +45,16 @@ impl Default for Scripts {
 const EXTEND: &str = r"
 local function extend(lease, ttl)
   if redis.call('PTTL', lease) < tonumber(ttl) then redis.call('SET', lease, ttl, 'PX', ttl) end
+end
+";
+
+/// Takes away the routes that a function's record names, so that it takes no longer the more functions there are.
+const FORGET_ROUTES: &str = r"
+local function forget_routes(functions, routes, name)
+  local record = redis.call('HGET', functions, name)
+  for _, route in ipairs(record and cjson.decode(record).config.routes or {}) do
+    if redis.call('HGET', routes, route) == name then redis.call('HDEL', routes, route) end
+  end
 end
 ";
 
@@ -85,10 +95,7 @@ for _, new in ipairs(deployments) do
     redis.call('SET', new.lease, first.ttl, 'PX', first.ttl)
     redis.call('PUBLISH', KEYS[3], first.event)
   end
-  local routes = redis.call('HGETALL', KEYS[2])
-  for i = 1, #routes, 2 do
-    if routes[i + 1] == new.function_name then redis.call('HDEL', KEYS[2], routes[i]) end
-  end
+  forget_routes(KEYS[1], KEYS[2], new.function_name)
   for _, route in ipairs(new.routes) do redis.call('HSET', KEYS[2], route, new.function_name) end
   redis.call('HSET', KEYS[1], new.function_name, new.record)
   redis.call('DEL', new.failures, new.pause)
@@ -97,12 +104,11 @@ end
 return {}
 ";
 
-/// KEYS functions, routes, events, failures, pause; ARGV function, event. Returns 1 if it was there.
+/// KEYS functions, routes, events, failures, pause; ARGV function, event, the route that each function has. Returns 1 if it
+/// was there.
 const REMOVE: &str = r"
-local routes = redis.call('HGETALL', KEYS[2])
-for i = 1, #routes, 2 do
-  if routes[i + 1] == ARGV[1] then redis.call('HDEL', KEYS[2], routes[i]) end
-end
+forget_routes(KEYS[1], KEYS[2], ARGV[1])
+if redis.call('HGET', KEYS[2], ARGV[3]) == ARGV[1] then redis.call('HDEL', KEYS[2], ARGV[3]) end
 redis.call('DEL', KEYS[4], KEYS[5])
 local removed = redis.call('HDEL', KEYS[1], ARGV[1])
 redis.call('PUBLISH', KEYS[3], ARGV[2])
