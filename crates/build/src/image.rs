@@ -78,6 +78,30 @@ impl Revision {
     }
 }
 
+/// The instruction of a `Dockerfile` that adds labels: Docker's builder makes a layer for each label that it is given in
+/// another way.
+fn label_instruction(labels: &HashMap<String, String>) -> String {
+    let quoted = |text: &str| {
+        let mut quoted = String::with_capacity(text.len() + 2);
+        quoted.push('"');
+        for char in text.chars() {
+            if matches!(char, '\\' | '"' | '$') {
+                quoted.push('\\');
+            }
+            quoted.push(char);
+        }
+        quoted.push('"');
+        quoted
+    };
+    let mut labels: Vec<_> = labels.iter().collect();
+    labels.sort();
+    let labels: Vec<_> = labels
+        .into_iter()
+        .map(|(name, value)| format!("{}={}", quoted(name), quoted(value)))
+        .collect();
+    format!("LABEL {}\n", labels.join(" "))
+}
+
 /// The bytes of an image, its layers' included.
 ///
 /// # Errors
@@ -170,4 +194,17 @@ pub(crate) async fn load(
         step.map_err(|cause| docker.failed(format!("load the image {tag}"), cause))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_quoted() {
+        let labels = [("b", r#"{"a":"\n $HOME 'x' #"}"#), ("a.b", "")];
+        let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let want = r#"LABEL "a.b"="" "b"="{\"a\":\"\\n \$HOME 'x' #\"}""#;
+        assert_eq!(label_instruction(&labels.into()), format!("{want}\n"));
+    }
 }

@@ -12,7 +12,9 @@ use corefn_core::names::{self, label};
 use corefn_engine::docker::Docker;
 
 use super::without::without;
-use super::{Revision, Traces, bundle, identifier, options, remove, run_build, tag};
+use super::{
+    Revision, Traces, bundle, identifier, label_instruction, options, remove, run_build, tag,
+};
 use crate::context::{DOCKERFILE, IGNORE_FILE, Ignore, archive};
 use crate::error::BuildError;
 use crate::limits::{Watch, in_time};
@@ -234,9 +236,9 @@ impl DockerfileImage {
         traces: &mut Traces,
     ) -> Result<String, BuildError> {
         let tag = revision.tag(docker.namespace());
-        let labels = revision.labels(docker.namespace(), config);
-        let options = options(&labels).t(&tag).nocache(true).build();
-        let text = format!("FROM {}\n", self.image);
+        let labels = label_instruction(&revision.labels(docker.namespace(), config));
+        let options = options(&HashMap::new()).t(&tag).nocache(true).build();
+        let text = format!("FROM {}\n{labels}", self.image);
         let packed = Cursor::new(archive(&[(DOCKERFILE, 0o644, text.as_bytes())])?);
         let what = format!("label the image {tag}");
         let print = async |_: &str| Ok(());

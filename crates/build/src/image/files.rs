@@ -3,6 +3,7 @@
 //! The files are a layer of their own, and the same files make the same layer: what a push brings is
 //! all that Docker keeps of it beside the runtime, which all functions of the stack share.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Seek as _};
@@ -14,7 +15,7 @@ use tar::{Archive, Builder, EntryType, Header};
 use corefn_core::config::FunctionConfig;
 use corefn_engine::docker::Docker;
 
-use super::{Revision, Traces, options, run_build};
+use super::{Revision, Traces, label_instruction, options, run_build};
 use crate::context::DOCKERFILE;
 use crate::error::BuildError;
 
@@ -38,7 +39,8 @@ pub async fn from_files(
     traces: &mut Traces,
 ) -> Result<String, BuildError> {
     let tag = revision.tag(docker.namespace());
-    let text = format!("FROM {runtime}\nADD {ARCHIVE} /\n");
+    let labels = label_instruction(&revision.labels(docker.namespace(), config));
+    let text = format!("FROM {runtime}\nADD {ARCHIVE} /\n{labels}");
     let packed = tokio::task::spawn_blocking(move || context(&text, &files)).await;
     let packed = packed
         .map_err(io::Error::other)
@@ -47,10 +49,7 @@ pub async fn from_files(
             "the files that the build made can't be packed",
         ))?;
     // (Without Docker's cache: it would look through all functions of the stack, which are built on the same runtime.)
-    let options = options(&revision.labels(docker.namespace(), config))
-        .t(&tag)
-        .nocache(true)
-        .build();
+    let options = options(&HashMap::new()).t(&tag).nocache(true).build();
     let what = format!("make the image {tag}");
     let print = async |_: &str| Ok(());
     run_build(docker, options, packed, &what, None, traces, print).await?;
