@@ -10,13 +10,13 @@ use corefn_tests::cli::corefn;
 use corefn_tests::keeper::Keeper;
 use corefn_tests::{Home, probe, wait_for, wait_until};
 
-use crate::sandbox_starts::{end_instance, instance, started_from, with_router};
+use crate::sandbox_starts::{
+    SETTINGS, end_instance, instance, started_from, until_logged, with_router,
+};
 use crate::sandboxes::{PATIENCE, clean_once, until_gone, until_waiting};
 
 /// What the router says of such a start, after how long it took.
 const HELD: &str = "its image, on a sandbox's network";
-
-const SETTINGS: &str = "floor = 1\nceiling = 4";
 
 /// What holds an instance's network, once Docker has its name.
 async fn holder(home: &Home, instance: &Container) -> Container {
@@ -82,8 +82,7 @@ async fn instance_is_as_any_other() {
     let host = inspected.await.unwrap().host_config.unwrap();
     assert_eq!(host.memory, Some(64 << 20));
 
-    let logs = corefn(&home, &["logs", "demo/hello"]).await;
-    assert_eq!(logs.succeeded(), "the probe listens on 0.0.0.0:8080\n");
+    until_logged(&home, "the probe listens on 0.0.0.0:8080\n").await;
     until_waiting(&home, 2).await;
     let listed = corefn(&home, &["ps", "--json"]).await.json();
     let listed: Vec<_> = listed

@@ -18,6 +18,9 @@ use corefn_tests::{Home, probe, wait_for, wait_until};
 
 use crate::sandboxes::{PATIENCE, until_waiting};
 
+/// One of each kind waits, however fast they are taken.
+pub const SETTINGS: &str = "floor = 1\nceiling = 1";
+
 /// An installation whose router takes sandboxes, with a keeper.
 pub async fn with_router(name: &str, settings: &str) -> (Home, Keeper) {
     let mut home = Home::builder(name).without_nginx().start().await;
@@ -64,6 +67,15 @@ pub async fn end_instance(home: &Home, function: &str) {
         .await;
 }
 
+/// Waits until Docker has read what the function has written.
+pub async fn until_logged(home: &Home, text: &str) {
+    wait_until("its output is there", PATIENCE, async || {
+        let logs = corefn(home, &["logs", "demo/hello"]).await;
+        logs.succeeded() == text
+    })
+    .await;
+}
+
 /// How many instances were started from `a sandbox`, or from `its image`.
 pub fn started_from(home: &Home, what: &str) -> usize {
     home.error_log()
@@ -75,7 +87,7 @@ pub fn started_from(home: &Home, what: &str) -> usize {
 /// before; and whoever looks after it needs not know.
 #[tokio::test]
 async fn instance_is_as_any_other() {
-    let (home, keeper) = with_router("asany", "floor = 1\nceiling = 4").await;
+    let (home, keeper) = with_router("asany", SETTINGS).await;
     let secret = FunctionConfig {
         env: [("SECRET".to_owned(), "of another".to_owned())].into(),
         ..executable()
@@ -114,8 +126,7 @@ async fn instance_is_as_any_other() {
     };
     assert_eq!(common(of_sandbox), common(of_image));
 
-    let logs = corefn(&home, &["logs", "demo/hello"]).await;
-    assert_eq!(logs.succeeded(), "the probe listens on 0.0.0.0:8080\n");
+    until_logged(&home, "the probe listens on 0.0.0.0:8080\n").await;
     let listed = corefn(&home, &["ls", "--json"]).await.json();
     let instances = listed.as_array().unwrap().iter();
     let instances: Vec<_> = instances.map(|row| row["instances"].as_u64()).collect();
@@ -141,7 +152,7 @@ async fn instance_is_as_any_other() {
 /// Whoever is killed before it is ready need not be at fault.
 #[tokio::test]
 async fn newborn_that_is_killed_is_started_anew() {
-    let (home, keeper) = with_router("newborn", "floor = 1\nceiling = 4").await;
+    let (home, keeper) = with_router("newborn", SETTINGS).await;
     let slow = FunctionConfig {
         env: probe::misbehaving("slow-start:1500").env,
         ..executable()
@@ -173,7 +184,7 @@ async fn cold_start_while_docker_is_away() {
         .docker_proxy()
         .start()
         .await;
-    let keeper = Keeper::start_with_nginx(&mut home, "floor = 1\nceiling = 4").await;
+    let keeper = Keeper::start_with_nginx(&mut home, SETTINGS).await;
     let deployment = home.deploy("demo/hello", with_default_limits()).await;
     let path = kept(&home, &deployment.config.executable.unwrap());
     until_waiting(&home, 2).await;
@@ -198,7 +209,7 @@ async fn cold_start_while_docker_is_away() {
 
 #[tokio::test]
 async fn cold_starts_come_from_sandboxes() {
-    let (home, keeper) = with_router("coldbox", "floor = 1\nceiling = 4").await;
+    let (home, keeper) = with_router("coldbox", SETTINGS).await;
     let deployment = home.deploy("demo/hello", executable()).await;
     let path = kept(&home, &deployment.config.executable.unwrap());
     until_waiting(&home, 2).await;
