@@ -133,8 +133,11 @@ impl Cleaner {
             self.unsettle();
         }
         let settled = self.is_settled() && (!self.once || uptime >= SETTLES);
+        // What Redis knows is no leftover: so a round asks it the same few things however much runs.
+        let mut in_use = HashSet::new();
         for leased in self.store.instances().await? {
             let instance = leased.instance;
+            in_use.insert(instance.container.clone());
             let container = containers.get(&instance.container);
             let running = container.is_some_and(|c| c.running);
             if !running && !self.docker.is_running(&instance.container).await? {
@@ -156,13 +159,14 @@ impl Cleaner {
         }
         let seen = |id: &String, _: &mut Instant| containers.contains_key(id);
         self.seen().retain(seen);
-        let held = containers.values();
-        let held: HashSet<&String> = held.filter_map(|c| c.labels.get(label::HOLDER)).collect();
+        let holders = containers.values();
+        let holders = holders.filter_map(|container| container.labels.get(label::HOLDER));
+        in_use.extend(holders.cloned());
         for container in containers.values() {
             let age = self.age(container);
             if settled
                 && self.is_settled()
-                && !held.contains(&container.id)
+                && !in_use.contains(&container.id)
                 && self.is_left_over(container, age).await?
             {
                 info!("removing {}: its maker is gone", container.name);
@@ -248,7 +252,7 @@ impl Cleaner {
         });
     }
 
-    /// Whether a container of ours, which holds the network of none, belongs to nobody any more.
+    /// Whether a container of ours, which Redis did not list and which holds nobody's network, belongs to nobody any more.
     ///
     /// Registering an instance and giving the starter's lock or the builder's claim back is one
     /// step, so an instance that is neither being started nor, asked in this order, registered
