@@ -11,6 +11,8 @@ use ngx::ffi::{
     ngx_http_upstream_t, ngx_int_t, ngx_msec_t, ngx_uint_t,
 };
 
+use smallvec::SmallVec;
+
 use super::placeholder::Placeholder;
 use super::{Address, Answer, Handle, Request, response};
 
@@ -28,8 +30,9 @@ pub struct Upstream {
     pub(super) placeholder: Placeholder,
     /// After which failures the operator allows another attempt, while that is set aside.
     allowed: Cell<Option<ngx_uint_t>>,
-    /// The peers that nginx was given: it may name them in its log, to the request's end.
-    addresses: RefCell<Vec<Rc<Address>>>,
+    /// The peers that nginx was given: it may name them in its log, to the request's end. (There is one as a rule, and for
+    /// that no memory is asked for.)
+    addresses: RefCell<SmallVec<[Rc<Address>; 2]>>,
 }
 
 /// How far the proxying has come.

@@ -313,6 +313,22 @@ impl Nginx {
         }
     }
 
+    /// What starts it under a tool, such as a debugger: the tool's words, nginx and its arguments.
+    ///
+    /// # Panics
+    /// When there is no tool.
+    pub fn command_under(&self, conf: &Conf, tool: &[String]) -> Command {
+        let path = self.write(conf);
+        let nginx = self.command(&path);
+        let (program, words) = tool.split_first().expect("a tool is a program");
+        let mut command = Command::new(program);
+        command
+            .args(words)
+            .arg(nginx.get_program())
+            .args(nginx.get_args());
+        command
+    }
+
     fn write(&self, conf: &Conf) -> std::path::PathBuf {
         self.folder
             .write("nginx.conf", conf.text(&self.folder, self.address()))

@@ -5,6 +5,7 @@ mod compose;
 mod crowd;
 mod disk_full;
 mod engine;
+mod floor;
 mod pushes;
 mod readme;
 mod scale;
