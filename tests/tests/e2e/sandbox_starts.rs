@@ -37,7 +37,7 @@ pub fn executable() -> FunctionConfig {
 }
 
 /// The same with the limits that sandboxes are made with.
-fn with_default_limits() -> FunctionConfig {
+pub fn with_default_limits() -> FunctionConfig {
     FunctionConfig {
         limits: Limits::default(),
         ..executable()

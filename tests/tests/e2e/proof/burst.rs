@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use corefn_tests::keeper::Keeper;
 use corefn_tests::{Home, probe, wait_until};
 
-use crate::sandbox_starts::{executable, kept, started_from};
+use crate::sandbox_starts::{kept, started_from, with_default_limits};
 use crate::sandboxes::until_waiting;
 
 const FUNCTIONS: usize = 200;
@@ -32,10 +32,10 @@ async fn more_functions_than_sandboxes() {
     .await;
     let name = |number: usize| format!("demo/f{number}");
     for number in 0..FUNCTIONS {
-        home.deploy(&name(number), executable()).await;
+        home.deploy(&name(number), with_default_limits()).await;
     }
     // The first start of any has the executable fetched.
-    let path = kept(&home, &executable().executable.unwrap());
+    let path = kept(&home, &with_default_limits().executable.unwrap());
     let first = format!("/{}/status/204", name(0));
     assert_eq!(home.get(&first).await.status, 204);
     wait_until("the executable is kept", LONG, async || path.exists()).await;
@@ -49,9 +49,10 @@ async fn more_functions_than_sandboxes() {
         let path = format!("/{}/status/204", name(number));
         let request = home.get(&path).patience(LONG);
         clients.spawn(async move {
+            let asked = Instant::now();
             let answer = request.await;
             assert_eq!(answer.status, 204, "{}", answer.text());
-            number
+            (number, asked.elapsed())
         });
         // They come one after the other, so that there is an order.
         tokio::time::sleep(Duration::from_millis(2)).await;
@@ -59,8 +60,8 @@ async fn more_functions_than_sandboxes() {
     let mut times = Vec::new();
     let mut place = 1_usize;
     while let Some(number) = clients.join_next().await {
-        let number = number.unwrap();
-        times.push(begin.elapsed());
+        let (number, took) = number.unwrap();
+        times.push(took);
         let overtaken = place.abs_diff(number);
         assert!(
             overtaken <= OVERTAKEN,
@@ -72,8 +73,8 @@ async fn more_functions_than_sandboxes() {
     let quick = started_from(&home, "a sandbox");
     assert!(quick >= SANDBOXES, "{quick}");
     println!(
-        "{quick} of {FUNCTIONS} from sandboxes; answer {SANDBOXES} after {:?}, the last after {:?}",
-        times[SANDBOXES - 1],
-        times[times.len() - 1]
+        "{quick} of {FUNCTIONS} from sandboxes; the first {SANDBOXES} took {:?} at most, the last was there after {:?}",
+        times[..SANDBOXES].iter().max().unwrap(),
+        begin.elapsed()
     );
 }
