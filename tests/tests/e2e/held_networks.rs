@@ -11,7 +11,7 @@ use corefn_tests::keeper::Keeper;
 use corefn_tests::{Home, probe, wait_for, wait_until};
 
 use crate::sandbox_starts::{
-    SETTINGS, end_instance, instance, started_from, until_logged, with_router,
+    SETTINGS, end_instance, instance, outlives_the_index, started_from, until_logged, with_router,
 };
 use crate::sandboxes::{PATIENCE, clean_once, until_gone, until_waiting};
 
@@ -97,15 +97,8 @@ async fn instance_is_as_any_other() {
         [("ready".into(), "image".into()), waits.clone(), waits]
     );
 
-    // An emptied Redis is told by Docker what it is.
     let before = home.store.instances().await.unwrap()[0].instance.clone();
-    home.redis.command::<String>(&["FLUSHALL"]).await;
-    assert_eq!(home.get("/demo/hello/status/204").await.status, 204);
-    wait_until("it is known again", PATIENCE, async || {
-        let found = home.store.instances().await.unwrap_or_default();
-        found.len() == 1 && found[0].instance == before
-    })
-    .await;
+    outlives_the_index(&home, &before).await;
     assert_eq!(home.instances("demo/hello").await.len(), 1);
 
     // What holds the network goes when nobody is on it any more.

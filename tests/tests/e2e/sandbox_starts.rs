@@ -9,6 +9,7 @@ use bollard::query_parameters::{
 };
 
 use corefn_core::config::{FunctionConfig, Limits};
+use corefn_core::instance::Instance;
 use corefn_core::names::{env, label};
 use corefn_engine::docker::Container;
 use corefn_sandbox::executables::Digest;
@@ -72,6 +73,18 @@ pub async fn until_logged(home: &Home, text: &str) {
     wait_until("its output is there", PATIENCE, async || {
         let logs = corefn(home, &["logs", "demo/hello"]).await;
         logs.succeeded() == text
+    })
+    .await;
+}
+
+/// Docker tells an emptied Redis what the function's one instance is.
+pub async fn outlives_the_index(home: &Home, instance: &Instance) {
+    home.redis.command::<String>(&["FLUSHALL"]).await;
+    // (By whoever asks it next: nobody does for an instance without work.)
+    assert_eq!(home.get("/demo/hello/status/204").await.status, 204);
+    wait_until("it is known again", PATIENCE, async || {
+        let found = home.store.instances().await.unwrap_or_default();
+        found.len() == 1 && found[0].instance == *instance
     })
     .await;
 }
@@ -247,15 +260,7 @@ async fn cold_starts_come_from_sandboxes() {
     let ready = ("ready".to_owned(), Some(hello.0), Some(hello.1));
     assert_eq!(listed, [ready, waits(), waits()]);
 
-    // An emptied Redis is told by Docker what it is.
-    home.redis.command::<String>(&["FLUSHALL"]).await;
-    // (By whoever asks it next: nobody does for an instance without work.)
-    assert_eq!(home.get("/demo/hello/status/204").await.status, 204);
-    wait_until("it is known again", PATIENCE, async || {
-        let found = home.store.instances().await.unwrap_or_default();
-        found.len() == 1 && found[0].instance == instance
-    })
-    .await;
+    outlives_the_index(&home, &instance).await;
     assert_eq!(
         home.get("/demo/hello/env").await.json()[env::INSTANCE],
         environment[env::INSTANCE]

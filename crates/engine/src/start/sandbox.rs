@@ -14,8 +14,8 @@ use crate::pauses::Pauses;
 use crate::ready::ready_after;
 use crate::sandboxes::{Sandboxes, Taken, name_holder};
 
-/// Starts an instance in a sandbox of the host's, if one can become it at once; nothing if none can, or if somebody kills it before
-/// it is ready: then it need not be the function's fault.
+/// Starts an instance in a sandbox of the host's, if one can become it at once. Nothing if none can, or if somebody kills it
+/// before it is ready: then it need not be the function's fault.
 ///
 /// # Errors
 /// [`Failure`], as of [`super::start`].
@@ -39,8 +39,8 @@ pub async fn start_in_sandbox(
     unless_killed(deployment, settled)
 }
 
-/// The same in a container of its image, on the network of a sandbox of the host's: it is what Docker takes the longest to
-/// make. Nothing if none can hold it, or if Docker can't start the container there.
+/// The same in a container of its image, on the network of a sandbox of the host's: a network is what Docker takes the
+/// longest to make. Nothing if no sandbox can hold it, or if Docker can't start the container there.
 ///
 /// # Errors
 /// [`Failure`], as of [`super::start`].

@@ -158,9 +158,9 @@ return 1
 /// and time left if the function is backed off, 4 if another revision is deployed, 5 if the token holds the lock alone.
 ///
 /// Who waits gets a permit in turn: a start goes ahead if, of those before it that are still waited
-/// for, there are fewer than permits are free. A start from a sandbox alone goes ahead unless others wait that one would do
-/// for. The lock is written before anything is deleted: a
-/// Redis that is out of memory refuses what needs some, but not after a script has changed something.
+/// for, there are fewer than permits are free. A start from a sandbox alone goes ahead unless others wait for whom a sandbox
+/// would do as well. The lock is written before anything is deleted: a Redis that is out of memory refuses what needs some,
+/// but not after a script has changed something.
 const CLAIM: &str = r"
 local deployed = redis.call('HGET', KEYS[5], ARGV[8])
 if deployed and cjson.decode(deployed).revision ~= ARGV[9] then return {4, '', 0} end
