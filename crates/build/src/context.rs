@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::{Stream, stream};
 use globset::{GlobBuilder, GlobMatcher};
 use sha2::{Digest as _, Sha256};
-use tar::{Builder, Header};
+use tar::{Builder, EntryType, Header};
 
 use crate::error::BuildError;
 
@@ -92,7 +92,7 @@ impl Ignore {
 pub struct Packed {
     /// A tar archive.
     pub archive: Vec<u8>,
-    /// Hexadecimal SHA-256 of the files' names, modes and contents.
+    /// Hexadecimal SHA-256 of the folders' names, and of the files' names, modes and contents.
     pub hash: String,
 }
 
@@ -108,11 +108,24 @@ pub fn pack(folder: &Path) -> Result<Packed, BuildError> {
         Err(error) => return Err(wrong(&folder.join(IGNORE_FILE))(error)),
     };
     let mut paths = Vec::new();
-    files(folder, folder, &ignore, &mut paths).map_err(wrong(folder))?;
+    entries(folder, folder, &ignore, &mut paths).map_err(wrong(folder))?;
     paths.sort();
     let (mut archive, mut hash) = (Builder::new(Vec::new()), Sha256::new());
     for path in paths {
         let full = folder.join(&path);
+        if full.is_dir() {
+            // (The engine makes one that an archive leaves out too, but lets everybody write there. With its name as
+            // `docker build` writes it the engine finds the layers that were made by that, and the other way round.)
+            hash.update(format!("{}\0", path.display()));
+            let mut header = Header::new_gnu();
+            header.set_entry_type(EntryType::Directory);
+            header.set_mode(0o755);
+            header.set_size(0);
+            archive
+                .append_data(&mut header, path.join(""), io::empty())
+                .map_err(wrong(&full))?;
+            continue;
+        }
         let contents = fs::read(&full).map_err(wrong(&full))?;
         let permissions = fs::metadata(&full).map_err(wrong(&full))?.permissions();
         let mode = if permissions.mode() & 0o111 == 0 {
@@ -177,15 +190,24 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The files below `folder`, as paths from `root`.
-fn files(root: &Path, folder: &Path, ignore: &Ignore, found: &mut Vec<PathBuf>) -> io::Result<()> {
+/// The files below `folder`, and the folders that have some, as paths from `root`.
+fn entries(
+    root: &Path,
+    folder: &Path,
+    ignore: &Ignore,
+    found: &mut Vec<PathBuf>,
+) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let Ok(name) = path.strip_prefix(root) else {
             continue;
         };
         if path.is_dir() {
-            files(root, &path, ignore, found)?;
+            let before = found.len();
+            entries(root, &path, ignore, found)?;
+            if found.len() > before {
+                found.push(name.to_owned());
+            }
         } else if ignore.keeps(name) {
             found.push(name.to_owned());
         }
@@ -234,7 +256,9 @@ mod tests {
     fn the_hash_is_of_the_contents() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
-        fs::create_dir(folder.path().join("sub")).unwrap();
+        for name in ["sub", "empty"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
         write("sub/a", "1");
         write("ignored", "1");
         write(IGNORE_FILE, "ignored\n");
@@ -253,6 +277,6 @@ mod tests {
             .unwrap()
             .map(|entry| entry.unwrap().path().unwrap().into_owned())
             .collect();
-        assert_eq!(names, [Path::new(IGNORE_FILE), Path::new("sub/a")]);
+        assert_eq!(names, [IGNORE_FILE, "sub/", "sub/a"].map(Path::new));
     }
 }

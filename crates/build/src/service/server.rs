@@ -61,6 +61,10 @@ struct Service {
 /// # Errors
 /// [`BuildError`] when the settings name no socket, or it can't be listened on.
 pub async fn serve() -> Result<(), BuildError> {
+    // First of all: a signal that comes as soon as it listens ends it well, too.
+    let wrong = || BuildError::io("signals can't be received");
+    let mut terminate = signal(SignalKind::terminate()).map_err(wrong())?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(wrong())?;
     let home = home::find(None)?;
     let host = home::read(&home)?;
     let socket = host.builder.as_ref().ok_or_else(|| {
@@ -84,11 +88,11 @@ pub async fn serve() -> Result<(), BuildError> {
     LocalSet::new()
         .run_until(async move {
             let mut conversations = JoinSet::new();
-            let mut terminated = pin!(terminated());
             let deaf = AtomicU64::new(0);
             loop {
                 tokio::select! {
-                    () = &mut terminated => break,
+                    _ = terminate.recv() => break,
+                    _ = interrupt.recv() => break,
                     Some(ended) = conversations.join_next() => {
                         if let Err(error) = ended {
                             error!("a hook got no answer: {error}");
@@ -113,23 +117,6 @@ pub async fn serve() -> Result<(), BuildError> {
         })
         .await;
     Ok(())
-}
-
-/// Returns when the process is told to end.
-async fn terminated() {
-    let signals = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    );
-    match signals {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        }
-        _ => std::future::pending().await,
-    }
 }
 
 /// Listens on a socket, which the group of its folder may use. A file beside it is locked for as long
