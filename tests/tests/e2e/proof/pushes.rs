@@ -13,6 +13,7 @@ use corefn_tests::{Home, wait_until};
 
 use crate::push::the_exports_answer;
 use crate::push_interrupted::{Leave, SOON};
+use crate::push_limits::commands_of_dockerfiles_are_contained;
 use crate::push_network::set;
 
 /// Serves a file over TLS with a certificate that nobody knows, and fetches it as any program would.
@@ -27,6 +28,12 @@ threading.Thread(target=server.serve_forever, daemon=True).start()
 with urllib.request.urlopen("https://localhost:8443/app/check.py") as answer:
     print("trusted:", answer.status)
 "#;
+
+/// Whatever the commands of a `Dockerfile` do.
+#[tokio::test]
+async fn dockerfiles_are_contained() {
+    commands_of_dockerfiles_are_contained(|_| true).await;
+}
 
 #[tokio::test]
 async fn compilation_ends_with_its_pusher() {
