@@ -114,8 +114,8 @@ pub fn pack(folder: &Path) -> Result<Packed, BuildError> {
     for path in paths {
         let full = folder.join(&path);
         if full.is_dir() {
-            // (The engine makes one that an archive leaves out too, but lets everybody write there. With its name as
-            // `docker build` writes it the engine finds the layers that were made by that, and the other way round.)
+            // (With entries for folders, and their names as `docker build` writes them, the engine finds the layers that
+            // were made by that, and the other way round.)
             hash.update(format!("{}\0", path.display()));
             let mut header = Header::new_gnu();
             header.set_entry_type(EntryType::Directory);
