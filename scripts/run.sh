@@ -24,9 +24,12 @@ begin_run() {
 
 # forget_local_connections: Docker reads the whole table of the connections that the kernel keeps track of, each time
 # that it starts or stops a container: 4 us an entry. The tests' connections to their own machine would fill
-# it, as each stays for two minutes after its end. (Where the kernel has no such timeouts, it only takes longer.)
+# it, as each stays for two minutes after its end. (Where the kernel has no such timeouts, it only takes longer. What a run
+# that was killed has left is replaced.)
 forget_local_connections() {
     nft -f - 2>/dev/null <<'NFT' || true
+table ip corefn-tests
+delete table ip corefn-tests
 table ip corefn-tests {
     ct timeout short {
         protocol tcp
