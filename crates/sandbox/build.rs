@@ -36,7 +36,9 @@ fn main() {
     let variable = |name: &str| env::var(name).unwrap_or_else(|error| panic!("{name}: {error}"));
     let out = PathBuf::from(variable("OUT_DIR")).join("corefn-init");
     let mut command = Command::new(variable("RUSTC"));
+    // (It lets a released compiler take options of none, which the program has no need of: it shall be the same without.)
     command
+        .env_remove("RUSTC_BOOTSTRAP")
         .args(["--edition", "2024", "--crate-name", "init"])
         .args(["--crate-type", "bin", "--target", &variable("TARGET")])
         .args(["-D", "warnings"]);
