@@ -6,7 +6,8 @@
 //! - The answer had begun, or the connection was upgraded, and then its instance was killed,
 //!   removed or stopped by us: it is cut off.
 //! - A request that must not be sent twice was under way when an instance of its function was
-//!   killed, removed or stopped by us: 502 or 504, with the platform's code.
+//!   killed, removed or stopped by us: 502 or 504, with the platform's code. That it was begins with
+//!   the order to Docker, and lasts until the instance has ended.
 //! - Docker was out of reach while the request waited, and no instance was there: 503,
 //!   `docker-unavailable`. One was if it took new work both before and after, and if it is of the
 //!   revision that was deployed: one that served before another revision was is not, and goes on
@@ -118,7 +119,8 @@ impl History {
     fn harmed(&self, from: Instant, to: Instant, which: impl Fn(&str, &str) -> bool) -> bool {
         self.harms
             .iter()
-            .filter(|harm| harm.deadly && from <= harm.at && harm.at <= to)
+            .filter(|harm| harm.deadly && harm.at <= to)
+            .filter(|harm| harm.done.is_none_or(|done| from <= done))
             .any(|harm| which(&harm.function, &harm.instance))
     }
 

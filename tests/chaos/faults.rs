@@ -30,6 +30,9 @@ pub const ROUNDS: u64 = 1;
 const SLOW_ANSWER: Duration = Duration::from_millis(200);
 const ANSWERS: Duration = Duration::from_millis(20);
 
+/// How long what Docker was told to end may take to do so.
+const END: Duration = Duration::from_secs(15);
+
 /// How long a start that is to be met may take to begin.
 const START_BEGINS: Duration = Duration::from_secs(5);
 
@@ -219,8 +222,31 @@ impl Breaker {
                 .unwrap_or_default(),
             instance: instance(&victim).unwrap_or_default().to_owned(),
             at: Instant::now(),
+            done: None,
             deadly: step.fault != Fault::InstancePaused,
         });
+        let done = self.harm(&victim, step).await;
+        if step.fault != Fault::InstancePaused {
+            let begin = Instant::now();
+            while self.runs(&victim).await && begin.elapsed() < END {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        let mut history = self.recorder.history();
+        if let Some(harm) = history.harms.last_mut() {
+            harm.done = Some(Instant::now());
+        }
+        done
+    }
+
+    /// Whether an instance is there, as far as Docker can say.
+    async fn runs(&self, container: &Container) -> bool {
+        let running = self.home.docker.is_running(&container.id).await;
+        running.unwrap_or(false)
+    }
+
+    /// Does it. False if nothing was done.
+    async fn harm(&self, victim: &Container, step: &Step) -> bool {
         let Ok(client) = self.home.docker.client().await else {
             return false;
         };

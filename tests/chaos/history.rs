@@ -55,6 +55,8 @@ pub struct Harm {
     pub instance: String,
     /// When it began.
     pub at: Instant,
+    /// When it was done; none while Docker is at it. Whatever comes to the instance in between may yet be answered, or not.
+    pub done: Option<Instant>,
     /// Whether it ended the instance.
     pub deadly: bool,
 }
