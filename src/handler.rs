@@ -114,7 +114,7 @@ fn find_instance(
     function: &Function<Endpoint>,
     conf: &LocationConf,
 ) -> Result<Step, ErrorCode> {
-    let idle = function.deployed.idle(conf.idle());
+    let idle = function.deployed.lease(conf.idle());
     let now = now();
     let usable =
         |endpoint: &Endpoint| endpoint.is_usable(now) && !context.proxying.avoids(endpoint);

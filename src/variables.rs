@@ -59,6 +59,7 @@ fn get_start(r: Request<'_>) -> Value<'_> {
     context.peer()?;
     Some(match context.start.get() {
         Start::Warm => b"warm",
+        Start::Thawed => b"thawed",
         Start::Cold => b"cold",
     })
 }

@@ -209,6 +209,7 @@ impl Breaker {
             container.running
                 && instance(container).is_some_and(|id| unharmed.contains(id))
                 && (step.fault != Fault::HolderKilled || is_held(container))
+                && (step.fault != Fault::InstancePaused || !container.paused)
         });
         containers.sort_by(|a, b| a.name.cmp(&b.name));
         let Some(victim) = random.choice(containers) else {

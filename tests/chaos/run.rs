@@ -163,7 +163,7 @@ async fn remains(home: &Home) -> Vec<String> {
     left
 }
 
-/// Instances that somebody else than this run has stopped while they had a request.
+/// Instances that somebody else than this run has stopped or frozen while they had a request.
 async fn stopped_while_busy(
     recorder: &Recorder,
     history: &History,
@@ -173,15 +173,17 @@ async fn stopped_while_busy(
     for event in events.all().await {
         let at = recorder.instant(event.time);
         let harmed = |id: &str| history.harms.iter().any(|harm| harm.instance == id);
-        if event.action != "kill" || event.instance.is_empty() || harmed(&event.instance) {
+        let is_end = ["kill", "pause"].contains(&event.action.as_str());
+        if !is_end || event.instance.is_empty() || harmed(&event.instance) {
             continue;
         }
         if let Some(record) = history.was_busy(&event.instance, at) {
             stopped.push(format!(
-                "{:8.3} s: instance {} of {} was stopped (signal {}) while it had {}, {:.3} s to {:.3} s",
+                "{:8.3} s: instance {} of {} got a {} {} while it had {}, {:.3} s to {:.3} s",
                 recorder.second(at),
                 event.instance,
                 event.function,
+                event.action,
                 event.signal,
                 record.what,
                 recorder.second(record.begin),

@@ -18,6 +18,8 @@ use crate::ask::{Ask, Sender};
 pub const WARM: &str = "chaos/warm";
 /// Asked now and then, by one client each.
 pub const COLD: [&str; 3] = ["chaos/cold-a", "chaos/cold-b", "chaos/cold-c"];
+/// Asked now and then, and frozen in between.
+pub const FROZEN: &str = "chaos/frozen";
 /// Streams.
 pub const STREAMS: &str = "chaos/streams";
 /// Upgraded connections.
@@ -35,12 +37,17 @@ pub fn functions() -> Vec<(&'static str, FunctionConfig)> {
         idle_ms: Some(idle),
         ..probe::config()
     };
+    let frozen = FunctionConfig {
+        freeze_ms: Some(2000),
+        ..with(8000)
+    };
     let slow = FunctionConfig {
         idle_ms: Some(2000),
         ..probe::misbehaving("slow-start:1500")
     };
     let mut functions = vec![
         (WARM, with(5000)),
+        (FROZEN, frozen),
         (STREAMS, with(2000)),
         (SOCKETS, with(2000)),
         (UPLOADS, with(3000)),
@@ -75,6 +82,7 @@ enum Kind {
     Posts,
     Sleeps,
     Cold(&'static str),
+    Frozen,
     Streams,
     Sockets,
     Uploads,
@@ -87,7 +95,13 @@ impl Traffic {
         let mut kinds = vec![Kind::Quick, Kind::Quick, Kind::Quick, Kind::Posts];
         kinds.extend([Kind::Sleeps, Kind::Sleeps, Kind::Sleeps]);
         kinds.extend(COLD.map(Kind::Cold));
-        kinds.extend([Kind::Streams, Kind::Streams, Kind::Sockets, Kind::Sockets]);
+        kinds.extend([
+            Kind::Frozen,
+            Kind::Streams,
+            Kind::Streams,
+            Kind::Sockets,
+            Kind::Sockets,
+        ]);
         kinds.extend([Kind::Uploads, Kind::Uploads, Kind::Deployed, Kind::Deployed]);
         let stop = Arc::new(AtomicBool::new(false));
         let mut clients = JoinSet::new();
@@ -130,6 +144,13 @@ async fn client(sender: Sender, kind: Kind, mut random: Rng, stop: Arc<AtomicBoo
                 join_all((0..burst).map(|_| sender.send(simple("cold", function)))).await;
                 // Sometimes within the idle time, mostly not.
                 random.u64(500..6000)
+            }
+            Kind::Frozen => {
+                let burst = random.usize(1..8);
+                let asked = (0..burst).map(|_| sender.send(simple("frozen", FROZEN)));
+                join_all(asked).await;
+                // From when it is not frozen yet to when it is stopped.
+                random.u64(500..9000)
             }
             Kind::Streams => {
                 let (count, time) = (random.u64(2..40), random.u64(10..200));

@@ -23,7 +23,7 @@ pub struct Access {
     pub revision: String,
     /// Which instance answered.
     pub instance: String,
-    /// `cold` or `warm`.
+    /// `cold`, `thawed` or `warm`.
     pub start: String,
     /// Seconds it waited.
     pub wait: String,

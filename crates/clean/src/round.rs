@@ -9,7 +9,7 @@ use corefn_core::instance::Instance;
 use corefn_core::keys::WATCH_RENEWAL;
 use corefn_core::lease::{DEFAULT_IDLE, UNLEASED_RELIANCE};
 use corefn_core::names::label;
-use corefn_engine::docker::{Container, Docker};
+use corefn_engine::docker::{Condition, Container, Docker, DockerError};
 use corefn_engine::rebuild::{RebuildError, instance, rebuild};
 use corefn_engine::start::random_id;
 use corefn_engine::store::{Fenced, Store, StoreError};
@@ -35,12 +35,13 @@ const SETTLES: Duration = UNLEASED_RELIANCE.saturating_add(Duration::from_secs(1
 /// the clock that doesn't jump.
 const JUMP: Duration = Duration::from_millis(500);
 
-/// Does rounds, and remembers what it is stopping.
+/// Does rounds, and remembers what it is at.
 pub struct Cleaner {
     store: Arc<Store>,
     docker: Arc<Docker>,
-    stopping: Mutex<HashSet<String>>,
-    stops: tokio::sync::Mutex<JoinSet<()>>,
+    /// The containers that are being stopped or paused.
+    at_hand: Mutex<HashSet<String>>,
+    tasks: tokio::sync::Mutex<JoinSet<()>>,
     /// The clocks, as of the last look.
     clocks: Mutex<Clocks>,
     /// Since when all has been in order; none before the first round, and after an outage.
@@ -93,8 +94,8 @@ impl Cleaner {
         Self {
             store: Arc::new(store),
             docker: Arc::new(docker),
-            stopping: Mutex::default(),
-            stops: tokio::sync::Mutex::default(),
+            at_hand: Mutex::default(),
+            tasks: tokio::sync::Mutex::default(),
             clocks: Mutex::new(Clocks::now()),
             settling: Mutex::default(),
             seen: Mutex::default(),
@@ -106,7 +107,7 @@ impl Cleaner {
         }
     }
 
-    /// Forgets what has ended, stops what is idle, removes what is left over. Nothing is stopped
+    /// Forgets what has ended, freezes or stops what is idle, removes what is left over. Nothing is stopped
     /// or removed while it may be that leases have not been renewed yet.
     ///
     /// The order of the three looks matters: whatever got registered after the containers were
@@ -144,17 +145,19 @@ impl Cleaner {
                 self.store.forget(instance.id, &instance.function).await?;
                 self.end(&instance, "it has ended").await;
             } else if !leased.ready {
-                if leased.lease.is_none() && settled && self.is_idle(&instance).await? {
-                    self.end(&instance, "it is draining").await;
+                // (One that is kept is frozen, or is being paused; or a cleaner was killed at that.)
+                if leased.lease.is_none() && !leased.kept && settled {
+                    let why = match leased.frozen {
+                        true => "it was frozen, and is idle",
+                        false => "it is draining",
+                    };
+                    self.end_if_idle(&instance, why).await?;
                 }
-            } else if container.is_some_and(|c| c.paused) {
+            } else if container.is_some_and(|c| c.paused) && self.is_paused(&instance).await? {
                 let Instance { id, function, .. } = &instance;
                 self.store.withhold(*id, function).await?;
-            } else if (leased.overlong || leased.lease.is_none())
-                && settled
-                && self.is_idle(&instance).await?
-            {
-                self.end(&instance, "it is idle").await;
+            } else if (leased.overlong || leased.lease.is_none()) && settled {
+                self.freeze_or_end(&instance).await?;
             }
         }
         let seen = |id: &String, _: &mut Instant| containers.contains_key(id);
@@ -176,16 +179,45 @@ impl Cleaner {
         Ok(())
     }
 
-    /// Whether nobody works with an instance, and nobody will from here on.
-    async fn is_idle(&self, instance: &Instance) -> Result<bool, StoreError> {
-        if !self.is_settled() {
-            return Ok(false);
+    /// Whether an instance that is ready is paused still. (When Docker was asked it may have been frozen, and thawed before
+    /// Redis was; and what is thawed is not frozen again within a round.)
+    async fn is_paused(&self, instance: &Instance) -> Result<bool, DockerError> {
+        let condition = self.docker.condition(&instance.container).await?;
+        Ok(condition == Condition::Paused)
+    }
+
+    /// Ends an instance if nobody works with it, and has it so that nobody will.
+    async fn end_if_idle(
+        self: &Arc<Self>,
+        instance: &Instance,
+        why: &str,
+    ) -> Result<(), StoreError> {
+        if self.is_settled() {
+            let fenced = self.store.fence(instance, &self.token).await?;
+            self.on_fenced(instance, fenced, why).await;
         }
-        let fenced = self.store.fence(instance, &self.token).await?;
-        if fenced == Fenced::Unwatched {
-            self.lapsed();
+        Ok(())
+    }
+
+    /// The same, but has it frozen first if its function wants that.
+    async fn freeze_or_end(self: &Arc<Self>, instance: &Instance) -> Result<(), StoreError> {
+        if self.is_settled() {
+            let fence = self
+                .store
+                .fence_or_freeze(instance, &self.token, DEFAULT_IDLE);
+            let fenced = fence.await?;
+            self.on_fenced(instance, fenced, "it is idle").await;
         }
-        Ok(fenced == Fenced::Yes)
+        Ok(())
+    }
+
+    async fn on_fenced(self: &Arc<Self>, instance: &Instance, fenced: Fenced, why: &str) {
+        match fenced {
+            Fenced::Yes => self.end(instance, why).await,
+            Fenced::ForFreezing => self.freeze(instance).await,
+            Fenced::Unwatched => self.lapsed(),
+            Fenced::Leased => {}
+        }
     }
 
     /// Watches Redis for as long as this is awaited, from one time to the next.
@@ -217,38 +249,66 @@ impl Cleaner {
         self.unsettle();
     }
 
-    /// Waits for the stops that are under way.
+    /// Waits for what is under way.
     pub async fn settle(&self) {
-        let mut stops = self.stops.lock().await;
-        while stops.join_next().await.is_some() {}
+        let mut tasks = self.tasks.lock().await;
+        while tasks.join_next().await.is_some() {}
     }
 
-    /// Stops a container in a task of its own, so that one that is slow to end holds up no other.
+    /// Stops a container, so that one that is slow to end holds up no other.
     async fn end(self: &Arc<Self>, instance: &Instance, why: &str) {
-        if !self.stopping().insert(instance.container.clone()) {
-            return;
-        }
-        info!(
+        let what = format!(
             "stopping instance {} of {}: {why}",
             instance.id, instance.function
         );
-        let (cleaner, instance) = (self.clone(), instance.clone());
-        let mut stops = self.stops.lock().await;
-        while stops.try_join_next().is_some() {}
-        stops.spawn(async move {
+        self.spawn(instance, &what, |cleaner, instance| async move {
             let ended = cleaner.docker.stop(&instance.container, STOP_GRACE).await;
-            let forgotten = match ended {
-                Ok(()) => cleaner
-                    .store
-                    .forget(instance.id, &instance.function)
-                    .await
-                    .map_err(|error| error.to_string()),
-                Err(error) => Err(error.to_string()),
+            ended.map_err(|error| error.to_string())?;
+            let forgotten = cleaner.store.forget(instance.id, &instance.function).await;
+            forgotten.map_err(|error| error.to_string())
+        })
+        .await;
+    }
+
+    /// Pauses a container that nobody can be given work at. Only then may it be thawed, so it is never paused after that.
+    /// What can't be frozen is drained, and so is stopped by the next round.
+    async fn freeze(self: &Arc<Self>, instance: &Instance) {
+        let what = format!(
+            "freezing instance {} of {}: it is idle",
+            instance.id, instance.function
+        );
+        self.spawn(instance, &what, |cleaner, instance| async move {
+            let paused = cleaner.docker.pause(&instance.container).await;
+            let kept = match &paused {
+                Ok(()) => cleaner.store.keep(&instance).await.map(|_| ()),
+                Err(_) => cleaner.store.drain(&instance).await,
             };
-            if let Err(error) = forgotten {
-                error!("instance {}: {error}", instance.id);
+            paused.map_err(|error| error.to_string())?;
+            kept.map_err(|error| error.to_string())
+        })
+        .await;
+    }
+
+    /// Does something with the container of an instance in a task of its own, unless one is at it already.
+    async fn spawn<F: Future<Output = Result<(), String>> + Send + 'static>(
+        self: &Arc<Self>,
+        instance: &Instance,
+        what: &str,
+        work: impl FnOnce(Arc<Self>, Instance) -> F + Send + 'static,
+    ) {
+        if !self.at_hand().insert(instance.container.clone()) {
+            return;
+        }
+        info!("{what}");
+        let (cleaner, instance) = (self.clone(), instance.clone());
+        let mut tasks = self.tasks.lock().await;
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(async move {
+            let Instance { id, container, .. } = instance.clone();
+            if let Err(error) = work(cleaner.clone(), instance).await {
+                error!("instance {id}: {error}");
             }
-            cleaner.stopping().remove(&instance.container);
+            cleaner.at_hand().remove(&container);
         });
     }
 
@@ -276,7 +336,7 @@ impl Cleaner {
         let Some(instance) = instance(container) else {
             return Ok(false);
         };
-        if age < ORPHAN_AGE || self.stopping().contains(&container.id) {
+        if age < ORPHAN_AGE || self.at_hand().contains(&container.id) {
             return Ok(false);
         }
         let Instance {
@@ -320,8 +380,8 @@ impl Cleaner {
         lock(&self.seen)
     }
 
-    fn stopping(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
-        lock(&self.stopping)
+    fn at_hand(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        lock(&self.at_hand)
     }
 }
 

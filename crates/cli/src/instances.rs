@@ -31,7 +31,8 @@ struct Row {
     function: Option<FunctionName>,
     /// None of a sandbox that waits.
     revision: Option<RevisionId>,
-    /// `ready`; `draining`: gets no more work and is stopped next; `dead`: its container doesn't
+    /// `ready`; `frozen`: its container is paused, or about to be, and goes on when it is needed; `draining`: gets no more
+    /// work and is stopped next; `dead`: its container doesn't
     /// run any more; `waiting`: a sandbox that may become an instance.
     state: &'static str,
     /// What it was started from: `image` or `sandbox`; none if the container isn't there.
@@ -111,6 +112,7 @@ fn row(leased: &Leased, containers: &[Container], now: SystemTime) -> Row {
         .find(|container| container.id == instance.container);
     let state = match container {
         Some(container) if container.running && leased.ready => "ready",
+        Some(container) if container.running && leased.kept => "frozen",
         Some(container) if container.running => "draining",
         _ => "dead",
     };
@@ -176,7 +178,7 @@ mod tests {
     use super::*;
     use corefn_core::instance::Instance;
 
-    fn leased(ready: bool) -> Leased {
+    fn leased(ready: bool, kept: bool) -> Leased {
         Leased {
             instance: Instance {
                 id: InstanceId::from_random(1),
@@ -188,6 +190,8 @@ mod tests {
             lease: Some(Duration::from_millis(1_500)),
             overlong: false,
             ready,
+            frozen: false,
+            kept,
         }
     }
 
@@ -203,15 +207,16 @@ mod tests {
             created: 1_000,
         };
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_090);
-        for (ready, containers, state) in [
-            (true, vec![container(true)], "ready"),
-            (false, vec![container(true)], "draining"),
-            (true, vec![container(false)], "dead"),
-            (true, vec![], "dead"),
+        for (ready, kept, containers, state) in [
+            (true, false, vec![container(true)], "ready"),
+            (false, false, vec![container(true)], "draining"),
+            (false, true, vec![container(true)], "frozen"),
+            (true, false, vec![container(false)], "dead"),
+            (false, true, vec![], "dead"),
         ] {
-            assert_eq!(row(&leased(ready), &containers, now).state, state);
+            assert_eq!(row(&leased(ready, kept), &containers, now).state, state);
         }
-        let row = row(&leased(true), &[container(true)], now);
+        let row = row(&leased(true, false), &[container(true)], now);
         assert_eq!(row.up.map(span).as_deref(), Some("1m"));
         let value = serde_json::to_value(&row).unwrap();
         assert_eq!(value["lease_ms"], 1_500);
@@ -236,10 +241,16 @@ mod tests {
         let of_image = container(&[]);
         let was_sandbox = container(&[(label::SANDBOX, "v1")]);
         let is_sandbox = container(&[(label::SANDBOX, "v1"), (label::ROLE, label::ROLE_SANDBOX)]);
-        assert_eq!(row(&leased(true), &[of_image], now).from, Some("image"));
-        assert_eq!(row(&leased(true), &[], now).from, None);
+        assert_eq!(
+            row(&leased(true, false), &[of_image], now).from,
+            Some("image")
+        );
+        assert_eq!(row(&leased(true, false), &[], now).from, None);
         let became = [was_sandbox];
-        assert_eq!(row(&leased(true), &became, now).from, Some("sandbox"));
+        assert_eq!(
+            row(&leased(true, false), &became, now).from,
+            Some("sandbox")
+        );
         assert!(waiting(&became[0], now).is_none());
         let waits = waiting(&is_sandbox, now).unwrap();
         assert_eq!(

@@ -23,7 +23,8 @@ pub struct Compact {
     pub limits: RequestLimits,
     /// Which paths may be asked for.
     pub exports: Exports,
-    idle_ms: Option<u64>,
+    /// How long after its last work an instance is frozen, or else stopped.
+    lease_ms: Option<u64>,
     /// [`Rest`] as JSON.
     rest: Box<[u8]>,
 }
@@ -115,16 +116,16 @@ impl Compact {
                 timeout_ms,
             },
             exports: Exports::new(exports.as_deref()),
-            idle_ms: deployment.config.idle_ms,
+            lease_ms: deployment.config.lease_ms(),
             rest: rest.into(),
             function: deployment.function,
             revision: deployment.revision,
         }
     }
 
-    /// How long an instance outlives its last work, `fallback` where the function doesn't say.
-    pub fn idle(&self, fallback: Duration) -> Duration {
-        self.idle_ms.map_or(fallback, Duration::from_millis)
+    /// For how long an instance is leased, as of [`FunctionConfig::lease`].
+    pub fn lease(&self, fallback: Duration) -> Duration {
+        self.lease_ms.map_or(fallback, Duration::from_millis)
     }
 
     /// The deployment, without exports.
@@ -176,6 +177,7 @@ mod tests {
                     ..Limits::default()
                 },
                 idle_ms: Some(5_000),
+                freeze_ms: None,
                 network: Network::None,
                 routes: vec!["h/x".parse().unwrap()],
                 exports: Some(vec![Export {
@@ -188,20 +190,24 @@ mod tests {
         };
         let compact = Compact::new(deployment.clone());
         let fallback = Duration::from_secs(60);
-        assert_eq!(compact.idle(fallback), Duration::from_secs(5));
+        assert_eq!(compact.lease(fallback), Duration::from_secs(5));
         assert!(compact.exports.have(b"/Add") && !compact.exports.have(b"/Sub"));
         let limits = compact.limits;
         assert_eq!((limits.requests, limits.body), (Some(5), Some(9)));
         assert_eq!(limits.timeout(), Some(Duration::from_millis(1_500)));
         deployment.config.exports = None;
         assert_eq!(compact.unpack(), deployment);
+        deployment.config.freeze_ms = Some(2_000);
+        let frozen = Compact::new(deployment.clone());
+        assert_eq!(frozen.lease(fallback), Duration::from_secs(2));
+        assert_eq!(frozen.unpack(), deployment);
 
         let plain = Deployment {
             config: FunctionConfig::default(),
             ..deployment
         };
         let compact = Compact::new(plain.clone());
-        assert_eq!(compact.idle(fallback), fallback);
+        assert_eq!(compact.lease(fallback), fallback);
         assert_eq!(compact.unpack(), plain);
         assert_eq!(&*compact.rest, br#"{"config":{},"image":"corefn"}"#);
         let other = Deployment {

@@ -25,6 +25,10 @@ pub struct FunctionConfig {
     /// `corefn_idle` decides.
     #[serde(skip_serializing_if = "is_default")]
     pub idle_ms: Option<u64>,
+    /// How long after its last work an instance is frozen, in milliseconds, which is before it is stopped; without a value it
+    /// never is.
+    #[serde(skip_serializing_if = "is_default")]
+    pub freeze_ms: Option<u64>,
     /// What an instance can reach.
     #[serde(skip_serializing_if = "is_default")]
     pub network: Network,
@@ -118,9 +122,23 @@ pub struct Export {
 }
 
 impl FunctionConfig {
-    /// How long an instance outlives its last work, `fallback` where the function doesn't say.
-    pub fn idle(&self, fallback: Duration) -> Duration {
-        self.idle_ms.map_or(fallback, Duration::from_millis)
+    /// For how long after its last work an instance is leased, and may get more: until it is frozen, or else stopped. It is
+    /// `fallback` where the function doesn't say.
+    pub fn lease(&self, fallback: Duration) -> Duration {
+        self.lease_ms().map_or(fallback, Duration::from_millis)
+    }
+
+    /// For how long a frozen instance is kept before it is stopped, `fallback` after its last work where the function doesn't
+    /// say; nothing if its instances are not frozen.
+    pub fn kept(&self, fallback: Duration) -> Option<Duration> {
+        let idle = self.idle_ms.map_or(fallback, Duration::from_millis);
+        let freeze = Duration::from_millis(self.freeze_ms?);
+        idle.checked_sub(freeze).filter(|left| !left.is_zero())
+    }
+
+    /// The time of a lease in milliseconds, if the function says it.
+    pub(crate) fn lease_ms(&self) -> Option<u64> {
+        self.freeze_ms.or(self.idle_ms)
     }
 }
 
@@ -129,12 +147,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn idle_time() {
+    fn time_of_a_lease() {
         let (own, fallback) = (Duration::from_secs(5), Duration::from_secs(60));
         let mut config = FunctionConfig::default();
-        assert_eq!(config.idle(fallback), fallback);
+        assert_eq!(config.lease(fallback), fallback);
         config.idle_ms = Some(5000);
-        assert_eq!(config.idle(fallback), own);
+        assert_eq!(config.lease(fallback), own);
+        config.freeze_ms = Some(2000);
+        assert_eq!(config.lease(fallback), Duration::from_secs(2));
+        assert_eq!(config.kept(fallback), Some(Duration::from_secs(3)));
+        config.idle_ms = None;
+        assert_eq!(config.kept(fallback), Some(Duration::from_secs(58)));
+        config.freeze_ms = Some(60_000);
+        assert_eq!(config.kept(fallback), None);
+        config.freeze_ms = None;
+        assert_eq!(config.kept(fallback), None);
     }
 
     #[test]

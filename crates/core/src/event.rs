@@ -27,6 +27,9 @@ pub enum Event {
         instance: Instance,
         /// How long its first lease lasts, in milliseconds.
         lease_ms: u64,
+        /// Whether it was frozen before.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        thawed: bool,
     },
     /// An instance gets no more work: it is draining, stopped or dead.
     Gone {

@@ -12,6 +12,8 @@
 //! | `instances` | hash | instance → JSON of [`Instance`](crate::instance::Instance), ready and draining ones | none | starter, cleaner | router, cleaner, CLI |
 //! | `ready:<function>` | set | instances that may get work | none | starter, cleaner | router |
 //! | `lease:<instance>` | string | its own time in milliseconds: somebody may send work | idle time | router | cleaner, CLI |
+//! | `frozen:<function>` | set | instances whose containers are paused, and that may be thawed | none | cleaner | router, cleaner, CLI |
+//! | `kept:<instance>` | string | `1`: it is frozen, or about to be, and is not to be stopped yet | idle time less that until it is frozen | cleaner | router, cleaner, CLI |
 //! | `start:<function>:<revision>` | string | token of the one starter | [`START_LOCK_TTL`], renewed | router | router, cleaner |
 //! | `starting` | set | `<function>:<revision>` whose starter holds a permit, which a start from a sandbox need not; one without its `start:` is a dead starter's | none | router | router |
 //! | `waiting` | sorted set | `<function>:<revision>` that wait for a permit, in their order | none | router | router |
@@ -26,8 +28,9 @@
 //! | `watch:<token>` | string | `1`: the cleaner of that token has written a moment ago, and Redis did not hang since | [`WATCH_TTL`], renewed | cleaner | cleaner |
 //! | `events` | channel | JSON of [`Event`](crate::event::Event) | – | all | router |
 //!
-//! An instance that is in `instances` but not in `ready:<function>` is draining: it gets no more
-//! work, and the cleaner stops it when its lease has ended.
+//! An instance that is in `instances` but not in `ready:<function>` gets no work. If it is in `frozen:<function>` it may be
+//! thawed, for which it is taken out of both, as one that has yet to be started. Else it is draining, and the cleaner stops
+//! it when its lease has ended.
 
 use std::time::Duration;
 
@@ -107,6 +110,21 @@ impl Keys {
     /// What the keys of leases start with, for scripts that make them.
     pub fn lease_prefix(&self) -> String {
         self.key("lease:")
+    }
+
+    /// A function's instances that are frozen.
+    pub fn frozen(&self, function: &FunctionName) -> String {
+        self.key(&format!("frozen:{function}"))
+    }
+
+    /// That an instance is to stay frozen.
+    pub fn kept(&self, instance: InstanceId) -> String {
+        format!("{}{instance}", self.kept_prefix())
+    }
+
+    /// What the keys of [`Keys::kept`] start with, for scripts that make them.
+    pub fn kept_prefix(&self) -> String {
+        self.key("kept:")
     }
 
     /// What a start is called in [`Keys::starting`] and [`Keys::waiting`]. Each revision has starts
@@ -211,6 +229,9 @@ mod tests {
             (keys.ready(&function), "ready:a/b"),
             (keys.lease(instance), "lease:00000000000000ab"),
             (keys.lease_prefix(), "lease:"),
+            (keys.frozen(&function), "frozen:a/b"),
+            (keys.kept(instance), "kept:00000000000000ab"),
+            (keys.kept_prefix(), "kept:"),
             (keys.start_lock(&function, &revision), "start:a/b:r1"),
             (keys.start_lock_prefix(), "start:"),
             (keys.starting(), "starting"),

@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::config::{Export, FunctionConfig, Limits};
 use crate::function::{FunctionName, check_segment};
+use crate::lease::DEFAULT_IDLE;
 use crate::names;
 use crate::route::Route;
 
@@ -53,7 +54,7 @@ const FUNCTION_KEYS: &[&str] = &[
     "env", "health", "limits", "name", "network", "path", "routes", "scale", "stack",
 ];
 const LIMITS_KEYS: &[&str] = &["body", "cpus", "memory", "pids", "requests", "timeout"];
-const SCALE_KEYS: &[&str] = &["idle"];
+const SCALE_KEYS: &[&str] = &["freeze", "idle"];
 
 impl Manifest {
     /// Reads a manifest's text.
@@ -283,10 +284,21 @@ impl Declaration {
         let Some(table) = reader.table(entry, r#"scale = { idle = "60s" }"#) else {
             return;
         };
+        let mut freeze = None;
         for entry in reader.entries("scale", table, SCALE_KEYS) {
-            if entry.key == "idle" {
-                self.config.idle_ms = values::idle(reader, &entry);
+            match entry.key {
+                "idle" => self.config.idle_ms = values::idle(reader, &entry),
+                "freeze" => freeze = Some(entry),
+                _ => {}
             }
+        }
+        if let Some(entry) = freeze {
+            // (A router's own idle time is not known where an instance is frozen.)
+            let idle = *self
+                .config
+                .idle_ms
+                .get_or_insert(DEFAULT_IDLE.as_millis() as u64);
+            self.config.freeze_ms = values::freeze(reader, &entry, idle);
         }
     }
 }

@@ -118,7 +118,7 @@ pub mod variable {
     pub const REVISION: &CStr = c"corefn_revision";
     /// The instance.
     pub const INSTANCE: &CStr = c"corefn_instance";
-    /// `warm` or `cold`.
+    /// `warm`, `thawed` or `cold`.
     pub const START: &CStr = c"corefn_start";
     /// Seconds with milliseconds that the request waited for an instance.
     pub const WAIT: &CStr = c"corefn_wait";

@@ -254,6 +254,8 @@ fn key_parts() -> Vec<String> {
             "a/b:r",
         ),
         less(keys.lease(instance), &instance.to_string()),
+        less(keys.frozen(&function), "a/b"),
+        keys.kept_prefix(),
     ]
 }
 

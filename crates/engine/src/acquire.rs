@@ -2,7 +2,8 @@
 //! start one, exactly one across all workers and hosts.
 //!
 //! Whoever gets the starter's lock and a permit starts; everyone else waits for the event of it, or
-//! for a turn. A start from a sandbox is tried first where it can be, and needs no permit. Lock and permit outlive a dead starter by their TTL only, so waiting ends in any case.
+//! for a turn. What takes Docker little is tried first, without a permit: an instance that is frozen, then a sandbox. Lock
+//! and permit outlive a dead starter by their TTL only, so waiting ends in any case.
 
 mod ports;
 
@@ -35,6 +36,8 @@ const REPORT: Duration = Duration::from_secs(2);
 pub enum Start {
     /// It was there.
     Warm,
+    /// It was there, and frozen.
+    Thawed,
     /// It was started.
     Cold,
 }
@@ -77,7 +80,9 @@ pub async fn acquire(
     let mut start = Start::Warm;
     let mut claim = Claim::Held;
     let fits = launcher.fits_sandbox(deployment);
-    let mut way = if fits { Way::Sandbox } else { Way::Image };
+    let anew = if fits { Way::Sandbox } else { Way::Image };
+    let freezes = deployment.config.freeze_ms.is_some();
+    let mut way = if freezes { Way::Frozen } else { anew };
     let mut none_waits = false;
     loop {
         if let Some(instance) = ledger.lease_any(deployment, idle).await? {
@@ -92,18 +97,17 @@ pub async fn acquire(
                 is_reported: true,
             });
         }
-        if let Claim::Granted | Claim::GrantedSandbox = claim {
+        if let Claim::Granted | Claim::GrantedLock = claim {
             // Between the look and the lock another starter may have finished.
             if let Some(instance) = ledger.lease_any(deployment, idle).await? {
                 let unneeded = Failure::new(ErrorCode::Internal, "an instance got ready meanwhile");
                 ledger.give_up(deployment, token, unneeded).await;
                 return Ok((instance, start));
             }
-            start = Start::Cold;
-            let by = match claim {
-                Claim::GrantedSandbox => Way::Sandbox,
-                _ if none_waits => Way::Image,
-                _ => way,
+            let by = if none_waits { Way::Image } else { way };
+            start = match by {
+                Way::Frozen => Start::Thawed,
+                _ => Start::Cold,
             };
             let grant = Grant {
                 deployment,
@@ -115,19 +119,18 @@ pub async fn acquire(
                 Launched::Ready(instance) => return Ok((instance, start)),
                 Launched::LockLost if Instant::now() < deadline => {}
                 Launched::LockLost => return Err(too_late(deployment, timeout, &claim).into()),
-                // The lock is still held, and a permit is what is missing.
-                Launched::NoSandbox if Instant::now() < deadline => {
-                    way = Way::Either;
-                    none_waits = true;
+                // The lock is still held.
+                Launched::Nothing if Instant::now() < deadline => {
+                    none_waits = way != Way::Frozen;
+                    way = if none_waits { Way::Either } else { anew };
                 }
-                Launched::NoSandbox => {
+                Launched::Nothing => {
                     let failure = too_late(deployment, timeout, &claim);
                     return Err(ledger.give_up(deployment, token, failure).await.into());
                 }
             }
             continue;
         }
-        start = Start::Cold;
         // By the time that it is its turn one may wait.
         none_waits = false;
         // Who waits for a turn waits for nobody's report. The event that the revision
@@ -136,7 +139,7 @@ pub async fn acquire(
             Claim::Full => deadline,
             _ => deadline + REPORT,
         };
-        wait_for_event(events, deployment, end).await?;
+        start = wait_for_event(events, deployment, end).await?;
         if Instant::now() >= end {
             return Err(too_late(deployment, timeout, &claim).into());
         }
@@ -159,8 +162,8 @@ enum Launched {
     Ready(Instance),
     /// Redis was emptied, or this starter was held up and another has taken over. What was started is removed.
     LockLost,
-    /// There was none to start it from. The lock is still held.
-    NoSandbox,
+    /// There was nothing to start it from in the way that was asked for. The lock is still held.
+    Nothing,
 }
 
 /// Starts an instance under the lock, and renews the lock meanwhile.
@@ -185,6 +188,13 @@ async fn launch(
     let start = async {
         let mut replaced = std::pin::pin!(replaced);
         let patience = || deadline.saturating_duration_since(Instant::now());
+        if way == Way::Frozen {
+            let Some(frozen) = ledger.take_frozen(deployment, token).await? else {
+                return Ok(None);
+            };
+            let thawed = launcher.thaw(deployment, frozen, patience(), replaced);
+            return Ok(thawed.await);
+        }
         if way != Way::Image {
             let start = launcher.launch_in_sandbox(deployment, patience(), replaced.as_mut());
             if let Some(instance) = start.await? {
@@ -211,8 +221,15 @@ async fn launch(
         () = sleep_until(deadline + REPORT) => Err(hangs(deployment)),
     };
     let failure = match launched {
-        Ok(None) => return Ok(Launched::NoSandbox),
-        Ok(Some(instance)) => match ledger.register(&instance, token, idle).await {
+        Ok(None) | Err(_) if needless => {
+            // Nobody needs the start any more: that is no failure of the function's.
+            let refusal = superseded(deployment);
+            let failure = refusal.failure.clone();
+            ledger.give_up(deployment, token, failure).await;
+            return Err(refusal);
+        }
+        Ok(None) => return Ok(Launched::Nothing),
+        Ok(Some(instance)) => match ledger.register(&instance, token, idle, way).await {
             Ok(true) => return Ok(Launched::Ready(instance)),
             Ok(false) => {
                 launcher.discard(&instance).await;
@@ -223,13 +240,6 @@ async fn launch(
                 failure
             }
         },
-        Err(_) if needless => {
-            // Nobody needs the start any more: that is no failure of the function's.
-            let refusal = superseded(deployment);
-            let failure = refusal.failure.clone();
-            ledger.give_up(deployment, token, failure).await;
-            return Err(refusal);
-        }
         Err(failure) => failure,
     };
     Err(ledger.give_up(deployment, token, failure).await.into())
@@ -266,33 +276,35 @@ fn superseded(deployment: &Deployment) -> Refusal {
     }
 }
 
-/// Waits until there may be something new: an instance, a removal, or the time to look again.
+/// Waits until there may be something new: an instance, a removal, or the time to look again. Returns how that instance was
+/// come by.
 async fn wait_for_event(
     events: &mut Receiver<Event>,
     deployment: &Deployment,
     deadline: Instant,
-) -> Result<(), Refusal> {
+) -> Result<Start, Refusal> {
     let until = deadline.min(Instant::now() + LOOK_AGAIN);
     loop {
         let event = match timeout_at(until, events.recv()).await {
-            Err(_) | Ok(Err(RecvError::Lagged(_))) => return Ok(()),
+            Err(_) | Ok(Err(RecvError::Lagged(_))) => return Ok(Start::Cold),
             Ok(Err(RecvError::Closed)) => {
                 sleep_until(until).await;
-                return Ok(());
+                return Ok(Start::Cold);
             }
             Ok(Ok(event)) => event,
         };
         match event {
-            Event::Ready { instance, .. }
-                if instance.function == deployment.function
-                    && instance.revision == deployment.revision =>
+            Event::Ready {
+                instance, thawed, ..
+            } if instance.function == deployment.function
+                && instance.revision == deployment.revision =>
             {
-                return Ok(());
+                return Ok(if thawed { Start::Thawed } else { Start::Cold });
             }
             Event::Turn { function, revision }
                 if function == deployment.function && revision == deployment.revision =>
             {
-                return Ok(());
+                return Ok(Start::Cold);
             }
             Event::Deployed { deployment: newer } if replaces(&newer, deployment) => {
                 return Err(superseded(deployment));

@@ -133,6 +133,8 @@ async fn another_revision_does_not_count() {
     assert_eq!(world.launches.load(Ordering::SeqCst), 2);
 }
 
+#[path = "acquire_tests/freezing.rs"]
+mod freezing;
 #[path = "acquire_tests/revisions.rs"]
 mod revisions;
 #[path = "acquire_tests/turns.rs"]

@@ -27,8 +27,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Fills Redis if it has no index. Returns whether it did; there is one in any case.
 ///
 /// Of several who find it empty, one rebuilds and the others wait for it. Running instances
-/// are leased for their function's idle time, else for `idle`, so that what is busy has the time to
-/// renew.
+/// are leased as their function wants it, else for `idle`, so that what is busy has the time to
+/// renew. Those that are paused get no work before they are thawed.
 ///
 /// # Errors
 /// [`RebuildError`]; the next call tries again.
@@ -59,25 +59,30 @@ async fn fill(
     token: &str,
     idle: Duration,
 ) -> Result<(), RebuildError> {
-    let mut idle_times = HashMap::new();
+    let mut deployed = HashMap::new();
     for image in docker.images().await? {
         if image.current {
-            let own = image.deployment.config.idle(idle);
-            idle_times.insert(image.deployment.function.clone(), own);
-            match store.deploy(&[(&image.deployment, None)]).await {
+            let deployment = image.deployment;
+            match store.deploy(&[(&deployment, None)]).await {
                 // Of two that claim one route, the first stays.
                 Ok(()) | Err(StoreError::Claimed { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
+            deployed.insert(deployment.function.clone(), deployment);
         }
     }
     for container in docker.containers().await? {
-        if let Some(instance) = instance(&container).filter(|_| container.running) {
-            let own = idle_times.get(&instance.function).copied();
-            store.register(&instance, None, own.unwrap_or(idle)).await?;
-            if container.paused {
-                store.withhold(instance.id, &instance.function).await?;
-            }
+        let Some(instance) = instance(&container).filter(|_| container.running) else {
+            continue;
+        };
+        let deployment = deployed.get(&instance.function);
+        if container.paused {
+            let current = deployment.filter(|it| it.revision == instance.revision);
+            let kept = current.and_then(|current| current.config.kept(idle));
+            store.register_paused(&instance, kept).await?;
+        } else {
+            let lease = deployment.map_or(idle, |it| it.config.lease(idle));
+            store.register(&instance, None, lease).await?;
         }
     }
     Ok(store.set_index(token).await?)

@@ -2,6 +2,7 @@
 
 mod sandbox;
 mod settle;
+mod thaw;
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use crate::docker::{Docker, DockerError, Joined, Placement, Purpose};
 
 pub use sandbox::{start_in_held_network, start_in_sandbox};
 use settle::{Begun, docker_failure, hangs, settle};
+pub use thaw::thaw;
 
 /// How often it is tried. An address in turn is taken only if somebody else uses our subnet, or the
 /// count of addresses was lost; a network is gone only if somebody has removed it.

@@ -23,7 +23,7 @@ use corefn_core::keys::{Keys, PULSE_TTL, WATCH_TTL};
 use scripts::Scripts;
 use servers::Servers;
 
-pub use instances::{Fenced, Leased};
+pub use instances::{Fenced, Leased, Standing};
 pub use leases::Renewed;
 pub use starts::{Claim, Way};
 

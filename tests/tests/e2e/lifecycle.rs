@@ -1,10 +1,13 @@
 //! The life cycle as a model: any order of requests, deaths, lapses, deployments, rounds of the
-//! cleaner, dead starters and an emptied Redis keeps the invariants.
+//! cleaner, which freezes and stops, dead starters and an emptied Redis keeps the invariants.
 
 mod docker;
 mod world;
 
+use std::time::Duration;
+
 use corefn_core::instance::Instance;
+use corefn_tests::wait_until;
 use futures_util::future::join_all;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -12,19 +15,29 @@ use world::World;
 
 const FUNCTIONS: [&str; 2] = ["demo/a", "demo/b"];
 
+/// How many requests there are during a round of the cleaner, and how long after each.
+const IN_A_ROW: usize = 5;
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// How long what must come may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A round is mostly over after so many milliseconds.
+const LATEST: u64 = 60;
+
 /// Something that happens.
 #[derive(Debug, Clone)]
 enum Event {
     /// So many requests at once.
     Requests(usize, usize),
-    /// The same, while the cleaner is at work.
-    RequestsAndCleaner(usize, usize),
+    /// Some, one after the other, that begin so many milliseconds after the cleaner has begun a round.
+    RequestsAndCleaner(usize, u64),
     /// A request ends.
     End(usize),
     /// A container dies, and the router hears of it or doesn't.
     Death(usize, bool),
-    /// Leases and locks lapse.
-    Lapse,
+    /// Leases and locks lapse, and with them what keeps frozen instances, or not.
+    Lapse(bool),
     /// A new revision is deployed.
     Deploy(usize),
     /// A round of the cleaner.
@@ -39,10 +52,10 @@ fn event() -> impl Strategy<Value = Event> {
     let function = 0..FUNCTIONS.len();
     prop_oneof![
         4 => (function.clone(), 1..4usize).prop_map(|(f, n)| Event::Requests(f, n)),
-        2 => (function.clone(), 1..4usize).prop_map(|(f, n)| Event::RequestsAndCleaner(f, n)),
+        3 => (function.clone(), 0..LATEST).prop_map(|(f, after)| Event::RequestsAndCleaner(f, after)),
         4 => any::<usize>().prop_map(Event::End),
         2 => (any::<usize>(), any::<bool>()).prop_map(|(n, told)| Event::Death(n, told)),
-        3 => Just(Event::Lapse),
+        4 => any::<bool>().prop_map(Event::Lapse),
         2 => function.clone().prop_map(Event::Deploy),
         3 => Just(Event::Clean),
         1 => function.prop_map(Event::Crash),
@@ -72,19 +85,56 @@ fn any_order_of_events_keeps_the_invariants() {
     checked.unwrap_or_else(|error| panic!("{error}"));
 }
 
+/// Nobody thaws what the cleaner may yet pause.
+#[tokio::test]
+async fn what_is_being_paused_is_not_thawed() {
+    let world = World::make().await;
+    world.reset().await;
+    world.docker.state().pausing_takes = Duration::from_millis(500);
+    world.deploy(FUNCTIONS[0], 2).await;
+    world.clean().await;
+    let old = world.request(FUNCTIONS[0]).await;
+    end(&world, &mut vec![old.clone()], 0);
+    world.lapse(true).await;
+    let request = async {
+        wait_until("it is being frozen", PATIENCE, async || {
+            let known = world.store.instances().await.unwrap();
+            known.iter().any(|leased| leased.kept)
+        })
+        .await;
+        world.request(FUNCTIONS[0]).await
+    };
+    let (new, ()) = tokio::join!(request, world.clean());
+    assert_ne!(new.id, old.id);
+    world.check(&FUNCTIONS).await;
+    let mut known = world.store.instances().await.unwrap();
+    known.retain(|leased| leased.frozen);
+    assert_eq!(known.len(), 1);
+    assert_eq!(known[0].instance, old);
+}
+
 async fn live(world: &World, events: &[Event]) {
     world.reset().await;
-    let mut revisions = [1, 1];
-    for function in FUNCTIONS {
-        world.deploy(function, 1).await;
+    let mut revisions = [1, 2];
+    for (function, revision) in FUNCTIONS.into_iter().zip(revisions) {
+        world.deploy(function, revision).await;
     }
     world.clean().await;
     let mut working: Vec<Instance> = Vec::new();
     for event in events {
         match event {
             Event::Requests(f, count) => working.extend(requests(world, *f, *count).await),
-            Event::RequestsAndCleaner(f, count) => {
-                let both = tokio::join!(requests(world, *f, *count), world.clean());
+            Event::RequestsAndCleaner(f, after) => {
+                let some = async {
+                    tokio::time::sleep(Duration::from_millis(*after)).await;
+                    let mut some = Vec::new();
+                    for _ in 0..IN_A_ROW {
+                        some.extend(requests(world, *f, 1).await);
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                    some
+                };
+                let both = tokio::join!(some, world.clean());
                 working.extend(both.0);
             }
             Event::End(which) => end(world, &mut working, *which),
@@ -109,7 +159,7 @@ async fn live(world: &World, events: &[Event]) {
                         .unwrap();
                 }
             }
-            Event::Lapse => world.lapse().await,
+            Event::Lapse(kept) => world.lapse(*kept).await,
             Event::Deploy(f) => {
                 revisions[*f] += 1;
                 world.deploy(FUNCTIONS[*f], revisions[*f]).await;
@@ -118,7 +168,7 @@ async fn live(world: &World, events: &[Event]) {
             Event::Crash(f) => {
                 world.crash(FUNCTIONS[*f]).await;
                 // Who asks next would wait for the dead one's lock: it lapses.
-                world.lapse().await;
+                world.lapse(false).await;
             }
             Event::Empty => {
                 world.empty().await;
@@ -131,10 +181,10 @@ async fn live(world: &World, events: &[Event]) {
     while !working.is_empty() {
         end(world, &mut working, 0);
     }
-    world.lapse().await;
+    world.lapse(true).await;
     for _ in 0..2 {
         world.clean().await;
-        world.lapse().await;
+        world.lapse(true).await;
     }
     world.clean().await;
     world.check(&FUNCTIONS).await;

@@ -15,6 +15,7 @@ mod errors;
 mod exact;
 mod failure;
 mod firewall;
+mod freeze;
 mod git_host;
 mod held_networks;
 mod http2;

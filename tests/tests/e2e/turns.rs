@@ -107,12 +107,15 @@ async fn turns_are_in_order_and_end() {
         Claim::Held
     );
     // A start from a sandbox needs no permit, and waits for one when it turns out that none is there.
-    assert_eq!(claim_by(6, Way::Sandbox).await, Claim::GrantedSandbox);
-    assert_eq!(claim_by(6, Way::Sandbox).await, Claim::GrantedSandbox);
+    assert_eq!(claim_by(6, Way::Sandbox).await, Claim::GrantedLock);
+    assert_eq!(claim_by(6, Way::Sandbox).await, Claim::GrantedLock);
     assert_eq!(claim_by(6, Way::Either).await, Claim::Full);
     // From then on no sandbox is taken before it is its turn.
     assert_eq!(claim_by(7, Way::Sandbox).await, Claim::Full);
     assert_eq!(claim_by(6, Way::Sandbox).await, Claim::Full);
+    // A thaw goes ahead in any case.
+    assert_eq!(claim_by(7, Way::Frozen).await, Claim::GrantedLock);
+    assert_eq!(claim_by(7, Way::Sandbox).await, Claim::Full);
     give_back(0).await;
     let turn = wait_for("somebody's turn", LONG, async || {
         match events.next().await {

@@ -39,7 +39,7 @@ fn everything() {
         health = "/healthz?deep=1"
         env = { GREETING = "hi", _x1 = "" }
         limits = { memory = "128M", cpus = 0.5, pids = 0x20, requests = 9, timeout = "5s", body = "1K" }
-        scale = { idle = "500s" }
+        scale = { idle = "500s", freeze = "10s" }
         network = "none"
         path = "services/hello"
         "#,
@@ -70,6 +70,7 @@ fn everything() {
     assert_eq!(config.limits.timeout(), Some(Duration::from_secs(5)));
     assert_eq!(config.limits.body, Some(1024));
     assert_eq!(config.idle_ms, Some(500_000));
+    assert_eq!(config.freeze_ms, Some(10_000));
     assert_eq!(config.network, Network::None);
     assert_eq!(
         config
@@ -147,7 +148,10 @@ fn unknown_keys() {
         "[function.scale]\nidel = \"1m\"",
         &["2:1 [scale] has no key \"idel\": did you mean \"idle\"?"],
     );
-    check("[function.scale]\nmax = 2", &["2:1 write one of idle"]);
+    check(
+        "[function.scale]\nmax = 2",
+        &["2:1 write one of freeze, idle"],
+    );
 }
 
 #[test]
@@ -298,6 +302,28 @@ fn ranges() {
 }
 
 #[test]
+fn freezing_is_before_the_end() {
+    let config = only("[function]\nscale.freeze = \"59s\"").config(Found::default());
+    let idle = Some(DEFAULT_IDLE.as_millis() as u64);
+    assert_eq!((config.freeze_ms, config.idle_ms), (Some(59_000), idle));
+    for (scale, says) in [
+        ("{ freeze = \"60s\" }", "2:20 freeze: \"60s\" is too long"),
+        (
+            "{ freeze = \"5s\", idle = \"5s\" }",
+            "2:20 after 5s: write less",
+        ),
+        ("{ freeze = \"1s\" }", "2:20 freeze: \"1s\" is too short"),
+        ("{ freeze = \"soon\" }", "2:20 freeze"),
+        (
+            "{ freeze = 5 }",
+            "2:20 freeze is an integer, not a string: write freeze = \"10s\"",
+        ),
+    ] {
+        check(&format!("[function]\nscale = {scale}"), &[says]);
+    }
+}
+
+#[test]
 fn all_at_once_in_the_order_of_the_text() {
     check(
         "[function]\nscale.idle = \"x\"\nname = 1\n# é\nenv = { 'é' = 1, B = 2 }\ncolour = 1\n",
@@ -379,6 +405,7 @@ fn nearly() -> impl Strategy<Value = String> {
         Just("limits".to_owned()),
         Just("env".to_owned()),
         Just("scale.idle".to_owned()),
+        Just("scale.freeze".to_owned()),
         Just("routes".to_owned()),
         Just("health".to_owned()),
         Just(" = ".to_owned()),

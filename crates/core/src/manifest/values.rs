@@ -18,6 +18,7 @@ pub(super) const PATH: &str = r#"path = "services/hello""#;
 const HEALTH: &str = r#"health = "/healthz""#;
 const MEMORY: &str = r#"memory = "128M""#;
 const IDLE: &str = r#"idle = "60s""#;
+const FREEZE: &str = r#"freeze = "10s""#;
 const ROUTES: &str = r#"routes = ["api.example.com/v1"]"#;
 const ENV: &str = r#"env = { GREETING = "hi" }"#;
 const TIMEOUT: &str = r#"timeout = "60s""#;
@@ -216,19 +217,39 @@ pub(super) fn requests(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<u32
 
 pub(super) fn idle(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<u64> {
     let text = reader.text(entry, IDLE)?;
-    let checked = match parse_duration(text) {
-        Err(error) => Err(error.to_string()),
-        Ok(idle) if idle < MIN_IDLE => Err(format!(
-            "{text:?} is too short: {}s is the least",
-            MIN_IDLE.as_secs()
-        )),
+    let checked = match idle_time(text) {
         Ok(idle) if idle > MAX_IDLE => Err(format!(
             "{text:?} is too long: {}h, a year, is the most",
             MAX_IDLE.as_secs() / 3600
         )),
-        Ok(idle) => Ok(idle.as_millis() as u64),
+        checked => checked.map(|idle| idle.as_millis() as u64),
     };
     reader.check(entry, checked)
+}
+
+/// The time after which an instance is frozen that is stopped after `idle` milliseconds.
+pub(super) fn freeze(reader: &mut Reader<'_>, entry: &Entry<'_>, idle: u64) -> Option<u64> {
+    let text = reader.text(entry, FREEZE)?;
+    let idle = Duration::from_millis(idle);
+    let checked = match idle_time(text) {
+        Ok(freeze) if freeze >= idle => Err(format!(
+            "{text:?} is too long, since an idle instance is stopped after {idle:?}: write less, or a longer idle"
+        )),
+        checked => checked.map(|freeze| freeze.as_millis() as u64),
+    };
+    reader.check(entry, checked)
+}
+
+/// A time without work that is long enough for leases to be renewed in.
+fn idle_time(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Err(error) => Err(error.to_string()),
+        Ok(time) if time < MIN_IDLE => Err(format!(
+            "{text:?} is too short: {}s is the least",
+            MIN_IDLE.as_secs()
+        )),
+        Ok(time) => Ok(time),
+    }
 }
 
 pub(super) fn timeout(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<u64> {

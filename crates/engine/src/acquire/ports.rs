@@ -25,12 +25,19 @@ pub trait Ledger {
     ) -> impl Future<Output = Result<Claim, Failure>> + Send;
     /// Renews the starter's lock.
     fn renew(&self, deployment: &Deployment, token: &str) -> impl Future<Output = ()> + Send;
-    /// Registers the instance if the token still holds the lock, and gives the lock back.
+    /// Takes an instance of the deployment that is frozen, for the token that holds the lock.
+    fn take_frozen(
+        &self,
+        deployment: &Deployment,
+        token: &str,
+    ) -> impl Future<Output = Result<Option<Instance>, Failure>> + Send;
+    /// Registers the instance, which was started in that way, if the token still holds the lock, and gives the lock back.
     fn register(
         &self,
         instance: &Instance,
         token: &str,
         idle: Duration,
+        way: Way,
     ) -> impl Future<Output = Result<bool, Failure>> + Send;
     /// Gives the lock back and tells everyone of the failure. Returns it, with how long the
     /// function is backed off because of it.
@@ -44,6 +51,15 @@ pub trait Ledger {
 
 /// What starts instances: Docker, and a host's sandboxes.
 pub trait Launcher {
+    /// Has a frozen instance go on, and waits until it is ready, or until it is known to be needless. Nothing if it can't,
+    /// and then it is removed.
+    fn thaw(
+        &self,
+        deployment: &Deployment,
+        frozen: Instance,
+        timeout: Duration,
+        needless: impl Future<Output = ()> + Send,
+    ) -> impl Future<Output = Option<Instance>> + Send;
     /// Whether a sandbox could become an instance of the deployment, if one waits.
     fn fits_sandbox(&self, deployment: &Deployment) -> bool;
     /// As [`Launcher::launch`], from a sandbox alone; nothing if none has become an instance.

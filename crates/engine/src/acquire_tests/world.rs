@@ -10,11 +10,15 @@ pub(super) struct World {
     pub events: Sender<Event>,
     pub launches: AtomicU32,
     pub discarded: AtomicU32,
+    pub thaws: AtomicU32,
 }
 
 #[derive(Default)]
 pub(super) struct State {
     pub ready: Vec<Instance>,
+    pub frozen: Vec<Instance>,
+    /// What is thawed does not get ready.
+    pub frozen_to_death: bool,
     pub locks: HashMap<String, (String, Instant)>,
     pub fails: Option<Failure>,
     /// Whose lock vanishes during a launch.
@@ -65,6 +69,7 @@ impl World {
             events: broadcast::channel(64).0,
             launches: AtomicU32::new(0),
             discarded: AtomicU32::new(0),
+            thaws: AtomicU32::new(0),
         })
     }
 
@@ -148,10 +153,15 @@ impl Ledger for World {
         }
         state.locks.retain(|_, (_, until)| *until > now);
         let until = now + START_LOCK_TTL;
-        if way == Way::Sandbox && !state.turns.iter().any(|turn| turn.fits) {
+        let needs_none = match way {
+            Way::Frozen => true,
+            Way::Sandbox => !state.turns.iter().any(|turn| turn.fits),
+            Way::Either | Way::Image => false,
+        };
+        if needs_none {
             state.permitless.insert(name.clone());
             state.locks.insert(name, (token.to_owned(), until));
-            return Ok(Claim::GrantedSandbox);
+            return Ok(Claim::GrantedLock);
         }
         state.permitless.remove(&name);
         state.locks.remove(&name);
@@ -178,11 +188,24 @@ impl Ledger for World {
             .insert(start_of(deployment), (token.to_owned(), until));
     }
 
+    async fn take_frozen(
+        &self,
+        deployment: &Deployment,
+        token: &str,
+    ) -> Result<Option<Instance>, Failure> {
+        let mut state = self.state.lock().unwrap();
+        assert_eq!(state.locks[&start_of(deployment)].0, token);
+        let of = |it: &Instance| it.function == deployment.function;
+        let found = state.frozen.iter().position(of);
+        Ok(found.map(|at| state.frozen.remove(at)))
+    }
+
     async fn register(
         &self,
         instance: &Instance,
         token: &str,
         _: Duration,
+        way: Way,
     ) -> Result<bool, Failure> {
         let mut state = self.state.lock().unwrap();
         let name = Keys::start(&instance.function, &instance.revision);
@@ -198,6 +221,7 @@ impl Ledger for World {
         let _ = self.events.send(Event::Ready {
             instance: instance.clone(),
             lease_ms: 60_000,
+            thawed: way == Way::Frozen,
         });
         self.next_turn(&state);
         Ok(true)
@@ -224,6 +248,22 @@ impl Ledger for World {
 }
 
 impl Launcher for World {
+    async fn thaw(
+        &self,
+        _: &Deployment,
+        frozen: Instance,
+        _: Duration,
+        needless: impl Future<Output = ()> + Send,
+    ) -> Option<Instance> {
+        self.thaws.fetch_add(1, Ordering::SeqCst);
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(10)) => {}
+            () = needless => return None,
+        }
+        let is_dead = self.state.lock().unwrap().frozen_to_death;
+        (!is_dead).then_some(frozen)
+    }
+
     fn fits_sandbox(&self, deployment: &Deployment) -> bool {
         deployment.config.executable.is_some()
     }

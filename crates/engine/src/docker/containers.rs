@@ -196,6 +196,43 @@ impl Docker {
         Some(memory.usage?.saturating_sub(cached.copied().unwrap_or(0)))
     }
 
+    /// Has a container's processes get no more time. One that gets none is no error.
+    ///
+    /// # Errors
+    /// [`DockerError`] when Docker can't do it, or when the container does not run.
+    pub async fn pause(&self, container: &str) -> Result<(), DockerError> {
+        let client = self.client().await?;
+        let paused = client.pause_container(container).await;
+        let paused = paused.map_err(|cause| self.failed("pause the container", cause));
+        self.unless(container, Condition::Paused, paused).await
+    }
+
+    /// Has the processes of a container that is paused go on. One whose processes do is no error.
+    ///
+    /// # Errors
+    /// [`DockerError`] when Docker can't do it, or when the container has ended.
+    pub async fn unpause(&self, container: &str) -> Result<(), DockerError> {
+        let client = self.client().await?;
+        let unpaused = client.unpause_container(container).await;
+        let unpaused = unpaused.map_err(|cause| self.failed("unpause the container", cause));
+        self.unless(container, Condition::Runs, unpaused).await
+    }
+
+    /// What has become of a change, whose failure counts for nothing if the container is as it should be.
+    async fn unless(
+        &self,
+        container: &str,
+        wanted: Condition,
+        changed: Result<(), DockerError>,
+    ) -> Result<(), DockerError> {
+        match changed {
+            Err(DockerError::Refused { .. }) if self.condition(container).await? == wanted => {
+                Ok(())
+            }
+            changed => changed,
+        }
+    }
+
     /// Ends and removes a container: SIGTERM, SIGKILL after `grace`, removal. One that isn't there
     /// is no error.
     ///

@@ -19,6 +19,8 @@ pub struct InstanceEvent {
     pub id: InstanceId,
     /// Of which function.
     pub function: FunctionName,
+    /// Docker's identifier of the container: its own, or that which holds its network.
+    pub container: String,
     /// What has become of it.
     pub kind: InstanceEventKind,
 }
@@ -79,7 +81,8 @@ impl InstanceEvent {
         event: EventMessage,
         ordered: &mut HashSet<InstanceId>,
     ) -> Option<Self> {
-        let mut labels = event.actor?.attributes?;
+        let actor = event.actor?;
+        let (container, mut labels) = (actor.id?, actor.attributes?);
         let name = labels.get("name").cloned().unwrap_or_default();
         let id = labels.get(label::INSTANCE)?.parse().ok()?;
         let held = names::in_holder(namespace, &name, id);
@@ -103,6 +106,11 @@ impl InstanceEvent {
             _ if ordered.remove(&id) || is_holder => InstanceEventKind::Stopped,
             _ => InstanceEventKind::Died,
         };
-        Some(Self { id, function, kind })
+        Some(Self {
+            id,
+            function,
+            container,
+            kind,
+        })
     }
 }

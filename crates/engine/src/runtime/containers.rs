@@ -6,11 +6,13 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use tracing::{error, info};
 
+use corefn_core::instance::Instance;
+
 use super::failures::Failures;
 use super::health::Health;
 use super::instances::Instances;
 use super::redis::Redis;
-use crate::docker::{Container, Docker, DockerError, InstanceEventKind};
+use crate::docker::{Container, Docker, DockerError, InstanceEvent, InstanceEventKind};
 use crate::pauses::Pauses;
 
 /// What it takes.
@@ -48,15 +50,20 @@ impl ContainerEvents {
             info!("Docker can be used again");
         }
         while let Some(event) = events.next().await {
-            if self.instances.known.find(event.id).is_some() {
-                let what = match event.kind {
-                    InstanceEventKind::Paused => "was paused",
-                    InstanceEventKind::Stopped | InstanceEventKind::Died => "has ended",
-                };
-                info!("instance {} of {} {what}", event.id, event.function);
+            let has_ended = event.kind != InstanceEventKind::Paused;
+            if has_ended && self.instances.known.find(event.id).is_some() {
+                info!("instance {} of {} has ended", event.id, event.function);
             }
             match event.kind {
-                InstanceEventKind::Paused => self.health.withhold(event.id, &event.function).await,
+                InstanceEventKind::Paused => {
+                    let InstanceEvent {
+                        id,
+                        function,
+                        container,
+                        ..
+                    } = &event;
+                    self.health.on_paused(*id, function, container).await;
+                }
                 InstanceEventKind::Stopped => self.health.forget(event.id, &event.function).await,
                 InstanceEventKind::Died => {
                     self.instances.on_gone(event.id);
@@ -93,7 +100,8 @@ impl ContainerEvents {
                     self.health.forget(instance.id, &instance.function).await;
                 }
                 Some(container) if container.paused => {
-                    self.health.withhold(instance.id, &instance.function).await;
+                    let Instance { id, function, .. } = &instance;
+                    self.health.on_paused(*id, function, &container.id).await;
                 }
                 None | Some(_) => {}
             }

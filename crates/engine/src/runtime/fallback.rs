@@ -49,7 +49,8 @@ impl Fallback {
                 let (id, function) = (got.0.id, &deployment.function);
                 let what = match got.1 {
                     Start::Warm => "found",
-                    Start::Cold => "started",
+                    // (Nothing is thawed without Redis.)
+                    Start::Thawed | Start::Cold => "started",
                 };
                 info!(
                     "{what} instance {id} of {function} revision {} at {} in {} ms, without Redis",

@@ -5,16 +5,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
+use tracing::info;
 
 use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::function::FunctionName;
 use corefn_core::instance::{Instance, InstanceId};
+use corefn_core::lease::MIN_IDLE;
 
 use super::instances::Instances;
 use super::redis::Redis;
 use super::{Outbox, Update};
 use crate::docker::{Condition, Docker};
 use crate::ready::accepts;
+use crate::store::Standing;
 
 /// How long an instance may run without accepting a connection: it may be about to end, or have
 /// more connections to accept than its system keeps for it.
@@ -110,6 +113,44 @@ impl Health {
             .await;
     }
 
+    /// The container of an instance was paused, and may not be any more. If it was frozen, nobody holds work there, and who
+    /// needs it thaws it; if somebody else has paused it, it may not get work any more.
+    pub async fn on_paused(&self, id: InstanceId, function: &FunctionName, container: &str) {
+        loop {
+            let begin = Instant::now();
+            if !self.is_paused(container).await {
+                return;
+            }
+            let standing = self.redis.store.standing(id, function);
+            match self.redis.ask(standing).await {
+                Ok(Standing::Ready) => {}
+                Ok(Standing::Frozen) => return,
+                Ok(Standing::Unknown) if !self.instances.known.is_unregistered(id) => return,
+                Ok(Standing::Unknown | Standing::Draining) | Err(_) => break,
+            }
+            // It was thawed in between, or somebody else has paused it: for it would not have been frozen again within the
+            // shortest lease.
+            if !self.is_paused(container).await {
+                return;
+            }
+            if begin.elapsed() < MIN_IDLE {
+                break;
+            }
+        }
+        if self.instances.known.find(id).is_some() {
+            info!("instance {id} of {function} was paused");
+        }
+        self.withhold(id, function).await;
+    }
+
+    /// Whether a container is paused, as far as Docker can say: what can't be seen now is when Docker is back.
+    async fn is_paused(&self, container: &str) -> bool {
+        matches!(
+            self.docker.condition(container).await,
+            Ok(Condition::Paused)
+        )
+    }
+
     /// An instance is no more: here at once, everywhere else by way of Redis.
     pub async fn forget(&self, id: InstanceId, function: &FunctionName) {
         self.checks.remove(id);
@@ -157,7 +198,12 @@ impl Health {
                 match self.probe(instance).await? {
                     Condition::Ended => self.forget(id, &instance.function).await,
                     Condition::Paused => {
-                        self.withhold(id, &instance.function).await;
+                        let Instance {
+                            function,
+                            container,
+                            ..
+                        } = instance;
+                        self.on_paused(id, function, container).await;
                         self.checks.finish(id, times);
                         return Ok(false);
                     }

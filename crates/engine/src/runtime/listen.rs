@@ -121,7 +121,9 @@ impl Listener {
                 self.outbox.send(Update::Deployed(deployment.clone()))
             }
             Event::Removed { function } => self.outbox.send(Update::Removed(function.clone())),
-            Event::Ready { instance, lease_ms } => {
+            Event::Ready {
+                instance, lease_ms, ..
+            } => {
                 self.instances.on_ready(instance, *lease_ms, clock::now());
             }
             Event::Gone { id, .. } => self.instances.on_withheld(*id),

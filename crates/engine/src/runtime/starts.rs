@@ -22,7 +22,7 @@ use crate::acquire::{Launcher, Ledger, Refusal, Start, acquire};
 use crate::clock;
 use crate::docker::Docker;
 use crate::sandboxes::Sandboxes;
-use crate::start::{random_id, start, start_in_held_network, start_in_sandbox};
+use crate::start::{random_id, start, start_in_held_network, start_in_sandbox, thaw};
 use crate::store::{Claim, Way, millis};
 
 /// What it takes to start instances.
@@ -72,10 +72,10 @@ impl Starts {
         self.subscribers.tidy(&deployment.function);
         match got {
             Ok((instance, start)) => {
-                let sent = if start == Start::Cold {
-                    clock::now()
-                } else {
+                let sent = if start == Start::Warm {
                     sent
+                } else {
+                    clock::now()
                 };
                 self.instances.on_granted(&instance, millis(idle), sent);
                 Ok((instance.id, start))
@@ -174,14 +174,34 @@ impl Ledger for Starts {
         let _ = self.redis.store.lock(function, revision, token).await;
     }
 
+    async fn take_frozen(
+        &self,
+        deployment: &Deployment,
+        token: &str,
+    ) -> Result<Option<Instance>, Failure> {
+        let take = self.redis.store.take_frozen(deployment, token);
+        self.redis.ask(take).await
+    }
+
     async fn register(
         &self,
         instance: &Instance,
         token: &str,
         idle: Duration,
+        way: Way,
     ) -> Result<bool, Failure> {
-        let register = self.redis.store.register(instance, Some(token), idle);
-        match self.redis.ask(register).await {
+        let store = &self.redis.store;
+        let registered = match way {
+            Way::Frozen => {
+                let register = store.register_thawed(instance, token, idle);
+                self.redis.ask(register).await
+            }
+            _ => {
+                let register = store.register(instance, Some(token), idle);
+                self.redis.ask(register).await
+            }
+        };
+        match registered {
             Err(failure) if failure.code == ErrorCode::RedisUnavailable => {
                 // Nobody else can have taken over meanwhile: it serves on.
                 self.instances.known.add_unregistered(instance.clone());
@@ -206,6 +226,19 @@ impl Ledger for Starts {
 }
 
 impl Launcher for Starts {
+    async fn thaw(
+        &self,
+        deployment: &Deployment,
+        frozen: Instance,
+        timeout: Duration,
+        needless: impl Future<Output = ()> + Send,
+    ) -> Option<Instance> {
+        let begin = clock::now();
+        let instance = thaw(&self.docker, deployment, frozen, timeout, needless).await?;
+        log_launch("thawed", &instance, begin, "");
+        Some(instance)
+    }
+
     fn fits_sandbox(&self, deployment: &Deployment) -> bool {
         self.sandboxes.is_some() && Sandboxes::fit(deployment)
     }
@@ -264,6 +297,10 @@ impl Launcher for Starts {
 
 /// Tells of a start that began at a time of [`clock::now`].
 fn log_start(instance: &Instance, begin: u64, from: &str) {
+    log_launch("started", instance, begin, &format!(" from {from}"));
+}
+
+fn log_launch(what: &str, instance: &Instance, begin: u64, from: &str) {
     let Instance {
         id,
         function,
@@ -272,7 +309,5 @@ fn log_start(instance: &Instance, begin: u64, from: &str) {
         ..
     } = instance;
     let took = clock::now() - begin;
-    info!(
-        "started instance {id} of {function} revision {revision} at {address} in {took} ms from {from}"
-    );
+    info!("{what} instance {id} of {function} revision {revision} at {address} in {took} ms{from}");
 }

@@ -56,10 +56,11 @@ impl Deploying {
 
 impl First {
     fn of(instance: &Instance, deployment: &Deployment) -> Self {
-        let lease_ms = millis(deployment.config.idle(DEFAULT_IDLE));
+        let lease_ms = millis(deployment.config.lease(DEFAULT_IDLE));
         let event = Event::Ready {
             instance: instance.clone(),
             lease_ms,
+            thawed: false,
         };
         Self {
             id: instance.id.to_string(),

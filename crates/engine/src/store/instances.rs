@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use redis::ScriptInvocation;
 
+use corefn_core::deployment::Deployment;
 use corefn_core::event::Event;
 use corefn_core::function::FunctionName;
 use corefn_core::instance::{Instance, InstanceId};
@@ -21,8 +22,25 @@ pub struct Leased {
     pub lease: Option<Duration>,
     /// Whether the lease lasts for longer than it was given for: Redis' clock was put back.
     pub overlong: bool,
-    /// Whether it may get work; one that may not is draining.
+    /// Whether it may get work; one that may not, and is not frozen, is draining.
     pub ready: bool,
+    /// Whether it is frozen, and may be thawed.
+    pub frozen: bool,
+    /// Whether it is frozen, or about to be, and is not to be stopped yet.
+    pub kept: bool,
+}
+
+/// What Redis says of an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It may get work.
+    Ready,
+    /// It is frozen, or about to be.
+    Frozen,
+    /// It gets no more work.
+    Draining,
+    /// It is being started or thawed, or is no more.
+    Unknown,
 }
 
 /// What became of a fence.
@@ -30,7 +48,9 @@ pub struct Leased {
 pub enum Fenced {
     /// Nobody will send it work any more.
     Yes,
-    /// Somebody holds a lease on it.
+    /// Nobody will before it is thawed, and that can be only after [`Store::keep`]. It is to be frozen.
+    ForFreezing,
+    /// Somebody holds a lease on it, or it is not registered any more.
     Leased,
     /// Nobody does, but the watch has lapsed: whoever held one may not have been able to renew it.
     Unwatched,
@@ -59,11 +79,16 @@ impl Store {
                 .arg(self.keys.ready(&instance.function))
                 .arg(instance.id.to_string());
             pipeline.cmd("GET").arg(self.keys.lease(instance.id));
+            pipeline
+                .cmd("SISMEMBER")
+                .arg(self.keys.frozen(&instance.function))
+                .arg(instance.id.to_string());
+            pipeline.cmd("EXISTS").arg(self.keys.kept(instance.id));
         }
         let states: Vec<Option<i64>> = self.pipeline(&pipeline).await?;
         Ok(instances
             .into_iter()
-            .zip(states.chunks(3))
+            .zip(states.chunks(5))
             .map(|(instance, state)| Leased {
                 instance,
                 lease: state[0]
@@ -71,6 +96,8 @@ impl Store {
                     .map(Duration::from_millis),
                 ready: state[1] == Some(1),
                 overlong: state[2].is_some_and(|granted| state[0] > Some(granted)),
+                frozen: state[3] == Some(1),
+                kept: state[4] == Some(1),
             })
             .collect())
     }
@@ -85,6 +112,35 @@ impl Store {
         self.command(&command).await
     }
 
+    /// What is said of an instance, all at one moment.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn standing(
+        &self,
+        id: InstanceId,
+        function: &FunctionName,
+    ) -> Result<Standing, StoreError> {
+        let member = id.to_string();
+        let mut pipeline = redis::pipe();
+        pipeline.atomic();
+        let sets = [self.keys.ready(function), self.keys.frozen(function)];
+        for set in sets {
+            pipeline.cmd("SISMEMBER").arg(set).arg(&member);
+        }
+        pipeline.cmd("EXISTS").arg(self.keys.kept(id));
+        let instances = self.keys.instances();
+        pipeline.cmd("HEXISTS").arg(instances).arg(&member);
+        let (ready, frozen, kept, known): (bool, bool, bool, bool) =
+            self.pipeline(&pipeline).await?;
+        Ok(match known {
+            _ if ready => Standing::Ready,
+            _ if frozen || kept => Standing::Frozen,
+            true => Standing::Draining,
+            false => Standing::Unknown,
+        })
+    }
+
     /// Makes an instance known, leased for `idle`, and gives the starter's lock and permit back.
     /// With a token, only if it holds the lock; returns false if it doesn't, and nothing is changed.
     ///
@@ -96,9 +152,33 @@ impl Store {
         token: Option<&str>,
         idle: Duration,
     ) -> Result<bool, StoreError> {
+        self.register_as(instance, token, idle, false).await
+    }
+
+    /// The same of one that was frozen before, by whoever has thawed it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn register_thawed(
+        &self,
+        instance: &Instance,
+        token: &str,
+        idle: Duration,
+    ) -> Result<bool, StoreError> {
+        self.register_as(instance, Some(token), idle, true).await
+    }
+
+    async fn register_as(
+        &self,
+        instance: &Instance,
+        token: Option<&str>,
+        idle: Duration,
+        thawed: bool,
+    ) -> Result<bool, StoreError> {
         let event = Event::Ready {
             instance: instance.clone(),
             lease_ms: millis(idle),
+            thawed,
         };
         let mut script = self.scripts.register.prepare_invoke();
         script
@@ -125,6 +205,30 @@ impl Store {
         self.invoke(&script).await
     }
 
+    /// Makes a paused instance known. If it is to be `kept` for a time it is frozen, else it is draining.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn register_paused(
+        &self,
+        instance: &Instance,
+        kept: Option<Duration>,
+    ) -> Result<(), StoreError> {
+        let id = instance.id.to_string();
+        let mut pipeline = redis::pipe();
+        pipeline.atomic();
+        pipeline
+            .hset(self.keys.instances(), &id, json(instance))
+            .ignore();
+        if let Some(kept) = kept {
+            let until = self.keys.kept(instance.id);
+            pipeline.pset_ex(until, 1, millis(kept)).ignore();
+            let frozen = self.keys.frozen(&instance.function);
+            pipeline.sadd(frozen, &id).ignore();
+        }
+        self.pipeline(&pipeline).await
+    }
+
     /// Has nobody send an instance work any more. Who holds some may finish it: the lease lasts
     /// for as long as it is renewed.
     ///
@@ -146,14 +250,76 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn fence(&self, instance: &Instance, token: &str) -> Result<Fenced, StoreError> {
+        let script = self.fence_script(instance, token);
+        Ok(Fenced::of(self.invoke(&script).await?))
+    }
+
+    /// The same, or for freezing, if it is of a revision that is deployed and whose instances are frozen. It is kept so until
+    /// its idle time is over, which is `idle` where its function doesn't say.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn fence_or_freeze(
+        &self,
+        instance: &Instance,
+        token: &str,
+        idle: Duration,
+    ) -> Result<Fenced, StoreError> {
+        let mut script = self.fence_script(instance, token);
+        script
+            .arg(instance.function.as_str())
+            .arg(&instance.revision.0)
+            .arg(millis(idle));
+        Ok(Fenced::of(self.invoke(&script).await?))
+    }
+
+    fn fence_script(&self, instance: &Instance, token: &str) -> ScriptInvocation<'_> {
         let mut script = self.end_script(&self.scripts.fence, instance);
-        script.key(self.keys.watch(token));
-        let answer: u8 = self.invoke(&script).await?;
-        Ok(match answer {
-            1 => Fenced::Yes,
-            2 => Fenced::Unwatched,
-            _ => Fenced::Leased,
-        })
+        script
+            .key(self.keys.watch(token))
+            .key(self.keys.functions());
+        script
+    }
+
+    /// An instance that was fenced for freezing is paused: it may be thawed from now on. False if it is not to be kept any
+    /// more.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn keep(&self, instance: &Instance) -> Result<bool, StoreError> {
+        let mut script = self.scripts.keep.prepare_invoke();
+        script
+            .key(self.keys.instances())
+            .key(self.keys.frozen(&instance.function))
+            .key(self.keys.kept(instance.id))
+            .arg(instance.id.to_string());
+        self.invoke(&script).await
+    }
+
+    /// Takes a frozen instance of a deployment, for the holder of the starter's lock to thaw. Nobody else knows of it then,
+    /// until it is registered: if that never happens the cleaner removes it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn take_frozen(
+        &self,
+        deployment: &Deployment,
+        token: &str,
+    ) -> Result<Option<Instance>, StoreError> {
+        let Deployment {
+            function, revision, ..
+        } = deployment;
+        let key = self.keys.instances();
+        let mut script = self.scripts.take.prepare_invoke();
+        script
+            .key(self.keys.frozen(function))
+            .key(&key)
+            .key(self.keys.start_lock(function, revision))
+            .arg(&revision.0)
+            .arg(token)
+            .arg(self.keys.kept_prefix());
+        let taken: Option<String> = self.invoke(&script).await?;
+        taken.map(|text| read(&key, &text)).transpose()
     }
 
     /// Fences an instance whether it is leased or not.
@@ -200,8 +366,22 @@ impl Store {
             .key(self.keys.lease(id))
             .key(self.keys.events())
             .key(self.keys.young(id))
+            .key(self.keys.frozen(function))
+            .key(self.keys.kept(id))
             .arg(id.to_string())
             .arg(json(&event));
         script
+    }
+}
+
+impl Fenced {
+    /// By the answer of the script.
+    fn of(answer: u8) -> Self {
+        match answer {
+            1 => Self::Yes,
+            2 => Self::Unwatched,
+            3 => Self::ForFreezing,
+            _ => Self::Leased,
+        }
     }
 }

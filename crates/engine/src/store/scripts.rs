@@ -15,6 +15,8 @@ pub(super) struct Scripts {
     pub register: Script,
     pub withhold: Script,
     pub fence: Script,
+    pub keep: Script,
+    pub take: Script,
     pub drain: Script,
     pub forget: Script,
 }
@@ -34,6 +36,8 @@ impl Default for Scripts {
             register: Script::new(&[EXTEND, NEXT_TURN, REGISTER].concat()),
             withhold: Script::new(WITHHOLD),
             fence: Script::new(FENCE),
+            keep: Script::new(KEEP),
+            take: Script::new(TAKE),
             drain: Script::new(DRAIN),
             forget: Script::new(FORGET),
         }
@@ -159,8 +163,8 @@ return 1
 ///
 /// Who waits gets a permit in turn: a start goes ahead if, of those before it that are still waited
 /// for, there are fewer than permits are free. A start from a sandbox alone goes ahead unless others wait for whom a sandbox
-/// would do as well. The lock is written before anything is deleted: a Redis that is out of memory refuses what needs some,
-/// but not after a script has changed something.
+/// would do as well, and a thaw in any case. The lock is written before anything is deleted: a Redis that is out of memory
+/// refuses what needs some, but not after a script has changed something.
 const CLAIM: &str = r"
 local deployed = redis.call('HGET', KEYS[5], ARGV[8])
 if deployed and cjson.decode(deployed).revision ~= ARGV[9] then return {4, '', 0} end
@@ -173,8 +177,8 @@ end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 if not holder or redis.call('SISMEMBER', KEYS[2], ARGV[3]) == 0 then
   local waits = ARGV[10] == 'image' and 'image' or 'sandbox'
-  local alone = ARGV[10] == 'sandbox'
-  for _, name in ipairs(alone and redis.call('ZRANGE', KEYS[3], 0, ARGV[11] - 1) or {}) do
+  local alone = ARGV[10] == 'sandbox' or ARGV[10] == 'frozen'
+  for _, name in ipairs(ARGV[10] == 'sandbox' and redis.call('ZRANGE', KEYS[3], 0, ARGV[11] - 1) or {}) do
     if name ~= ARGV[3] and redis.call('GET', ARGV[6] .. name) == 'sandbox' then alone = false end
   end
   if alone then return {5, '', 0} end
@@ -309,13 +313,15 @@ end
 if redis.call('SREM', KEYS[2], ARGV[1]) == 1 then redis.call('PUBLISH', KEYS[4], ARGV[2]) end
 ";
 
-/// KEYS instances, ready, lease, events, young, watch; ARGV instance, event. Returns 0 if it is leased, 2 if it is not but
-/// the watch has lapsed, and 1 if it is fenced.
+/// KEYS instances, ready, lease, events, young, frozen, kept, watch, functions; ARGV instance, event, function and revision
+/// if it may be frozen, the idle time of a function that sets none. Returns 0 if it is leased, or not there any more, 2 if
+/// it is not leased but the watch has lapsed, 1 if it is fenced for being stopped, and 3 for being frozen.
 ///
 /// A lease that lasts for longer than it was given for, since Redis' clock was put back, is
 /// shortened. The lease is written before the fence: a Redis that refuses writes, and with them
 /// renewals, refuses this too.
 const FENCE: &str = r"
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 0 end
 local granted = redis.call('GET', KEYS[3])
 if granted then
   if redis.call('PTTL', KEYS[3]) > tonumber(granted) then
@@ -323,22 +329,55 @@ if granted then
   end
   return 0
 end
-if redis.call('EXISTS', KEYS[6]) == 0 then return 2 end
+if redis.call('EXISTS', KEYS[8]) == 0 then return 2 end
 redis.call('SET', KEYS[3], 0, 'PX', 1)
-redis.call('DEL', KEYS[3], KEYS[5])
+redis.call('DEL', KEYS[3], KEYS[5], KEYS[7])
+redis.call('SREM', KEYS[6], ARGV[1])
 if redis.call('SREM', KEYS[2], ARGV[1]) == 1 then redis.call('PUBLISH', KEYS[4], ARGV[2]) end
+if not ARGV[3] then return 1 end
+local record = redis.call('HGET', KEYS[9], ARGV[3])
+local deployed = record and cjson.decode(record)
+local freeze = deployed and deployed.revision == ARGV[4] and deployed.config.freeze_ms
+local left = freeze and (deployed.config.idle_ms or tonumber(ARGV[5])) - freeze
+if not left or left < 1 then return 1 end
+redis.call('SET', KEYS[7], 1, 'PX', left)
+return 3
+";
+
+/// KEYS instances, frozen, kept; ARGV instance. Returns 0 if it is not to be kept any more.
+const KEEP: &str = r"
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 or redis.call('EXISTS', KEYS[3]) == 0 then return 0 end
+redis.call('SADD', KEYS[2], ARGV[1])
 return 1
 ";
 
-/// The same whether it is leased or not.
+/// KEYS frozen, instances, lock; ARGV revision, token, prefix of kept. Returns the instance, or nothing. From here on it
+/// belongs to whoever holds the lock, as one that is being started does.
+const TAKE: &str = r"
+if redis.call('GET', KEYS[3]) ~= ARGV[2] then return false end
+for _, id in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+  local text = redis.call('HGET', KEYS[2], id)
+  if text and cjson.decode(text).revision == ARGV[1] then
+    redis.call('SREM', KEYS[1], id)
+    redis.call('HDEL', KEYS[2], id)
+    redis.call('DEL', ARGV[3] .. id)
+    return text
+  end
+end
+return false
+";
+
+/// KEYS and ARGV as of FENCE, whether it is leased or not.
 const DRAIN: &str = r"
-redis.call('DEL', KEYS[3], KEYS[5])
+redis.call('DEL', KEYS[3], KEYS[5], KEYS[7])
+redis.call('SREM', KEYS[6], ARGV[1])
 if redis.call('SREM', KEYS[2], ARGV[1]) == 1 then redis.call('PUBLISH', KEYS[4], ARGV[2]) end
 ";
 
 /// KEYS and ARGV as of FENCE.
 const FORGET: &str = r"
-redis.call('DEL', KEYS[3])
+redis.call('DEL', KEYS[3], KEYS[7])
 redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('SREM', KEYS[6], ARGV[1])
 if redis.call('SREM', KEYS[2], ARGV[1]) == 1 then redis.call('PUBLISH', KEYS[4], ARGV[2]) end
 ";

@@ -18,8 +18,8 @@ use super::{Store, StoreError, json, millis, read};
 pub enum Claim {
     /// The token holds the starter's lock now, and a permit.
     Granted,
-    /// The token holds the starter's lock now, for a start from a sandbox.
-    GrantedSandbox,
+    /// The token holds the starter's lock now, and no permit: the way that was asked for needs none.
+    GrantedLock,
     /// Another starter is at it.
     Held,
     /// As many starts are under way as may be. The function keeps its turn for as long as it is
@@ -34,6 +34,8 @@ pub enum Claim {
 /// What a function is to be started from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
+    /// From an instance that is frozen, and from nothing else. It takes Docker so little that it needs no permit.
+    Frozen,
     /// From a sandbox that waits, and from nothing else. Docker has no part in it, so it needs no permit.
     Sandbox,
     /// From a sandbox if one waits when it is its turn, else from its image.
@@ -46,8 +48,8 @@ pub enum Way {
 const LOOKED_AT: u32 = 64;
 
 impl Store {
-    /// Asks for the starter's lock of a revision and one of `starts` permits, which a start from a sandbox alone does
-    /// without unless others wait for one. Both last for [`START_LOCK_TTL`] unless [`Store::lock`] renews the lock.
+    /// Asks for the starter's lock of a revision and one of `starts` permits, which a thaw does without, and a start from a
+    /// sandbox alone unless others wait for one. Both last for [`START_LOCK_TTL`] unless [`Store::lock`] renews the lock.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -87,7 +89,7 @@ impl Store {
                 ..read(&pause, &failure)?
             }),
             4 => Claim::Superseded,
-            5 => Claim::GrantedSandbox,
+            5 => Claim::GrantedLock,
             _ => Claim::Held,
         })
     }
@@ -161,6 +163,7 @@ impl Way {
     /// What the script calls it.
     fn name(self) -> &'static str {
         match self {
+            Self::Frozen => "frozen",
             Self::Sandbox => "sandbox",
             Self::Either => "either",
             Self::Image => "image",

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use corefn_core::deployment::Deployment;
 use corefn_core::instance::Instance;
@@ -23,6 +24,8 @@ pub struct Container {
     pub instance: Instance,
     /// Whether its process runs.
     pub running: bool,
+    /// Whether it is paused.
+    pub paused: bool,
     /// How many requests it has.
     pub busy: u32,
 }
@@ -36,7 +39,9 @@ pub struct State {
     pub containers: BTreeMap<String, Container>,
     /// What is deployed, as images tell.
     pub deployed: BTreeMap<String, Deployment>,
-    /// Busy containers that were stopped or removed while they ran.
+    /// How long it takes to pause a container.
+    pub pausing_takes: Duration,
+    /// Busy containers that were stopped, paused or removed while they ran, and those that got work while they were paused.
     pub harmed: Vec<String>,
 }
 
@@ -79,6 +84,10 @@ impl Docker {
         let path = target.split('?').next().unwrap();
         let path = path.strip_prefix(&format!("/v{VERSION}")).unwrap_or(path);
         let parts: Vec<&str> = path.split('/').skip(1).collect();
+        if parts.last() == Some(&"pause") {
+            let takes = self.state().pausing_takes;
+            tokio::time::sleep(takes).await;
+        }
         let (status, body) = self.state().answer(method, &parts);
         let body = match body {
             Value::Null => String::new(),
@@ -98,6 +107,9 @@ impl State {
     pub fn begin_work(&mut self, container: &str) -> bool {
         match self.containers.get_mut(container) {
             Some(container) if container.running => {
+                if container.paused {
+                    self.harmed.push(container.instance.container.clone());
+                }
                 container.busy += 1;
                 true
             }
@@ -119,9 +131,22 @@ impl State {
             ("GET", ["containers", id, "json"]) => match self.containers.get(*id) {
                 Some(container) => (
                     200,
-                    json!({ "Id": id, "State": { "Running": container.running } }),
+                    json!({
+                        "Id": id,
+                        "State": { "Running": container.running, "Paused": container.paused },
+                    }),
                 ),
                 None => (404, json!({ "message": "no such container" })),
+            },
+            ("POST", ["containers", id, "pause"]) => match self.containers.get_mut(*id) {
+                Some(container) if container.running && !container.paused => {
+                    if container.busy > 0 {
+                        self.harmed.push((*id).to_owned());
+                    }
+                    container.paused = true;
+                    (204, Value::Null)
+                }
+                _ => (409, json!({ "message": "it does not run" })),
             },
             ("POST", ["containers", id, "stop"]) => match self.containers.get_mut(*id) {
                 Some(container) => {
@@ -156,10 +181,10 @@ impl State {
             (label::INSTANCE, instance.id.to_string()),
             (label::ADDRESS, instance.address.to_string()),
         ]);
-        let state = if container.running {
-            "running"
-        } else {
-            "exited"
+        let state = match container.running {
+            true if container.paused => "paused",
+            true => "running",
+            false => "exited",
         };
         json!({
             "Id": instance.container, "Names": [format!("/{}", instance.container)],

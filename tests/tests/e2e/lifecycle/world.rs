@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use corefn_core::config::FunctionConfig;
@@ -41,8 +41,9 @@ pub struct World {
     news: Sender<Event>,
     starts: AtomicU32,
     most_starts: AtomicU32,
-    /// Starts hang for ever.
-    hangs: std::sync::atomic::AtomicBool,
+    /// Starts hang for ever, and one does.
+    hangs: AtomicBool,
+    hung: AtomicBool,
     _tasks: JoinSet<()>,
     _docker: JoinSet<()>,
 }
@@ -89,18 +90,23 @@ impl World {
             starts: AtomicU32::new(0),
             most_starts: AtomicU32::new(0),
             hangs: false.into(),
+            hung: false.into(),
             _tasks: tasks,
             _docker: serving,
         })
     }
 
-    /// Makes a revision the one that is deployed, image first.
+    /// Makes a revision the one that is deployed, image first. Whether its instances are frozen changes from one to the next.
     pub async fn deploy(&self, function: &str, revision: u32) {
+        let freeze = Duration::from_secs(10).as_millis() as u64;
         let deployment = Deployment {
             function: function.parse().unwrap(),
             revision: RevisionId(format!("r{revision}")),
             image: format!("{function}:r{revision}"),
-            config: FunctionConfig::default(),
+            config: FunctionConfig {
+                freeze_ms: revision.is_multiple_of(2).then_some(freeze),
+                ..FunctionConfig::default()
+            },
         };
         let image = (function.to_owned(), deployment.clone());
         self.docker.state().deployed.extend([image]);
@@ -141,25 +147,34 @@ impl World {
             .map_err(|refusal| refusal.failure)
     }
 
-    /// A starter that dies when its container is there and nobody knows of it.
+    /// A starter that dies when its container is there, started or thawed, and nobody knows of it.
     pub async fn crash(&self, function: &str) {
         let deployment = self.deployed(function);
-        let before = self.docker.state().containers.len();
         self.hangs.store(true, Ordering::SeqCst);
         tokio::select! {
             _ = self.acquire(&deployment) => {}
             () = async {
-                while self.docker.state().containers.len() == before {
+                while !self.hung.load(Ordering::SeqCst) {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
             } => {}
         }
         self.hangs.store(false, Ordering::SeqCst);
+        self.hung.store(false, Ordering::SeqCst);
         self.starts.store(0, Ordering::SeqCst);
     }
 
-    /// As much time passes as leases and locks last. Those of what is at work are renewed.
-    pub async fn lapse(&self) {
+    /// Where starts hang, this one does.
+    async fn hang(&self) {
+        if self.hangs.load(Ordering::SeqCst) {
+            self.hung.store(true, Ordering::SeqCst);
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// As much time passes as leases and locks last, and if so wanted the time for which frozen instances are kept. The
+    /// leases of what is at work are renewed.
+    pub async fn lapse(&self, kept: bool) {
         self.renew().await;
         let busy: HashSet<String> = self
             .all()
@@ -167,7 +182,8 @@ impl World {
             .filter(|c| c.busy > 0)
             .map(|c| self.store.keys().lease(c.instance.id))
             .collect();
-        for pattern in ["lease:*", "start*"] {
+        let patterns = ["lease:*", "start*", "kept:*"];
+        for pattern in &patterns[..if kept { 3 } else { 2 }] {
             let pattern = format!("{}:{pattern}", self.store.keys().namespace());
             let mut keys: Vec<String> = self.redis.command(&["KEYS", &pattern]).await;
             keys.retain(|key| !busy.contains(key));
@@ -229,6 +245,17 @@ impl World {
             let function: FunctionName = function.parse().unwrap();
             let ready = self.members(&["SMEMBERS", &keys.ready(&function)]).await;
             assert!(ready.is_subset(&known), "ready, but not known: {ready:?}");
+            let frozen = self.members(&["SMEMBERS", &keys.frozen(&function)]).await;
+            assert!(frozen.is_subset(&known), "frozen, not known: {frozen:?}");
+            assert!(frozen.is_disjoint(&ready), "ready and frozen: {frozen:?}");
+            for container in self.all().iter().filter(|container| container.running) {
+                let id = container.instance.id.to_string();
+                let wrong = match container.paused {
+                    true => &ready,
+                    false => &frozen,
+                };
+                assert!(!wrong.contains(&id), "{container:?}");
+            }
             let locks = format!("{}{function}:*", keys.start_lock_prefix());
             let locks: Vec<String> = self.redis.command(&["KEYS", &locks]).await;
             for lock in locks {
@@ -244,8 +271,10 @@ impl World {
         let keys = self.store.keys();
         assert!(self.members(&["HKEYS", &keys.instances()]).await.is_empty());
         for function in functions {
-            let ready = keys.ready(&function.parse().unwrap());
-            assert!(self.members(&["SMEMBERS", &ready]).await.is_empty());
+            let function = function.parse().unwrap();
+            for set in [keys.ready(&function), keys.frozen(&function)] {
+                assert!(self.members(&["SMEMBERS", &set]).await.is_empty());
+            }
         }
     }
 
@@ -288,11 +317,22 @@ impl Ledger for World {
         lock.await.unwrap();
     }
 
-    async fn register(&self, i: &Instance, token: &str, idle: Duration) -> Result<bool, Failure> {
-        self.store
-            .register(i, Some(token), idle)
-            .await
-            .map_err(failed)
+    async fn take_frozen(&self, d: &Deployment, token: &str) -> Result<Option<Instance>, Failure> {
+        self.store.take_frozen(d, token).await.map_err(failed)
+    }
+
+    async fn register(
+        &self,
+        i: &Instance,
+        token: &str,
+        idle: Duration,
+        way: Way,
+    ) -> Result<bool, Failure> {
+        let registered = match way {
+            Way::Frozen => self.store.register_thawed(i, token, idle).await,
+            _ => self.store.register(i, Some(token), idle).await,
+        };
+        registered.map_err(failed)
     }
 
     async fn give_up(&self, d: &Deployment, token: &str, failure: Failure) -> Failure {
@@ -302,6 +342,29 @@ impl Ledger for World {
 }
 
 impl Launcher for World {
+    async fn thaw(
+        &self,
+        _: &Deployment,
+        frozen: Instance,
+        _: Duration,
+        _: impl Future<Output = ()> + Send,
+    ) -> Option<Instance> {
+        let under_way = self.starts.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_starts.fetch_max(under_way, Ordering::SeqCst);
+        let goes_on = match self.docker.state().containers.get_mut(&frozen.container) {
+            Some(container) if container.running => {
+                assert!(container.paused, "{container:?} was thawed");
+                container.paused = false;
+                true
+            }
+            _ => false,
+        };
+        self.hang().await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        self.starts.fetch_sub(1, Ordering::SeqCst);
+        goes_on.then_some(frozen)
+    }
+
     fn fits_sandbox(&self, _: &Deployment) -> bool {
         false
     }
@@ -334,15 +397,14 @@ impl Launcher for World {
         let container = Container {
             instance: instance.clone(),
             running: true,
+            paused: false,
             busy: 0,
         };
         self.docker
             .state()
             .containers
             .insert(instance.container.clone(), container);
-        if self.hangs.load(Ordering::SeqCst) {
-            std::future::pending::<()>().await;
-        }
+        self.hang().await;
         tokio::time::sleep(Duration::from_millis(5)).await;
         self.starts.fetch_sub(1, Ordering::SeqCst);
         Ok(instance)
