@@ -65,6 +65,11 @@ pub enum BenchError {
     /// A start was of another kind than it should be.
     #[error("a start that should have come from a sandbox did not: see the log of nginx for why")]
     NoSandbox,
+    /// A thaw was none.
+    #[error(
+        "an instance that was frozen should have been thawed, and was not: see the log of nginx for why"
+    )]
+    NoThaw,
     /// Docker failed.
     #[error(transparent)]
     Docker(#[from] DockerError),

@@ -2,7 +2,7 @@
 //!
 //! Warm requests go through CoreFn and through a plain `proxy_pass`, to the same container, on the
 //! same nginx. Cold ones wait for a sandbox that becomes the function, for a container that CoreFn starts, or for one
-//! that is started by the bare Docker API. All sides take turns within one run, each time in the other order, and what is
+//! that is started by the bare Docker API; or for one that is frozen to go on. All sides take turns within one run, each time in the other order, and what is
 //! compared is always those of one turn: a machine that gets slower meanwhile slows both.
 //!
 //! The figures are printed and written to `target/bench/latest.json`; [`report::Report`] describes
@@ -19,6 +19,7 @@ mod plan;
 mod report;
 mod site;
 mod stats;
+mod thaw;
 mod warm;
 mod wrk;
 
@@ -34,6 +35,7 @@ use machine::Machine;
 use plan::{Args, Plan};
 use report::Report;
 use site::Site;
+use warm::Warm;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -55,26 +57,47 @@ async fn main() -> ExitCode {
 async fn run(plan: &Plan) -> Result<(), BenchError> {
     let mut site = Site::start().await;
     let machine = Machine::describe(&site.home).await;
+    let pinning = Pinning::of_this_machine();
+    if let Some(peer) = &plan.peer {
+        warm::try_out(&site, &pinning, peer).await?;
+    }
     eprintln!("Cold starts, {} turns", plan.cold_repeats);
     let cold = cold::measure(&site, plan.cold_repeats).await?;
     eprintln!("Bursts, {}", plan.burst_repeats);
     let burst = burst::measure(&site, plan.burst_repeats).await?;
-    let pinning = Pinning::of_this_machine();
+    eprintln!("Thaws, {}", plan.thaw_repeats);
+    let thaw = thaw::measure(&mut site, plan.thaw_repeats).await?;
     site.warm_up(&pinning).await?;
+    let warm = measure_warm(&site, &site.plain_url(), &pinning, plan).await?;
+    let mut report = Report::new(plan, machine, &pinning, &warm, &cold, burst, thaw);
+    if let Some(peer) = &plan.peer {
+        eprintln!("The same against {peer}");
+        let warm = measure_warm(&site, peer, &pinning, plan).await?;
+        report.add_peer(peer, plan, &warm);
+    }
+    println!("{report}");
+    let path = programs::target().join("bench/latest.json");
+    report.write(&path)?;
+    println!("\nThe same figures are in {}", path.display());
+    Ok(())
+}
+
+/// Measures warm requests against another URL, under each number of connections.
+async fn measure_warm(
+    site: &Site,
+    other: &str,
+    pinning: &Pinning,
+    plan: &Plan,
+) -> Result<Vec<Warm>, BenchError> {
     let mut warm = Vec::new();
     for &connections in &plan.connections {
         eprintln!(
             "Warm requests, connections: {connections}, {} pairs",
             plan.warm_repeats
         );
-        warm.push(warm::measure(&site, &pinning, plan, connections).await?);
+        warm.push(warm::measure(site, other, pinning, plan, connections).await?);
     }
-    let report = Report::new(plan, machine, &pinning, &warm, &cold, burst);
-    println!("{report}");
-    let path = programs::target().join("bench/latest.json");
-    report.write(&path)?;
-    println!("\nThe same figures are in {}", path.display());
-    Ok(())
+    Ok(warm)
 }
 
 async fn interrupted() -> BenchError {

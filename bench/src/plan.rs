@@ -18,6 +18,20 @@ pub struct Args {
     /// How long each warm load takes
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: Option<u32>,
+    /// Another system's address, which must answer GET with success: it gets the warm loads too, in turns with CoreFn
+    #[arg(long, value_name = "URL", value_parser = http)]
+    peer: Option<String>,
+}
+
+/// What wrk can request.
+fn http(url: &str) -> Result<String, String> {
+    let rest = ["http://", "https://"]
+        .iter()
+        .find_map(|scheme| url.strip_prefix(scheme));
+    match rest {
+        Some(rest) if !rest.is_empty() && !rest.starts_with('/') => Ok(url.to_owned()),
+        _ => Err("write an address such as http://127.0.0.1:8081/function/hello".to_owned()),
+    }
 }
 
 /// How much is measured.
@@ -36,15 +50,19 @@ pub struct Plan {
     pub cold_repeats: u32,
     /// How many bursts of them.
     pub burst_repeats: u32,
+    /// How many times instances are frozen, and thawed.
+    pub thaw_repeats: u32,
+    /// Another system's address, if one gets the warm loads too.
+    pub peer: Option<String>,
 }
 
 impl Args {
     /// What they ask for.
-    pub fn plan(&self) -> Plan {
-        let (warm, seconds, cold, burst) = if self.quick {
-            (3, 1, 3, 2)
+    pub fn plan(self) -> Plan {
+        let (warm, seconds, cold, burst, thaw) = if self.quick {
+            (3, 1, 3, 2, 1)
         } else {
-            (24, 2, 40, 10)
+            (24, 2, 40, 10, 3)
         };
         Plan {
             quick: self.quick,
@@ -53,6 +71,8 @@ impl Args {
             seconds: self.seconds.unwrap_or(seconds),
             cold_repeats: self.cold.unwrap_or(cold),
             burst_repeats: burst,
+            thaw_repeats: thaw,
+            peer: self.peer,
         }
     }
 }
@@ -74,6 +94,18 @@ mod tests {
         assert!(full.warm_repeats >= 5 && full.cold_repeats >= 10);
         assert!(quick.warm_repeats < full.warm_repeats && quick.cold_repeats < full.cold_repeats);
         assert_eq!(plan(&["--quick", "--warm", "7"]).warm_repeats, 7);
+    }
+
+    #[test]
+    fn peers() {
+        let peer = plan(&["--peer", "http://[::1]:81/f"]).peer;
+        assert_eq!(peer.as_deref(), Some("http://[::1]:81/f"));
+        assert_eq!(plan(&[]).peer, None);
+        for bad in ["", "localhost:80", "http://", "http:///f", "ftp://h/"] {
+            let args = ["corefn-bench", "--peer", bad];
+            let error = Args::try_parse_from(args).unwrap_err().to_string();
+            assert!(error.contains("such as http://"), "{error}");
+        }
     }
 
     #[test]

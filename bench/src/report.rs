@@ -63,11 +63,19 @@ pub struct Report {
     /// The second against the third.
     cold_image_ratio: f64,
     cold_image_ratio_spread: [f64; 2],
-    /// Milliseconds until the last of [`BURST`] functions that were asked for at once, and did not run, has answered.
+    /// Milliseconds until the last of [`BURST`](crate::site::BURST) functions that were asked for at once, and did not run, has answered.
     cold_burst_ms: f64,
     cold_burst_ms_spread: [f64; 2],
+    /// Milliseconds to the first answer of a function whose instance is frozen.
+    thaw_ms: f64,
+    thaw_ms_spread: [f64; 2],
+    /// The same against the Docker API's call that has the container go on, and an answer.
+    thaw_ratio: f64,
+    thaw_ratio_spread: [f64; 2],
     /// By number of connections.
     warm: BTreeMap<u32, WarmReport>,
+    /// The same against another system, if one was named.
+    peer: Option<PeerReport>,
     cold: ColdReport,
     setup: Setup,
     machine: Machine,
@@ -85,14 +93,24 @@ struct WarmReport {
     nginx_cpu_us: Option<Compared>,
 }
 
+/// Warm requests against another system, which does with them what it does.
+#[derive(Debug, Serialize)]
+struct PeerReport {
+    url: String,
+    warm: BTreeMap<u32, WarmReport>,
+}
+
 /// Cold starts.
 #[derive(Debug, Serialize)]
 struct ColdReport {
     repeats: u32,
     bursts: u32,
+    /// How many times instances were frozen.
+    thaws: u32,
     burst_ms: Summary,
     sandbox_ms: Compared,
     image_ms: Compared,
+    thaw_ms: Compared,
     /// What the time of the bare Docker API goes to.
     docker: Parts<Summary>,
 }
@@ -118,23 +136,13 @@ impl Report {
         warm: &[Warm],
         cold: &Cold,
         burst: Summary,
+        thaw: Compared,
     ) -> Self {
         let most = warm
             .iter()
             .max_by_key(|warm| warm.connections)
             .expect("there is at least one number of connections");
         let cpu = most.cpu.map(|cpu| cpu.ratio);
-        let each = |warm: &Warm| {
-            let report = WarmReport {
-                repeats: plan.warm_repeats,
-                seconds: plan.seconds,
-                throughput: warm.throughput,
-                p50_us: warm.p50,
-                p99_us: warm.p99,
-                nginx_cpu_us: warm.cpu,
-            };
-            (warm.connections, report)
-        };
         Self {
             time: jiff::Timestamp::now().to_string(),
             quick: plan.quick,
@@ -163,13 +171,20 @@ impl Report {
             cold_image_ratio_spread: spread(cold.image.ratio),
             cold_burst_ms: burst.median,
             cold_burst_ms_spread: spread(burst),
-            warm: warm.iter().map(each).collect(),
+            thaw_ms: thaw.corefn.median,
+            thaw_ms_spread: spread(thaw.corefn),
+            thaw_ratio: thaw.ratio.median,
+            thaw_ratio_spread: spread(thaw.ratio),
+            warm: by_connections(plan, warm),
+            peer: None,
             cold: ColdReport {
                 repeats: plan.cold_repeats,
                 bursts: plan.burst_repeats,
+                thaws: plan.thaw_repeats,
                 burst_ms: burst,
                 sandbox_ms: cold.sandbox,
                 image_ms: cold.image,
+                thaw_ms: thaw,
                 docker: cold.parts,
             },
             setup: Setup {
@@ -179,6 +194,14 @@ impl Report {
             },
             machine,
         }
+    }
+
+    /// Adds what was measured of another system.
+    pub fn add_peer(&mut self, url: &str, plan: &Plan, warm: &[Warm]) {
+        self.peer = Some(PeerReport {
+            url: url.to_owned(),
+            warm: by_connections(plan, warm),
+        });
     }
 
     /// Writes the figures as JSON. A reader finds the old file or the new one, whole.
@@ -200,6 +223,21 @@ impl Report {
             cause,
         })
     }
+}
+
+fn by_connections(plan: &Plan, warm: &[Warm]) -> BTreeMap<u32, WarmReport> {
+    let each = |warm: &Warm| {
+        let report = WarmReport {
+            repeats: plan.warm_repeats,
+            seconds: plan.seconds,
+            throughput: warm.throughput,
+            p50_us: warm.p50,
+            p99_us: warm.p99,
+            nginx_cpu_us: warm.cpu,
+        };
+        (warm.connections, report)
+    };
+    warm.iter().map(each).collect()
 }
 
 fn spread(summary: Summary) -> [f64; 2] {
@@ -250,13 +288,18 @@ pub(crate) mod tests {
             seconds: 1,
             cold_repeats: 2,
             burst_repeats: 1,
+            thaw_repeats: 1,
+            peer: None,
         };
         let pinning = Pinning {
             nginx: Some(0),
             others: Some("1".to_owned()),
         };
         let warm = [warm(1, 5_000.0), warm(32, 9_000.0)];
-        Report::new(&plan, machine, &pinning, &warm, &cold, part)
+        let thaw = compared(12.0, 10.0);
+        let mut report = Report::new(&plan, machine, &pinning, &warm, &cold, part, thaw);
+        report.add_peer("http://peer/", &plan, &[warm[0]]);
+        report
     }
 
     #[test]
@@ -280,8 +323,14 @@ pub(crate) mod tests {
         near(&json["cold_p99_ratio"], 6.0 / 300.0);
         near(&json["cold_image_ratio"], 1.1);
         near(&json["cold_burst_ms"], 100.0);
+        near(&json["thaw_ms"], 13.2);
+        near(&json["thaw_ratio"], 1.32);
         near(&json["warm"]["1"]["throughput"]["ratio"]["median"], 0.55);
         near(&json["warm"]["32"]["throughput"]["other"]["max"], 10_000.0);
+        near(
+            &json["peer"]["warm"]["1"]["throughput"]["ratio"]["median"],
+            0.55,
+        );
         assert_eq!(json["noisy"], false);
         assert_eq!(json["machine"]["cpu"], "a CPU");
         assert!(json["machine"]["commit"].is_null());

@@ -67,15 +67,16 @@ impl Site {
             .await;
         let size = format!("floor = {BURST}\nceiling = {BURST}\nat_once = 2");
         let keeper = Keeper::start_with_nginx(&mut home, &size).await;
-        home.deploy(COLD, cold(true)).await;
-        home.deploy(COLD_IMAGE, cold(false)).await;
+        home.deploy(COLD, executable()).await;
+        home.deploy(COLD_IMAGE, of_any_image()).await;
         for number in 0..BURST {
-            home.deploy(&burst(number), cold(true)).await;
+            home.deploy(&burst(number), executable()).await;
         }
         wait_until("sandboxes wait", PATIENCE, async || {
             waiting(&home).await.len() == SANDBOXES
         })
         .await;
+        home.folder.write("report.lua", wrk::SCRIPT);
         Self {
             home,
             _keeper: keeper,
@@ -138,7 +139,6 @@ impl Site {
             let updated = client.update_container(&container, update).await;
             updated.map_err(|cause| docker.failed("pin the container", cause))?;
         }
-        self.home.folder.write("report.lua", wrk::SCRIPT);
         self.home.folder.write("plain.conf", plain_proxy());
         let (main, http, server) = directives(address, pinning);
         self.home.conf.main.push_str(&main);
@@ -237,13 +237,19 @@ pub fn burst(number: usize) -> String {
     format!("bench/burst-{number}")
 }
 
-/// The configuration of those that are started over and over: as a push has it that sets nothing.
-fn cold(is_executable: bool) -> FunctionConfig {
-    let digest = || Digest::of(&probe::executable()).as_str().to_owned();
+/// The configuration of those that are started over and over: as a push of any image has it that sets nothing.
+fn of_any_image() -> FunctionConfig {
     FunctionConfig {
-        executable: is_executable.then(digest),
         idle_ms: Some(3_600_000),
         ..FunctionConfig::default()
+    }
+}
+
+/// The same of one that is one executable.
+pub fn executable() -> FunctionConfig {
+    FunctionConfig {
+        executable: Some(Digest::of(&probe::executable()).as_str().to_owned()),
+        ..of_any_image()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Warm requests: through CoreFn against a plain `proxy_pass`.
+//! Warm requests: through CoreFn against a plain `proxy_pass`, or against another system.
 
 use crate::cpu::{self, Pinning};
 use crate::error::BenchError;
@@ -32,26 +32,37 @@ struct Side {
     cpu: Option<f64>,
 }
 
-/// Measures pairs of loads, the first of each being the second of the one before.
+/// Sees that a load of a URL succeeds.
+///
+/// # Errors
+/// [`BenchError`] when it doesn't.
+pub async fn try_out(site: &Site, pinning: &Pinning, url: &str) -> Result<(), BenchError> {
+    side(site, pinning, url, 1, WARM_UP).await?;
+    Ok(())
+}
+
+/// Measures pairs of loads, of CoreFn and of another URL, the first of each being the second of the one before.
 ///
 /// # Errors
 /// [`BenchError`] when a single request fails.
 pub async fn measure(
     site: &Site,
+    other: &str,
     pinning: &Pinning,
     plan: &Plan,
     connections: u32,
 ) -> Result<Warm, BenchError> {
-    let (corefn, plain) = (site.corefn_url(), site.plain_url());
-    for url in [&corefn, &plain] {
+    let corefn = site.corefn_url();
+    let corefn = corefn.as_str();
+    for url in [corefn, other] {
         side(site, pinning, url, connections, WARM_UP).await?;
     }
     let mut pairs = Vec::new();
     for repeat in 0..plan.warm_repeats {
         let corefn_first = repeat % 2 == 0;
         let (first, second) = match corefn_first {
-            true => (&corefn, &plain),
-            false => (&plain, &corefn),
+            true => (corefn, other),
+            false => (other, corefn),
         };
         let first = side(site, pinning, first, connections, plan.seconds).await?;
         let second = side(site, pinning, second, connections, plan.seconds).await?;
@@ -71,7 +82,7 @@ pub async fn measure(
     let compare = |value: fn(&Side) -> f64| {
         let values: Vec<_> = pairs.iter().map(|(a, b)| (value(a), value(b))).collect();
         Compared::of(&values).ok_or_else(|| BenchError::BadLoad {
-            url: plain.clone(),
+            url: other.to_owned(),
             why: "a figure is zero".to_owned(),
         })
     };

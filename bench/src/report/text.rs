@@ -1,8 +1,9 @@
 //! The figures as a person reads them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{Report, STEADY};
+use super::{Report, STEADY, WarmReport};
 use crate::cold::Parts;
 use crate::cpu::Pinning;
 use crate::site::BURST;
@@ -16,6 +17,7 @@ const WANTED_COLD: f64 = 0.03;
 const WANTED_COLD_P99: f64 = 0.08;
 const WANTED_COLD_IMAGE: f64 = 0.5;
 const WANTED_BURST: f64 = 60.0;
+const WANTED_THAW: f64 = 15.0;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,6 +57,7 @@ impl fmt::Display for Report {
                 false,
             ),
             ("burst, ms", self.cold_burst_ms, WANTED_BURST, false),
+            ("thaw, ms", self.thaw_ms, WANTED_THAW, false),
         ];
         for (at, (what, have, limit, at_least)) in wanted.into_iter().enumerate() {
             let (sign, reached) = match at_least {
@@ -83,24 +86,12 @@ impl Report {
             _ => "nobody pinned to a CPU".to_owned(),
         };
         writeln!(f, "(one worker, access_log off; {pinning})")?;
-        for (connections, warm) in &self.warm {
-            let plural = if *connections == 1 { "" } else { "s" };
-            let title = format!("{connections} connection{plural}");
-            let (repeats, seconds) = (warm.repeats, warm.seconds);
-            heading(
-                f,
-                &title,
-                "plain",
-                &format!("{repeats} pairs of {seconds} s"),
-            )?;
-            row(f, "requests/s", &warm.throughput, 0)?;
-            row(f, "p50, µs", &warm.p50_us, 0)?;
-            row(f, "p99, µs", &warm.p99_us, 0)?;
-            if let Some(cpu) = &warm.nginx_cpu_us {
-                row(f, "nginx CPU, µs", cpu, 1)?;
-            }
-        }
-        Ok(())
+        show_loads(f, &self.warm, "plain")?;
+        let Some(peer) = &self.peer else {
+            return Ok(());
+        };
+        writeln!(f, "\nWarm: CoreFn against {}", peer.url)?;
+        show_loads(f, &peer.warm, "the other")
     }
 
     fn show_cold(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -130,8 +121,34 @@ impl Report {
             f,
             "  {BURST} executables at once, {} times: the last answer after {:.0} ms",
             cold.bursts, cold.burst_ms
-        )
+        )?;
+        writeln!(
+            f,
+            "\nFrozen: the first answer through CoreFn against Docker's call to go on, and an answer"
+        )?;
+        heading(f, "frozen", "Docker", &format!("{} times", cold.thaws))?;
+        row(f, "thawed, ms", &cold.thaw_ms, 1)
     }
+}
+
+fn show_loads(
+    f: &mut fmt::Formatter<'_>,
+    loads: &BTreeMap<u32, WarmReport>,
+    other: &str,
+) -> fmt::Result {
+    for (connections, warm) in loads {
+        let plural = if *connections == 1 { "" } else { "s" };
+        let title = format!("{connections} connection{plural}");
+        let (repeats, seconds) = (warm.repeats, warm.seconds);
+        heading(f, &title, other, &format!("{repeats} pairs of {seconds} s"))?;
+        row(f, "requests/s", &warm.throughput, 0)?;
+        row(f, "p50, µs", &warm.p50_us, 0)?;
+        row(f, "p99, µs", &warm.p99_us, 0)?;
+        if let Some(cpu) = &warm.nginx_cpu_us {
+            row(f, "nginx CPU, µs", cpu, 1)?;
+        }
+    }
+    Ok(())
 }
 
 fn heading(f: &mut fmt::Formatter<'_>, title: &str, other: &str, repeats: &str) -> fmt::Result {
@@ -163,6 +180,7 @@ mod tests {
         let text = report().to_string();
         assert!(text.contains("nginx on CPU 0"), "{text}");
         assert!(text.contains("≥ 0.98  0.990 reached"), "{text}");
+        assert!(text.contains("against http://peer/"), "{text}");
         assert!(text.contains("≤ 1.1   1.375 MISSED"), "{text}");
     }
 }
