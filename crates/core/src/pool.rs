@@ -110,15 +110,11 @@ impl<T: PartialEq> Pool<T> {
     /// What is to be done now; what is to be made counts as being made from here on.
     pub fn task(&mut self, now: u64) -> Task<T> {
         let target = self.target(now);
-        let there = self.waiting.len() + self.making;
-        if there < target {
-            let more = (target - there).min(self.size.at_once.saturating_sub(self.making));
+        let missing = target.saturating_sub(self.waiting.len() + self.making);
+        let more = missing.min(self.size.at_once.saturating_sub(self.making));
+        if more > 0 {
             self.making += more;
-            return if more > 0 {
-                Task::Make(more)
-            } else {
-                Task::Nothing
-            };
+            return Task::Make(more);
         }
         // (What is being made is not stopped, and may be too much a moment later.)
         let surplus = self.waiting.len().saturating_sub(target);
@@ -189,8 +185,9 @@ mod tests {
             pool.claim(101_000);
         }
         assert_eq!(settled(&mut pool, 101_000), 8);
-        assert_eq!(settled(&mut pool, 101_000 + MEMORY), 8);
-        assert_eq!(settled(&mut pool, 101_001 + MEMORY), 2);
+        let ten_minutes = 600_000;
+        assert_eq!(settled(&mut pool, 101_000 + ten_minutes), 8);
+        assert_eq!(settled(&mut pool, 101_001 + ten_minutes), 2);
     }
 
     #[test]
@@ -224,6 +221,17 @@ mod tests {
         pool.add(1);
         pool.failed();
         assert_eq!(pool.task(0), Task::Make(1));
+    }
+
+    #[test]
+    fn so_many_claims_are_remembered() {
+        for (ceiling, remembered) in [(8, 1_024), (2_000, 2_000)] {
+            let mut pool = Pool::<u32>::new(Size { ceiling, ..SIZE });
+            for _ in 0..3_000 {
+                pool.claim(0);
+            }
+            assert_eq!(pool.claims.len(), remembered);
+        }
     }
 
     #[test]

@@ -284,18 +284,23 @@ mod tests {
         assert!(table.hosts.is_empty());
     }
 
-    /// A function answers under its name unless a route that is longer, or of the host, leads elsewhere.
+    /// A function answers under its name unless a route that is as long, or longer, or of the host, leads elsewhere.
     #[test]
     fn names() {
-        let table = table(&["/demo", "/demo/hello/deep", "h/demo", "/x/y"]);
+        let table = table(&["/demo", "/demo/hello/deep", "/demo/taken", "h/demo", "/x/y"]);
         let own = "own".to_owned();
-        let named = |name: &[u8]| (name == b"demo/hello").then_some(&own);
+        let named = |name: &[u8]| {
+            [&b"demo/hello"[..], b"demo/taken"]
+                .contains(&name)
+                .then_some(&own)
+        };
         for (host, path, want) in [
             ("", "/demo/hello", Some(("own", 11))),
             ("", "/demo/hello/", Some(("own", 11))),
             ("", "/demo/hello/x/y", Some(("own", 11))),
             ("", "/demo/hello/deep/er", Some(("/demo/hello/deep", 16))),
             ("", "/demo/hellox", Some(("/demo", 5))),
+            ("", "/demo/taken/x", Some(("/demo/taken", 11))),
             ("", "/demo", Some(("/demo", 5))),
             ("", "/demo/", Some(("/demo", 5))),
             ("h", "/demo/hello", Some(("h/demo", 5))),

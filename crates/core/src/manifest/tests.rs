@@ -339,6 +339,19 @@ fn all_at_once_in_the_order_of_the_text() {
 }
 
 #[test]
+fn so_many_functions_and_no_more() {
+    let text = |count: usize| -> String {
+        let each = (0..count).map(|n| format!("[[function]]\nname = \"f{n}\"\n"));
+        each.collect()
+    };
+    let most = functions(&text(MOST_FUNCTIONS), "demo", None).unwrap();
+    assert_eq!((most.len(), most[99].as_str()), (100, "demo/f99"));
+    let error = functions(&text(MOST_FUNCTIONS + 1), "demo", None).unwrap_err();
+    let says = "corefn.toml:201:1: there are more than 100 functions";
+    assert!(error.starts_with(says), "{error}");
+}
+
+#[test]
 fn several_functions() {
     let two = "[[function]]\nname = \"a\"\n[[function]]\nname = \"b\"\n";
     let names = ["demo/a", "demo/b"].map(ToOwned::to_owned).to_vec();
