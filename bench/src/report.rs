@@ -198,9 +198,14 @@ impl Report {
 
     /// Adds what was measured of another system.
     pub fn add_peer(&mut self, url: &str, plan: &Plan, warm: &[Warm]) {
+        let mut warm = by_connections(plan, warm);
+        for report in warm.values_mut() {
+            // (nginx has no part in what another system does.)
+            report.nginx_cpu_us = None;
+        }
         self.peer = Some(PeerReport {
             url: url.to_owned(),
-            warm: by_connections(plan, warm),
+            warm,
         });
     }
 
