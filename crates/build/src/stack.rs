@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use corefn_core::function::check_segment;
+use corefn_core::host::Host;
 use corefn_core::manifest::{ManifestError, Position};
+use corefn_core::names::HOST_FILE;
 
 use crate::context::DOCKERFILE;
 use crate::error::BuildError;
@@ -43,6 +45,8 @@ struct Description {
     priority: i64,
     #[serde(default)]
     kind: Kind,
+    #[serde(default)]
+    sdk: bool,
 }
 
 /// What a stack makes of sources.
@@ -60,6 +64,11 @@ impl Stack {
     /// What it makes.
     pub fn kind(&self) -> Kind {
         self.description.kind
+    }
+
+    /// The image with an SDK that the operator has named for it.
+    fn sdk_image<'a>(&self, host: &'a Host) -> Option<&'a str> {
+        host.sdk_images.get(&self.name).map(String::as_str)
     }
 }
 
@@ -122,6 +131,22 @@ pub fn all(folder: &Path) -> Result<BTreeMap<String, Stack>, BuildError> {
         );
     }
     Ok(stacks)
+}
+
+/// Checks that the settings name images with an SDK only for stacks that build with one.
+///
+/// # Errors
+/// [`BuildError`] with the stack that doesn't, and those that do.
+pub fn check_sdk_images(stacks: &BTreeMap<String, Stack>, host: &Host) -> Result<(), BuildError> {
+    let takes = |name: &str| stacks.get(name).is_some_and(|stack| stack.description.sdk);
+    let Some(wrong) = host.sdk_images.keys().find(|name| !takes(name)) else {
+        return Ok(());
+    };
+    let those: Vec<_> = stacks.keys().filter(|name| takes(name)).cloned().collect();
+    Err(BuildError::rejected(format!(
+        "{HOST_FILE}: sdk_images: the stack {wrong} builds with no SDK's image; those that do: {}",
+        those.join(", ")
+    )))
 }
 
 /// Whether a text can be looked for at the root of a repository.
@@ -292,6 +317,32 @@ mod tests {
         ] {
             let error = pick(&three(), wanted, |_| false).unwrap_err().to_string();
             assert!(error.contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn sdk_images_are_for_stacks_that_take_them() {
+        let stacks = stacks(&[
+            ("a", "description = 'A'\ndetect = []\nsdk = true"),
+            ("b", "description = 'B'\ndetect = []"),
+        ])
+        .unwrap();
+        let host = |name: &str| {
+            let text = format!(
+                "redis = 'unix:///r'\nurl = 'http://h'\nstacks = '/s'\nprojects = '/p'\n\
+                 sdk_images = {{ {name} = 'sdk:8.0' }}"
+            );
+            Host::parse(HOST_FILE, &text).unwrap()
+        };
+        check_sdk_images(&stacks, &host("a")).unwrap();
+        assert_eq!(stacks["a"].sdk_image(&host("a")), Some("sdk:8.0"));
+        assert_eq!(stacks["b"].sdk_image(&host("a")), None);
+        for name in ["b", "c"] {
+            let error = check_sdk_images(&stacks, &host(name)).unwrap_err();
+            let says = format!(
+                "host.toml: sdk_images: the stack {name} builds with no SDK's image; those that do: a"
+            );
+            assert_eq!(error.to_string(), says);
         }
     }
 

@@ -3,6 +3,8 @@
 mod build;
 mod sandboxes;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer};
 
 use crate::firewall::Destination;
@@ -62,6 +64,9 @@ pub struct Host {
     /// The image that builders start from.
     #[serde(default = "default_base_image")]
     pub base_image: String,
+    /// Images with a language's SDK, by the stack that builds with it in place of Debian's compiler.
+    #[serde(default)]
+    pub sdk_images: BTreeMap<String, String>,
     /// What a build may use.
     #[serde(default)]
     pub build: BuildLimits,
@@ -205,6 +210,7 @@ mod tests {
         let host = Host::parse("host.toml", least).unwrap();
         assert_eq!(host.namespace, "corefn");
         assert_eq!(host.base_image, "debian:bookworm-slim");
+        assert!(host.sdk_images.is_empty());
         assert_eq!(host.docker, "unix:///var/run/docker.sock");
         assert_eq!((host.max_builds, host.builder.as_deref()), (2, None));
         assert_eq!((host.max_push, host.max_pending), (1 << 30, 8 << 30));

