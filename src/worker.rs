@@ -273,7 +273,7 @@ impl Worker {
                 if table.revision(&deployment.function) != Some(&deployment.revision) {
                     self.waiting.on_replaced(&deployment.function);
                 }
-                table.on_deployed(deployment);
+                table.on_deployed(*deployment);
             }
             Update::Removed(function) => {
                 self.limited.borrow_mut().remove(&function);

@@ -20,7 +20,7 @@ pub fn run(bytes: &[u8]) {
     }
     round_trip::<Instance>(bytes);
     if let Some(Event::Deployed { deployment }) = round_trip::<Event>(bytes) {
-        serves(deployment);
+        serves(*deployment);
     }
 }
 

@@ -41,14 +41,20 @@ const SOURCES: &str = "/work/src";
 const EXECUTABLE: &str = "/work/out/function";
 const FILES: &str = "/work/out/files";
 const EXPORTS: &str = "/work/out/exports.json";
+const CAN_BE_HANDED_OVER: &str = "/work/out/can-be-handed-over";
 
 /// What a stack made of a tree.
 #[derive(Debug)]
 pub enum Product {
     /// A statically linked executable.
     Executable(Vec<u8>),
-    /// Files for the stack's runtime: a tar archive of a folder with them.
-    Files(File),
+    /// Files for the stack's runtime.
+    Files {
+        /// A tar archive of a folder with them.
+        files: File,
+        /// Whether a runtime that waits can take them.
+        can_be_handed_over: bool,
+    },
 }
 
 /// What a tree is compiled with.
@@ -104,7 +110,12 @@ pub async fn compile(
         }
         Kind::Runtime => {
             let files = take_folder(docker, &container, FILES, MAX_FILES).await?;
-            Product::Files(files.ok_or_else(|| missing(&format!("folder {FILES}")))?)
+            let files = files.ok_or_else(|| missing(&format!("folder {FILES}")))?;
+            let told = take(docker, &container, CAN_BE_HANDED_OVER, MAX_EXPORTS).await?;
+            Product::Files {
+                files,
+                can_be_handed_over: told.is_some(),
+            }
         }
     };
     let exports = match take(docker, &container, EXPORTS, MAX_EXPORTS).await? {

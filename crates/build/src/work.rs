@@ -1,6 +1,7 @@
 //! One push, from its tree to the switch, whoever asks for it: the hook itself, or the service for a
 //! hook elsewhere.
 
+mod archive;
 mod build;
 mod builds;
 mod report;

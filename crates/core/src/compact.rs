@@ -158,7 +158,7 @@ fn image_end(function: &FunctionName, revision: &RevisionId) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Export, Network};
+    use crate::config::{Archive, Export, Network};
 
     #[test]
     fn nothing_is_lost_that_a_start_needs() {
@@ -185,6 +185,10 @@ mod tests {
                     ..Export::default()
                 }]),
                 executable: Some("00".repeat(32)),
+                archive: Some(Box::new(Archive {
+                    digest: "11".repeat(32),
+                    runtime: "sha256:22".to_owned(),
+                })),
                 user: Some("1000".to_owned()),
             },
         };

@@ -41,9 +41,22 @@ pub struct FunctionConfig {
     /// The SHA-256 of the executable that is all of the image, in hexadecimal digits, of an image that is no more.
     #[serde(skip_serializing_if = "is_default")]
     pub executable: Option<String>,
+    /// The files that the image has beside its runtime, where a runtime that waits can take them.
+    #[serde(skip_serializing_if = "is_default")]
+    pub archive: Option<Box<Archive>>,
     /// `uid[:gid]` that the image asks for; [`crate::names::USER`] without one.
     #[serde(skip_serializing_if = "is_default")]
     pub user: Option<String>,
+}
+
+/// A function's files for a runtime that waits for them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Archive {
+    /// The SHA-256 of the archive, in hexadecimal digits.
+    pub digest: String,
+    /// Docker's identifier of the runtime's image.
+    pub runtime: String,
 }
 
 /// What is as it is without being said need not be written.

@@ -14,7 +14,7 @@ pub enum Event {
     /// A revision has been deployed; it replaces the function's former one.
     Deployed {
         /// The new deployment.
-        deployment: Deployment,
+        deployment: Box<Deployment>,
     },
     /// A function has been removed.
     Removed {

@@ -50,6 +50,8 @@ pub mod label {
     pub const ROLE_FETCH: &str = "fetch";
     /// What a sandbox was made of, by a digest: those that were made otherwise are replaced.
     pub const SANDBOX: &str = "corefn.sandbox";
+    /// Docker's identifier of the runtime's image that a sandbox was made of; on others there is none.
+    pub const RUNTIME: &str = "corefn.runtime";
 }
 
 /// Environment variables.
@@ -136,6 +138,9 @@ pub const PORT: u16 = 8080;
 /// The user and group a function runs as unless its image names another that isn't root: `nobody`
 /// and `nogroup` of Debian, which need no entry in the image's passwd file.
 pub const USER: &str = "65534:65534";
+
+/// Where an image has its executable, or the folder of the files that its runtime serves.
+pub const FUNCTION_PATH: &str = "/function";
 
 /// The tag of the image that is deployed, beside one tag a revision.
 pub const CURRENT_TAG: &str = "current";

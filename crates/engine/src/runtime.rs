@@ -96,7 +96,7 @@ pub enum Update {
     /// There is no snapshot yet, since Redis or Docker can't be used.
     Unavailable(Failure),
     /// A function has a new deployment.
-    Deployed(Deployment),
+    Deployed(Box<Deployment>),
     /// A function was removed.
     Removed(FunctionName),
     /// An instance may get work.

@@ -2,18 +2,21 @@
 //!
 //! It is the quick way, and not the only one: whatever goes wrong here, Docker starts a container in its own.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use corefn_core::config::{Limits, Network};
+use corefn_core::config::{FunctionConfig, Limits, Network};
 use corefn_core::deployment::Deployment;
 use corefn_core::instance::Instance;
+use corefn_core::names::FUNCTION_PATH;
+use corefn_sandbox::archive;
 use corefn_sandbox::claim::{self, Claimed, Fetch, Kind};
 use corefn_sandbox::executables::{Digest, Executables};
-use corefn_sandbox::hand_over::{HandOverError, Program, hand_over, stay};
+use corefn_sandbox::hand_over::{HandOverError, Program, hand_over, hand_over_files, stay};
 use corefn_sandbox::order;
 use tracing::{debug, warn};
 
@@ -39,9 +42,6 @@ const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 /// The home of an account that the image does not know.
 const HOME: &str = "HOME=/";
 
-/// What a function's executable is called: in its image it is at this path.
-pub const NAME: &str = "/function";
-
 /// Where a host's sandboxes are, and what they become.
 #[derive(Debug)]
 pub struct Sandboxes {
@@ -63,7 +63,7 @@ pub struct Taken {
 enum Miss {
     #[error("no sandbox waits")]
     None,
-    #[error("its executable is not on the host yet")]
+    #[error("what it is to be handed is not on the host yet")]
     Absent,
     #[error("it took longer than {PATIENCE:?}")]
     Late,
@@ -89,7 +89,13 @@ impl Sandboxes {
 
     /// Whether one could become an instance of a deployment.
     pub fn fit(deployment: &Deployment) -> bool {
-        executable(deployment).is_some()
+        Parcel::of(deployment).is_some()
+    }
+
+    /// Whether one should hold the network of an instance that none could become: those that hold networks are the same as
+    /// those that become executables.
+    pub fn should_hold(deployment: &Deployment) -> bool {
+        Parcel::of(deployment).is_none_or(|parcel| parcel.runtime.is_some())
     }
 
     /// Has a sandbox become an instance of a deployment. Nothing if none can, and then nothing is left of any.
@@ -97,8 +103,8 @@ impl Sandboxes {
     /// Docker takes longer to give it its name than it takes until the first answer, so that goes on by itself. Until
     /// then only Redis knows what it is; where this process can't finish it, the keeper does, by what Redis knows.
     pub async fn start(&self, docker: &Arc<Docker>, deployment: &Deployment) -> Option<Taken> {
-        let digest = executable(deployment)?;
-        let become_it = self.begin(docker, deployment, &digest);
+        let parcel = Parcel::of(deployment)?;
+        let become_it = self.begin(docker, deployment, &parcel);
         match in_time(become_it).await {
             Ok(taken) => return Some(taken),
             Err(why) => self.missed(deployment, why).await,
@@ -132,18 +138,19 @@ impl Sandboxes {
         }
     }
 
-    /// Has the keeper fetch the executable of a deployment soon, for its next start, if it can be started from a sandbox.
+    /// Has the keeper fetch what a sandbox is handed for a deployment, for its next start, if it can be started from one.
     ///
     /// # Errors
     /// When the keeper can't be reached, or does not answer.
     pub async fn fetch(&self, deployment: &Deployment) -> io::Result<()> {
-        let Some(digest) = executable(deployment) else {
+        let Some(parcel) = Parcel::of(deployment) else {
             return Ok(());
         };
         let fetch = Fetch {
             function: deployment.function.clone(),
             image: deployment.image.clone(),
-            executable: digest.as_str().to_owned(),
+            digest: parcel.digest.as_str().to_owned(),
+            runtime: parcel.runtime,
         };
         let asked = tokio::time::timeout(PATIENCE, claim::fetch(&self.keeper, fetch));
         asked.await.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
@@ -153,12 +160,16 @@ impl Sandboxes {
         &self,
         docker: &Arc<Docker>,
         deployment: &Deployment,
-        digest: &Digest,
+        parcel: &Parcel,
     ) -> Result<Taken, Miss> {
         let config = &deployment.config;
-        let executable = self.executables.open(digest).map_err(Miss::Executables)?;
-        let executable = executable.ok_or(Miss::Absent)?;
-        let (taken, connection) = self.claim(config.network).await?;
+        let file = self.executables.open(&parcel.digest);
+        let file = file.map_err(Miss::Executables)?.ok_or(Miss::Absent)?;
+        let kind = match &parcel.runtime {
+            Some(kind) => kind.clone(),
+            None => self.kind(config.network),
+        };
+        let (taken, connection) = self.claim(&kind).await?;
         let Taken {
             container,
             placement,
@@ -171,15 +182,24 @@ impl Sandboxes {
                     .await?;
             }
             let mut variables = environment(deployment, placement.id);
-            add_docker_variables(&mut variables, &container);
-            let order = order::write([NAME], variables.iter().map(String::as_str));
+            // (A runtime has Docker's own already.)
+            if parcel.runtime.is_none() {
+                add_docker_variables(&mut variables, &container);
+            }
+            let order = order::write([FUNCTION_PATH], variables.iter().map(String::as_str));
             let order = order.ok_or(Miss::HandOver(HandOverError::Order))?;
-            let program = Program {
-                executable: executable.as_fd(),
-                order: &order,
-                listener: None,
+            let handed_over = if parcel.runtime.is_some() {
+                let archive = read(file).map_err(Miss::Executables)?;
+                hand_over_files(connection, &archive, &order).await
+            } else {
+                let program = Program {
+                    executable: file.as_fd(),
+                    order: &order,
+                    listener: None,
+                };
+                hand_over(connection, program).await
             };
-            hand_over(connection, program).await.map_err(Miss::HandOver)
+            handed_over.map_err(Miss::HandOver)
         };
         match became.await {
             Ok(()) => {
@@ -198,8 +218,8 @@ impl Sandboxes {
             }
             Err(why) => {
                 if let Miss::HandOver(HandOverError::Program(_)) = &why {
-                    // What can't be executed is not what it should be: the image has it.
-                    let _ = self.executables.remove(digest);
+                    // What can't be executed, or unpacked, is not what it should be: the image has it.
+                    let _ = self.executables.remove(&parcel.digest);
                 }
                 if let Err(error) = docker.remove(&container).await {
                     warn!("{error}");
@@ -210,7 +230,7 @@ impl Sandboxes {
     }
 
     async fn begin_to_hold(&self, docker: &Docker, network: Network) -> Result<Taken, Miss> {
-        let (taken, connection) = self.claim(network).await?;
+        let (taken, connection) = self.claim(&self.kind(network)).await?;
         if let Err(why) = stay(connection).await {
             if let Err(error) = docker.remove(&taken.container).await {
                 warn!("{error}");
@@ -220,13 +240,17 @@ impl Sandboxes {
         Ok(taken)
     }
 
-    /// Takes a sandbox that waits, and the connection to it.
-    async fn claim(&self, network: Network) -> Result<(Taken, OwnedFd), Miss> {
-        let kind = Kind {
+    /// The kind of sandboxes that have nothing in them yet.
+    fn kind(&self, network: Network) -> Kind {
+        Kind {
             image: self.image.clone(),
             network,
-        };
-        let claimed = claim::claim(&self.keeper, &kind).await;
+        }
+    }
+
+    /// Takes a sandbox that waits, and the connection to it.
+    async fn claim(&self, kind: &Kind) -> Result<(Taken, OwnedFd), Miss> {
+        let claimed = claim::claim(&self.keeper, kind).await;
         let Claimed {
             sandbox,
             connection,
@@ -295,13 +319,49 @@ fn add_docker_variables(variables: &mut Vec<String>, container: &str) {
     }
 }
 
-/// The executable of a deployment that can be started from a sandbox. Those are made for an account, and can't change it.
-fn executable(deployment: &Deployment) -> Option<Digest> {
-    let config = &deployment.config;
-    if config.user.is_some() {
-        return None;
+/// What a sandbox is handed to become an instance of a deployment.
+#[derive(Debug)]
+struct Parcel {
+    /// Under which digest the host has it.
+    digest: Digest,
+    /// The kind of sandboxes that take files, if that is what it is; none takes an executable.
+    runtime: Option<Kind>,
+}
+
+impl Parcel {
+    /// That of a deployment which can be started from a sandbox. Those are made for an account, and can't change it.
+    fn of(deployment: &Deployment) -> Option<Self> {
+        let config = &deployment.config;
+        if config.user.is_some() {
+            return None;
+        }
+        if let Some(executable) = &config.executable {
+            return Some(Self {
+                digest: Digest::parse(executable)?,
+                runtime: None,
+            });
+        }
+        let archive = config.archive.as_ref()?;
+        Some(Self {
+            digest: Digest::parse(&archive.digest)?,
+            runtime: runtime_kind(config),
+        })
     }
-    config.executable.as_deref().and_then(Digest::parse)
+}
+
+/// The kind of sandboxes that become functions of a configuration by their files, if any do.
+pub fn runtime_kind(config: &FunctionConfig) -> Option<Kind> {
+    Some(Kind {
+        image: config.archive.as_ref()?.runtime.clone(),
+        network: config.network,
+    })
+}
+
+/// Reads an archive, which is no larger than [`archive::MAX`] if it is one.
+fn read(file: File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(archive::MAX as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Whether sandboxes are made with these limits.

@@ -1,14 +1,15 @@
-//! The host's executables, which the keeper fetches out of images.
+//! The host's executables and archives, which the keeper fetches out of images.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fs::File;
-use std::io;
+use std::io::{self, BufReader};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use corefn_core::names::FUNCTION_PATH;
 use corefn_engine::docker::{Docker, DockerError};
-use corefn_engine::sandboxes::NAME;
+use corefn_sandbox::archive;
 use corefn_sandbox::claim::Fetch;
 use corefn_sandbox::executables::{Digest, Executables};
 use tracing::warn;
@@ -16,7 +17,7 @@ use tracing::warn;
 /// How old a file must be that was left unfinished, until it is removed.
 const UNFINISHED: Duration = Duration::from_secs(60 * 60);
 
-/// The executables that are kept, and those that are being fetched.
+/// What is kept, and what is being fetched.
 #[derive(Debug)]
 pub struct Store {
     executables: Executables,
@@ -34,21 +35,23 @@ impl Store {
         }
     }
 
-    /// Fetches an executable, unless that is under way.
+    /// Fetches an executable or an archive, unless that is under way.
     pub async fn fetch(&self, docker: &Docker, wanted: Fetch) {
-        let Some(digest) = Digest::parse(&wanted.executable) else {
+        let Some(digest) = Digest::parse(&wanted.digest) else {
             return;
         };
-        if !self.fetched.borrow_mut().insert(wanted.executable.clone()) {
+        if !self.fetched.borrow_mut().insert(wanted.digest.clone()) {
             return;
         }
         let function = &wanted.function;
         match self.get(docker, &wanted, digest).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!("the executable of {function} is not kept: {error}"),
-            Err(error) => warn!("the executable of {function} is not fetched: {error}"),
+            Ok(Err(error)) => {
+                warn!("what sandboxes are handed for {function} is not kept: {error}")
+            }
+            Err(error) => warn!("what sandboxes are handed for {function} is not fetched: {error}"),
         }
-        self.fetched.borrow_mut().remove(&wanted.executable);
+        self.fetched.borrow_mut().remove(&wanted.digest);
     }
 
     async fn get(
@@ -57,10 +60,17 @@ impl Store {
         wanted: &Fetch,
         digest: Digest,
     ) -> Result<io::Result<()>, DockerError> {
-        let file = docker.file_in_image(&wanted.image, NAME).await?;
+        let file = docker.part_of_image(&wanted.image, FUNCTION_PATH).await?;
         let (executables, limit) = (self.executables.clone(), self.limit);
+        let is_executable = wanted.runtime.is_none();
         let kept = tokio::task::spawn_blocking(move || {
-            put(&executables, &digest, file?)?;
+            if is_executable {
+                put(&executables, &digest, file?)?;
+            } else {
+                let packed = archive::pack(BufReader::new(file?))?;
+                let packed = packed.ok_or(io::ErrorKind::FileTooLarge)?;
+                executables.put(&digest, packed.as_slice())?;
+            }
             let since = SystemTime::now().checked_sub(UNFINISHED);
             executables.sweep(limit, since.unwrap_or(SystemTime::UNIX_EPOCH))
         });
@@ -70,7 +80,7 @@ impl Store {
     }
 }
 
-/// Keeps the one file of an archive.
+/// Keeps the one file of a tar archive.
 fn put(executables: &Executables, digest: &Digest, archive: File) -> io::Result<()> {
     let mut archive = tar::Archive::new(archive);
     let entry = archive.entries()?.next();

@@ -55,19 +55,23 @@ impl Folder {
     /// Those of bind(2).
     pub fn listen(&self) -> io::Result<Listener> {
         // (The group of the folder may use it.)
-        listen(&self.here.join(SOCKET), 0o660)
+        listen(Listener::bind, &self.here.join(SOCKET), 0o660)
     }
 
-    /// Listens for a sandbox, which is to connect for the first time or anew.
+    /// Listens for a sandbox, which is to connect for the first time or anew: over a stream, if there is a runtime in it.
     ///
     /// # Errors
     /// Those of bind(2).
-    pub fn listen_for(&self, sandbox: InstanceId) -> io::Result<Listener> {
+    pub fn listen_for(&self, sandbox: InstanceId, is_runtime: bool) -> io::Result<Listener> {
         let folder = self.waiting(sandbox);
         fs::create_dir_all(&folder)?;
         fs::set_permissions(&folder, Permissions::from_mode(0o755))?;
         // (It is nobody's account there, and nobody else sees the folder.)
-        listen(&folder.join(SOCKET), 0o666)
+        let bind = match is_runtime {
+            true => Listener::bind_stream,
+            false => Listener::bind,
+        };
+        listen(bind, &folder.join(SOCKET), 0o666)
     }
 
     /// What of the folder a sandbox sees, as the host of Docker knows it.
@@ -109,12 +113,16 @@ impl Folder {
 }
 
 /// Listens at a path, in the place of whoever did before.
-fn listen(path: &Path, mode: u32) -> io::Result<Listener> {
+fn listen(
+    bind: impl Fn(&Path) -> io::Result<Listener>,
+    path: &Path,
+    mode: u32,
+) -> io::Result<Listener> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let listener = Listener::bind(path)?;
+    let listener = bind(path)?;
     fs::set_permissions(path, Permissions::from_mode(mode))?;
     Ok(listener)
 }

@@ -1,22 +1,24 @@
 //! The keeper: one a host. It has the connections of the sandboxes that wait, and gives them away.
 
+mod former;
+mod runtimes;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddrV4;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use corefn_build::{BuildError, image};
 use corefn_core::config::{Limits, Network};
-use corefn_core::host::Host;
+use corefn_core::host::{Host, Sandboxes};
 use corefn_core::instance::InstanceId;
 use corefn_core::names::{self, label};
-use corefn_core::pool::{Pool, Task};
+use corefn_core::pool::{Pool, Size, Task};
 use corefn_engine::clock;
-use corefn_engine::docker::{Container, Docker, SANDBOX_FOLDER};
+use corefn_engine::docker::{Docker, SANDBOX_FOLDER};
 use corefn_engine::pauses::Pauses;
 use corefn_engine::sandboxes::EXECUTABLES;
 use corefn_engine::start::random_id;
@@ -31,10 +33,13 @@ use tracing::{info, warn};
 use crate::executables;
 use crate::folder::Folder;
 use crate::given;
-use crate::make::{MakeError, Recipe, connected, make};
+use crate::make::{MakeError, Recipe, make};
 
 /// How often it is looked whether there are too few, or too many.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How often it is looked which runtimes functions are deployed for. (Of a push the keeper is told.)
+const LOOK_FOR_RUNTIMES: Duration = Duration::from_secs(60);
 
 /// How long a claimer may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -48,7 +53,7 @@ struct Inner {
     folder: Folder,
     executables: executables::Store,
     image: String,
-    version: String,
+    sandboxes: Sandboxes,
     kinds: RefCell<HashMap<Kind, Waiting>>,
     /// Notified when there may be something to make or to remove.
     changed: Notify,
@@ -61,6 +66,17 @@ struct Waiting {
     pauses: Pauses,
     /// Nothing is made before this time, in milliseconds.
     not_before: u64,
+}
+
+impl Waiting {
+    fn new(size: Size) -> Self {
+        Self {
+            pool: Pool::new(size),
+            sandboxes: HashMap::new(),
+            pauses: Pauses::of_service(),
+            not_before: 0,
+        }
+    }
 }
 
 impl Keeper {
@@ -84,22 +100,13 @@ impl Keeper {
         let on_host = home_on_host.join(&sandboxes.folder);
         let executables = executables::Store::new(&here.join(EXECUTABLES), sandboxes.executables);
         let folder = Folder::open(here, on_host)?;
-        // What sandboxes are made of: those that were made otherwise are replaced.
-        let made_of = format!("{SANDBOX_FOLDER} {:?}", Limits::default());
-        let version = corefn_sandbox::version(made_of.as_bytes());
         let image = corefn_sandbox::image(&host.namespace);
         let kinds = [Network::Outbound, Network::None].map(|network| {
             let kind = Kind {
                 image: image.clone(),
                 network,
             };
-            let waiting = Waiting {
-                pool: Pool::new(sandboxes.size()),
-                sandboxes: HashMap::new(),
-                pauses: Pauses::of_service(),
-                not_before: 0,
-            };
-            (kind, waiting)
+            (kind, Waiting::new(sandboxes.size()))
         });
         Ok(Self(Rc::new(Inner {
             docker: Docker::new(&host.docker, &host.namespace),
@@ -107,7 +114,7 @@ impl Keeper {
             folder,
             executables,
             image,
-            version,
+            sandboxes: sandboxes.clone(),
             kinds: RefCell::new(kinds.into()),
             changed: Notify::new(),
         })))
@@ -145,6 +152,10 @@ impl Inner {
             Ok(Ok(Request::Claim(kind))) => kind,
             Ok(Ok(Request::Fetch(wanted))) => {
                 let _ = claim::answer(&claimer, None).await;
+                if let Some(kind) = &wanted.runtime {
+                    self.keep(kind);
+                    self.changed.notify_one();
+                }
                 return self.executables.fetch(&self.docker, wanted).await;
             }
             // It has gone, or does not speak as we do.
@@ -205,7 +216,12 @@ impl Inner {
             warn!("no sandbox waits: {why}");
             tokio::time::sleep(pauses.grow()).await;
         }
+        let mut looked = Instant::now();
         loop {
+            if looked.elapsed() >= LOOK_FOR_RUNTIMES {
+                looked = Instant::now();
+                self.look_for_runtimes().await;
+            }
             let kinds: Vec<Kind> = self.kinds.borrow().keys().cloned().collect();
             for kind in kinds {
                 self.look_after(&kind).await;
@@ -219,80 +235,10 @@ impl Inner {
         if !self.has_image().await? {
             self.make_image().await?;
         }
-        let mut former = self.folder.former()?;
-        for container in self.docker.containers().await? {
-            if !container.has(label::ROLE, label::ROLE_SANDBOX) {
-                continue;
-            }
-            // (One that has a name is an instance, and others look after it.)
-            if container.labels.contains_key(label::FUNCTION) {
-                continue;
-            }
-            let name = &container.name;
-            let id = former
-                .iter()
-                .position(|id| *name == names::sandbox(self.docker.namespace(), *id));
-            let found = match id {
-                Some(at) if self.is_good(&container) => {
-                    let kind = self.kind_of(&container).await;
-                    kind.map(|kind| (former.swap_remove(at), kind))
-                }
-                _ => None,
-            };
-            match found {
-                Some((id, kind)) => {
-                    if let Some(waiting) = self.kinds.borrow_mut().get_mut(&kind) {
-                        waiting.pool.expect();
-                    }
-                    let inner = self.clone();
-                    spawn_local(async move { inner.adopt(id, kind, container).await });
-                }
-                // Its folder is gone, so it was given away.
-                None if id.is_none() && container.running => {
-                    let inner = self.clone();
-                    spawn_local(async move {
-                        given::until_settled(&inner.docker, &inner.store, &container.id).await;
-                    });
-                }
-                None => self.end(&container.id).await,
-            }
+        for kind in self.runtimes().await? {
+            self.keep(&kind);
         }
-        for id in former {
-            self.folder.remove(id)?;
-        }
-        Ok(())
-    }
-
-    /// Whether a sandbox of a former keeper is as one would be made now.
-    fn is_good(&self, container: &Container) -> bool {
-        container.running && !container.paused && container.has(label::SANDBOX, &self.version)
-    }
-
-    /// Has a sandbox of a former keeper wait here.
-    async fn adopt(self: Rc<Self>, id: InstanceId, kind: Kind, container: Container) {
-        let adopted = async {
-            let listener = self.folder.listen_for(id)?;
-            connected(&listener).await
-        };
-        let address = container.labels.get(label::ADDRESS);
-        let address = address.and_then(|address| address.parse::<SocketAddrV4>().ok());
-        match (adopted.await, address) {
-            (Ok(connection), Some(address)) => {
-                let sandbox = Sandbox {
-                    instance: id,
-                    container: container.id,
-                    ip: *address.ip(),
-                };
-                self.wait(&kind, sandbox, connection);
-            }
-            _ => {
-                self.give_up(id, &container.id).await;
-                if let Some(waiting) = self.kinds.borrow_mut().get_mut(&kind) {
-                    waiting.pool.failed();
-                }
-            }
-        }
-        self.changed.notify_one();
+        self.take_over().await
     }
 
     /// Makes or removes what there is to make or to remove of a kind.
@@ -338,7 +284,8 @@ impl Inner {
             Ok(id) => {
                 let recipe = Recipe {
                     image: &kind.image,
-                    version: &self.version,
+                    is_runtime: self.is_runtime(&kind),
+                    version: &version(&kind),
                     network: kind.network,
                 };
                 let made = make(&self.docker, &self.store, &self.folder, recipe, id).await;
@@ -350,7 +297,7 @@ impl Inner {
                 if let Some(waiting) = self.kinds.borrow_mut().get_mut(&kind) {
                     waiting.pauses.reset();
                 }
-                self.wait(&kind, sandbox, connection);
+                self.wait(&kind, sandbox, connection).await;
             }
             Err((why, id)) => {
                 warn!("no new sandbox: {why}");
@@ -370,16 +317,18 @@ impl Inner {
     }
 
     /// Has a sandbox wait until it is claimed, is too many, or dies.
-    fn wait(self: &Rc<Self>, kind: &Kind, sandbox: Sandbox, connection: Connection) {
+    async fn wait(self: &Rc<Self>, kind: &Kind, sandbox: Sandbox, connection: Connection) {
         let (take, taken) = oneshot::channel::<oneshot::Sender<Connection>>();
         let (id, container) = (sandbox.instance, sandbox.container.clone());
-        {
+        let is_kept = {
             let mut kinds = self.kinds.borrow_mut();
-            let Some(waiting) = kinds.get_mut(kind) else {
-                return;
-            };
-            waiting.pool.add(id);
-            waiting.sandboxes.insert(id, (sandbox, take));
+            kinds.get_mut(kind).map(|waiting| {
+                waiting.pool.add(id);
+                waiting.sandboxes.insert(id, (sandbox, take));
+            })
+        };
+        if is_kept.is_none() {
+            return self.give_up(id, &container).await;
         }
         let (inner, kind) = (self.clone(), kind.clone());
         spawn_local(async move {
@@ -423,19 +372,6 @@ impl Inner {
         }
     }
 
-    /// The kind of a sandbox that another keeper has made.
-    async fn kind_of(&self, container: &Container) -> Option<Kind> {
-        let on = self.docker.networks_of(&container.id).await.ok()?;
-        for network in [Network::Outbound, Network::None] {
-            let known = self.docker.network(network).await.ok()?;
-            if on.contains(&known.id) {
-                let image = self.image.clone();
-                return Some(Kind { image, network });
-            }
-        }
-        None
-    }
-
     async fn has_image(&self) -> Result<bool, MakeError> {
         Ok(image::identifier(&self.docker, &self.image)
             .await?
@@ -457,4 +393,10 @@ impl Inner {
         info!("made the image {}", self.image);
         Ok(())
     }
+}
+
+/// What tells of all that sandboxes of a kind are made of: those that were made otherwise are replaced.
+fn version(kind: &Kind) -> String {
+    let made_of = format!("{SANDBOX_FOLDER} {:?} {}", Limits::default(), kind.image);
+    corefn_sandbox::version(made_of.as_bytes())
 }

@@ -52,6 +52,7 @@ impl From<io::Error> for MakeError {
 #[derive(Debug, Clone, Copy)]
 pub struct Recipe<'a> {
     pub image: &'a str,
+    pub is_runtime: bool,
     pub version: &'a str,
     pub network: Network,
 }
@@ -67,7 +68,7 @@ pub async fn make(
     recipe: Recipe<'_>,
     id: InstanceId,
 ) -> Result<(Sandbox, Connection), MakeError> {
-    let listener = folder.listen_for(id)?;
+    let listener = folder.listen_for(id, recipe.is_runtime)?;
     // Redis counts the addresses that were given out. Without it chance decides.
     let number = match store.next_address().await {
         Ok(number) => number,
@@ -79,6 +80,7 @@ pub async fn make(
         let ip = network.subnet.address(number.wrapping_add(attempt));
         let parts = SandboxParts {
             image: recipe.image,
+            is_runtime: recipe.is_runtime,
             version: recipe.version,
             folder: &folder.on_host(id),
             socket: SOCKET,

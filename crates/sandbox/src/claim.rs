@@ -1,5 +1,5 @@
-//! Getting a sandbox from the host's keeper, which has the connections of those that wait, and keeps the host's
-//! executables.
+//! Getting a sandbox from the host's keeper, which has the connections of those that wait, and keeps the executables and
+//! the archives that they are handed.
 //!
 //! Whoever wants something connects to the keeper's socket and sends one [`Request`], in JSON. The keeper answers with the
 //! sandbox, in JSON, and the connection to it; or with `null`, when none waits or none was asked for. From then on the sandbox is the claimer's: if that dies
@@ -49,20 +49,22 @@ pub struct Sandbox {
 pub enum Request {
     /// A sandbox of a kind.
     Claim(Kind),
-    /// That an executable is on the host soon.
+    /// That what a sandbox is handed is on the host soon.
     Fetch(Fetch),
 }
 
-/// An executable, and where it is to be had.
+/// An executable, or the files of a function, and where they are to be had.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fetch {
-    /// Whose it is, for the log.
+    /// Whose they are, for the log.
     pub function: FunctionName,
-    /// The image that holds it, and nothing else.
+    /// The image that holds them.
     pub image: String,
-    /// Its SHA-256, in hexadecimal digits.
-    pub executable: String,
+    /// The SHA-256 of the executable, or of the archive, in hexadecimal digits.
+    pub digest: String,
+    /// The kind of sandboxes that take the files; none takes an executable.
+    pub runtime: Option<Kind>,
 }
 
 /// A sandbox that was claimed.
@@ -95,7 +97,7 @@ pub async fn claim(keeper: &Path, kind: &Kind) -> io::Result<Option<Claimed>> {
     }
 }
 
-/// Asks the keeper at a path to have an executable on the host soon.
+/// Asks the keeper at a path to have an executable, or files, on the host soon.
 ///
 /// # Errors
 /// As of [`claim`].
@@ -163,7 +165,8 @@ mod tests {
         Fetch {
             function: "demo/hello".parse().unwrap(),
             image: "corefn/demo/hello:r1".to_owned(),
-            executable: "00".repeat(32),
+            digest: "00".repeat(32),
+            runtime: None,
         }
     }
 

@@ -1,4 +1,5 @@
-//! Sockets of the host that give each message whole, with open files: `SOCK_SEQPACKET` of unix(7).
+//! Sockets of the host that give each message whole, with open files: `SOCK_SEQPACKET` of unix(7). For programs in
+//! languages that don't know them there are streams, too, without files.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -9,7 +10,7 @@ use std::path::Path;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
-    bind, connect, listen, recvmsg, sendmsg, socket_with,
+    bind, connect, listen, recvmsg, send, sendmsg, socket_with,
 };
 use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
@@ -40,7 +41,7 @@ impl Connection {
     /// # Errors
     /// Those of connect(2). That there are too many who wait already is one of them.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let socket = socket()?;
+        let socket = socket(SocketType::SEQPACKET)?;
         connect(&socket, &SocketAddrUnix::new(path)?)?;
         Self::of(socket)
     }
@@ -87,6 +88,20 @@ impl Connection {
         sent.await.map(drop)
     }
 
+    /// Sends bytes over a stream, however many they are.
+    ///
+    /// # Errors
+    /// When the other side is gone.
+    pub async fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let sent = self.0.async_io(Interest::WRITABLE, || {
+                Ok(send(&self.0, bytes, SendFlags::NOSIGNAL)?)
+            });
+            bytes = &bytes[sent.await?..];
+        }
+        Ok(())
+    }
+
     /// Receives a message of at most `limit` bytes.
     ///
     /// # Errors
@@ -127,7 +142,19 @@ impl Listener {
     /// # Errors
     /// Those of bind(2).
     pub fn bind(path: &Path) -> io::Result<Self> {
-        let socket = socket()?;
+        Self::bind_with(path, SocketType::SEQPACKET)
+    }
+
+    /// The same for streams.
+    ///
+    /// # Errors
+    /// As of [`Listener::bind`].
+    pub fn bind_stream(path: &Path) -> io::Result<Self> {
+        Self::bind_with(path, SocketType::STREAM)
+    }
+
+    fn bind_with(path: &Path, kind: SocketType) -> io::Result<Self> {
+        let socket = socket(kind)?;
         bind(&socket, &SocketAddrUnix::new(path)?)?;
         listen(&socket, BACKLOG)?;
         let socket = StdUnixListener::from(socket);
@@ -144,8 +171,7 @@ impl Listener {
     }
 }
 
-fn socket() -> io::Result<OwnedFd> {
-    let kind = SocketType::SEQPACKET;
+fn socket(kind: SocketType) -> io::Result<OwnedFd> {
     Ok(socket_with(
         AddressFamily::UNIX,
         kind,

@@ -9,18 +9,34 @@ const TEXT = "text/plain; charset=utf-8";
 // The body is not what the function takes.
 class BadArgument extends Error {}
 
-const functions = await find();
+// Serves the functions of the package in the current folder.
+export async function serve() {
+  const server = serverOf(await find());
+  server.listen(Number(process.env.PORT ?? 8080), "0.0.0.0");
+  process.on("SIGTERM", () => {
+    server.close(() => process.exit(0));
+    server.closeIdleConnections();
+  });
+}
 
-const server = createServer(async (request, response) => {
-  const { status, type, body } = await answer(request);
-  response.statusCode = status;
-  if (type !== undefined) response.setHeader("Content-Type", type);
-  if (body !== undefined) response.setHeader("Content-Length", Buffer.byteLength(body));
-  response.end(request.method === "HEAD" ? undefined : body);
-});
+// A server that calls each function by the name that is the path; it does not listen yet.
+export function serverOf(functions) {
+  const server = createServer(async (request, response) => {
+    const { status, type, body } = await answer(functions, request);
+    response.statusCode = status;
+    if (type !== undefined) response.setHeader("Content-Type", type);
+    if (body !== undefined) response.setHeader("Content-Length", Buffer.byteLength(body));
+    response.end(request.method === "HEAD" ? undefined : body);
+  });
+  // Longer than nginx keeps a connection (60 s): it must not be closed here when nginx is about to use it.
+  server.keepAliveTimeout = 75_000;
+  // nginx has a limit for the time of a body, and the platform one for that of an answer.
+  server.requestTimeout = 0;
+  return server;
+}
 
 // Status, type and body of the answer to a request.
-async function answer(request) {
+async function answer(functions, request) {
   const name = decodeURI(new URL(request.url, "http://function").pathname).slice(1);
   const call = functions.get(name);
   if (call === undefined) return { status: 404, type: TEXT, body: "There is no such function\n" };
@@ -66,13 +82,4 @@ function reply(returned) {
   return { status: 200, type: "application/json", body: JSON.stringify(returned) };
 }
 
-// Longer than nginx keeps a connection (60 s): it must not be closed here when nginx is about to use it.
-server.keepAliveTimeout = 75_000;
-// nginx has a limit for the time of a body, and the platform one for that of an answer.
-server.requestTimeout = 0;
-server.listen(Number(process.env.PORT ?? 8080), "0.0.0.0");
-
-process.on("SIGTERM", () => {
-  server.close(() => process.exit(0));
-  server.closeIdleConnections();
-});
+if (process.argv[1]?.endsWith("/serve.mjs")) await serve();

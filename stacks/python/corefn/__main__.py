@@ -1,10 +1,18 @@
-"""Serves the function on 0.0.0.0:$PORT until SIGTERM, and then finishes what it has begun."""
+"""Serves the function on 0.0.0.0:$PORT until SIGTERM, and then finishes what it has begun.
+
+With `wait` and the path of a socket it waits there until it is told which function that is.
+"""
 
 import os
+import sys
 
 import uvicorn
 
 from corefn.find import find
+
+if sys.argv[1:2] == ["wait"]:
+    from corefn.wait import wait
+    wait(sys.argv[2])
 
 uvicorn.run(
     find(),

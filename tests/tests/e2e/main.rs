@@ -38,6 +38,7 @@ mod refused;
 mod reload;
 mod replay;
 mod same_as_nginx;
+mod sandbox_runtimes;
 mod sandbox_starts;
 mod sandboxes;
 mod stream;

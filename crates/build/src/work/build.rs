@@ -22,6 +22,8 @@ use crate::output::{Output, seconds, size};
 use crate::stack::{self, Choice, Stack};
 use crate::tree::Tree;
 
+use super::archive::archive;
+
 /// How often a `Dockerfile` is built whose layers are removed meanwhile.
 const ATTEMPTS: u32 = 5;
 
@@ -246,8 +248,25 @@ impl<'a> Build<'a> {
                 config.executable = Some(Digest::of(&executable).as_str().to_owned());
                 from_executable(docker, revision, &config, &executable).await?
             }
-            (Product::Files(files), runtime) => {
+            (
+                Product::Files {
+                    files,
+                    can_be_handed_over,
+                },
+                runtime,
+            ) => {
                 let runtime = runtime.unwrap_or(images.builder);
+                if can_be_handed_over {
+                    let archive = archive(docker, &runtime, &config, &files).await?;
+                    let starts = match &archive {
+                        Ok(_) => "from a sandbox in which its runtime waits".to_owned(),
+                        Err(why) => format!("from its image: {why}"),
+                    };
+                    if self.host.sandboxes.is_some() {
+                        output.line(&format!("    starts   {starts}")).await;
+                    }
+                    config.archive = archive.ok().map(Box::new);
+                }
                 from_files(docker, revision, &config, &runtime, files, &mut self.traces).await?
             }
         };

@@ -15,7 +15,11 @@ pub struct Sandboxes {
     pub floor: usize,
     /// How many of a kind wait at most.
     pub ceiling: usize,
-    /// How many are made at the same time.
+    /// How many with a runtime in them wait at least, for each that functions are deployed for.
+    pub runtime_floor: usize,
+    /// How many of those wait at most.
+    pub runtime_ceiling: usize,
+    /// How many of a kind are made at the same time.
     pub at_once: usize,
     /// Bytes of the executables that are kept.
     #[serde(deserialize_with = "bytes")]
@@ -28,6 +32,8 @@ impl Default for Sandboxes {
             folder: "sandboxes".to_owned(),
             floor: 2,
             ceiling: 16,
+            runtime_floor: 1,
+            runtime_ceiling: 4,
             at_once: 1,
             executables: 2 << 30,
         }
@@ -35,18 +41,21 @@ impl Default for Sandboxes {
 }
 
 impl Sandboxes {
-    /// How many of a kind wait.
+    /// How many of a kind wait that have nothing in them yet.
     pub fn size(&self) -> Size {
-        let Self {
-            floor,
-            ceiling,
-            at_once,
-            ..
-        } = *self;
         Size {
-            floor,
-            ceiling,
-            at_once,
+            floor: self.floor,
+            ceiling: self.ceiling,
+            at_once: self.at_once,
+        }
+    }
+
+    /// How many of a kind wait that have a runtime in them, which takes memory.
+    pub fn runtime_size(&self) -> Size {
+        Size {
+            floor: self.runtime_floor,
+            ceiling: self.runtime_ceiling,
+            at_once: self.at_once,
         }
     }
 
@@ -55,11 +64,14 @@ impl Sandboxes {
         if self.at_once == 0 {
             return Err("sandboxes.at_once is 0: write 1 or more".to_owned());
         }
-        if self.floor > self.ceiling {
-            let Self { floor, ceiling, .. } = self;
-            return Err(format!(
-                "sandboxes.floor is {floor}, and sandboxes.ceiling only {ceiling}: write {floor} or more there"
-            ));
+        for (of, Size { floor, ceiling, .. }) in
+            [("", self.size()), ("runtime_", self.runtime_size())]
+        {
+            if floor > ceiling {
+                return Err(format!(
+                    "sandboxes.{of}floor is {floor}, and sandboxes.{of}ceiling only {ceiling}: write {floor} or more there"
+                ));
+            }
         }
         Ok(())
     }
@@ -73,7 +85,8 @@ mod tests {
     fn settings() {
         let parse = |text: &str| toml::from_str::<Sandboxes>(text);
         assert_eq!(parse("").unwrap(), Sandboxes::default());
-        let all = "folder = '/f'\nfloor = 1\nceiling = 3\nat_once = 2\nexecutables = '1G'";
+        let all = "folder = '/f'\nfloor = 1\nceiling = 3\nruntime_floor = 0\nruntime_ceiling = 5\nat_once = 2\n\
+                   executables = '1G'";
         let sandboxes = parse(all).unwrap();
         assert_eq!(
             sandboxes.size(),
@@ -83,6 +96,8 @@ mod tests {
                 at_once: 2
             }
         );
+        let size = sandboxes.runtime_size();
+        assert_eq!((size.floor, size.ceiling, size.at_once), (0, 5, 2));
         assert_eq!(
             (sandboxes.folder.as_str(), sandboxes.executables),
             ("/f", 1 << 30)
@@ -94,7 +109,14 @@ mod tests {
         assert_eq!(parse("floor = 0\nceiling = 0").unwrap().check(), Ok(()));
         for (bad, says) in [
             ("at_once = 0", "at_once is 0"),
-            ("floor = 17", "floor is 17"),
+            (
+                "floor = 17",
+                "sandboxes.floor is 17, and sandboxes.ceiling only 16",
+            ),
+            (
+                "runtime_floor = 5",
+                "sandboxes.runtime_floor is 5, and sandboxes.runtime_ceiling only 4",
+            ),
         ] {
             let error = parse(bad).unwrap().check().unwrap_err();
             assert!(error.contains(says), "{error}");

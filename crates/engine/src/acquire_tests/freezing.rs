@@ -82,7 +82,7 @@ async fn thaw_of_an_old_revision_is_given_up() {
     let waits = tokio::spawn(acquire);
     tokio::time::sleep(Duration::from_millis(5)).await;
     let _ = world.events.send(Event::Deployed {
-        deployment: freezes("r2"),
+        deployment: Box::new(freezes("r2")),
     });
     let refused = waits.await.unwrap().unwrap_err();
     assert_eq!(refused.code, ErrorCode::Internal);

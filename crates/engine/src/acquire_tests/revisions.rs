@@ -7,7 +7,7 @@ impl World {
     fn deploy(&self, old: &Deployment, new: &Deployment) {
         self.state.lock().unwrap().superseded.push(start_of(old));
         let _ = self.events.send(Event::Deployed {
-            deployment: new.clone(),
+            deployment: Box::new(new.clone()),
         });
     }
 }

@@ -23,11 +23,20 @@ use super::{ContainerNetwork, Docker, DockerError, Placement};
 /// The folder of a sandbox, in which the socket is that it connects to. It can't write there.
 pub const FOLDER: &str = "/run/corefn";
 
+/// Where a sandbox with a runtime in it has a function's files, in memory: as much as [`corefn_sandbox::archive::MAX`] and
+/// what each file takes beside its bytes. They may be executed, for some are libraries.
+const FILES_OPTIONS: &str = "rw,exec,nosuid,nodev,size=48m,mode=0755,uid=65534,gid=65534";
+
+/// What has a runtime wait in its sandbox, before the path of the socket.
+const WAIT: &str = "wait";
+
 /// What a sandbox is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct SandboxParts<'a> {
     /// The image, whose program waits. It is given the path of the socket.
     pub image: &'a str,
+    /// Whether it is a runtime's, which takes files, and not that of `corefn-init`.
+    pub is_runtime: bool,
     /// A digest of all that sandboxes of this kind are made of, for [`label::SANDBOX`].
     pub version: &'a str,
     /// The folder with the socket, as the host of Docker knows it.
@@ -97,12 +106,12 @@ impl Docker {
         updated.map_err(|cause| self.failed("limit the sandbox", cause))
     }
 
-    /// A file of an image, as the only one of an archive in a file without a name. An image that is not started needs a
+    /// A file or a folder of an image, as a tar archive in a file without a name. An image that is not started needs a
     /// container to be read from, which is removed again; where that can't be, the cleaner does.
     ///
     /// # Errors
     /// [`DockerError`] when Docker can't do it.
-    pub async fn file_in_image(
+    pub async fn part_of_image(
         &self,
         image: &str,
         path: &str,
@@ -126,7 +135,7 @@ impl Docker {
         copied
     }
 
-    /// Downloads a file of a container.
+    /// Downloads a file or a folder of a container.
     async fn copy_out(&self, container: &str, path: &str) -> Result<io::Result<File>, DockerError> {
         let options = DownloadFromContainerOptionsBuilder::default()
             .path(path)
@@ -216,18 +225,34 @@ fn body(
 ) -> ContainerCreateBody {
     let mut host = locked_down(&Limits::default(), network.id.clone());
     host.binds = Some(vec![format!("{}:{FOLDER}:ro", parts.folder)]);
-    let labels = [
+    let mut labels = vec![
         (label::NAMESPACE, namespace.to_owned()),
         (label::ROLE, label::ROLE_SANDBOX.to_owned()),
         (label::SANDBOX, parts.version.to_owned()),
         (label::INSTANCE, placement.id.to_string()),
         (label::ADDRESS, placement.address().to_string()),
     ];
+    let mut command = vec![format!("{FOLDER}/{}", parts.socket)];
+    // (A container's folder is made where it is missing, by root and on top of the files.)
+    let mut working_dir = None;
+    if parts.is_runtime {
+        labels.push((label::RUNTIME, parts.image.to_owned()));
+        command.insert(0, WAIT.to_owned());
+        let folders = host.tmpfs.get_or_insert_default();
+        folders.insert(names::FUNCTION_PATH.to_owned(), FILES_OPTIONS.to_owned());
+        working_dir = Some("/".to_owned());
+    }
+    let labels = labels.into_iter();
     ContainerCreateBody {
         image: Some(parts.image.to_owned()),
         user: Some(names::USER.to_owned()),
-        cmd: Some(vec![format!("{FOLDER}/{}", parts.socket)]),
-        labels: Some(labels.map(|(name, value)| (name.to_owned(), value)).into()),
+        cmd: Some(command),
+        working_dir,
+        labels: Some(
+            labels
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
+        ),
         host_config: Some(host),
         networking_config: Some(at(placement.ip, network)),
         ..ContainerCreateBody::default()
@@ -242,12 +267,17 @@ mod tests {
     use std::net::Ipv4Addr;
 
     fn made() -> ContainerCreateBody {
+        made_of("corefn/sandbox:1", false)
+    }
+
+    fn made_of(image: &str, is_runtime: bool) -> ContainerCreateBody {
         let network = ContainerNetwork {
             id: "n1".to_owned(),
             subnet: Subnet::candidates(&[]).usable[0],
         };
         let parts = SandboxParts {
-            image: "corefn/sandbox:1",
+            image,
+            is_runtime,
             version: "v1",
             folder: "/var/func/sandboxes/7",
             socket: "keeper",
@@ -272,6 +302,18 @@ mod tests {
         assert_eq!(host.cap_drop.unwrap(), ["ALL"]);
         assert_eq!(host.security_opt.unwrap(), ["no-new-privileges"]);
         assert_eq!(made.cmd.unwrap(), ["/run/corefn/keeper"]);
+    }
+
+    #[test]
+    fn runtimes_wait_for_files() {
+        let made = made_of("sha256:01", true);
+        assert_eq!(made.cmd.unwrap(), ["wait", "/run/corefn/keeper"]);
+        assert_eq!(made.labels.unwrap()[label::RUNTIME], "sha256:01");
+        let host = made.host_config.unwrap();
+        assert_eq!(host.readonly_rootfs, Some(true));
+        let mut folders: Vec<_> = host.tmpfs.unwrap().into_keys().collect();
+        folders.sort();
+        assert_eq!(folders, ["/function", "/tmp"]);
     }
 
     #[test]

@@ -269,9 +269,8 @@ impl Launcher for Starts {
     ) -> Result<Instance, Failure> {
         let begin = clock::now();
         let mut needless = std::pin::pin!(needless);
-        // (One that could have become it would have been taken already.)
         if let Some(sandboxes) = &self.sandboxes
-            && !Sandboxes::fit(deployment)
+            && Sandboxes::should_hold(deployment)
         {
             let (docker, needless) = (&self.docker, needless.as_mut());
             let start = start_in_held_network(docker, sandboxes, deployment, timeout, needless);

@@ -39,7 +39,7 @@ impl Deploying {
     fn of(deployment: &Deployment, first: Option<&Instance>) -> Self {
         let own = Route::of(&deployment.function);
         let event = Event::Deployed {
-            deployment: deployment.clone(),
+            deployment: Box::new(deployment.clone()),
         };
         Self {
             function_name: deployment.function.to_string(),

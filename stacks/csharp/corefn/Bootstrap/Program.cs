@@ -7,7 +7,7 @@ using Newtonsoft.Json;
 
 namespace CoreFn.Bootstrap
 {
-    /// <summary>What the build and the image run: each of its three words is one step of them.</summary>
+    /// <summary>What the build and the image run: each of its words is one step of them.</summary>
     public static class Program
     {
         const int DefaultPort = 8080;
@@ -25,10 +25,14 @@ namespace CoreFn.Bootstrap
                         Find(words[1], words[2]);
                         return 0;
                     case "serve":
-                        Server.Serve(new Handler(Exports.Of(Load(words[1]))).Answer, Port());
+                        Serve();
+                        return 0;
+                    case "wait":
+                        Sandbox.Wait(words[1]);
+                        Serve();
                         return 0;
                     default:
-                        throw new Refused("write references, find ASSEMBLY FILE, or serve ASSEMBLY");
+                        throw new Refused("write references, find ASSEMBLY FILE, serve, or wait SOCKET");
                 }
             }
             catch (Refused refused)
@@ -60,6 +64,9 @@ namespace CoreFn.Bootstrap
             }
             return listed;
         }
+
+        /// <summary>Serves the assembly in the current folder.</summary>
+        static void Serve() => Server.Serve(new Handler(Exports.Of(Load("function.dll"))).Answer, Port());
 
         static Assembly Load(string file) => Assembly.LoadFrom(Path.GetFullPath(file));
 

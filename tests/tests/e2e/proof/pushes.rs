@@ -5,6 +5,7 @@ mod churn;
 mod csharp;
 mod go;
 mod large;
+mod runtimes;
 mod site;
 mod times;
 
