@@ -4,6 +4,7 @@
 //! `scripts/fuzz` has libFuzzer make inputs. Those that are kept, in `corpus/`, an ordinary test
 //! tries.
 
+pub mod archives;
 pub mod container_labels;
 pub mod docker_events;
 pub mod host;
@@ -20,6 +21,7 @@ pub type Target = fn(&[u8]);
 
 /// All of them, by the name of their folder in `corpus/`.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("archives", archives::run),
     ("container_labels", container_labels::run),
     ("docker_events", docker_events::run),
     ("host", host::run),
