@@ -8,7 +8,7 @@ use corefn_engine::docker::Docker;
 use corefn_tests::events::Events;
 use corefn_tests::keeper::Keeper;
 use corefn_tests::push::Repository;
-use corefn_tests::{Home, docker, probe};
+use corefn_tests::{Home, docker, probe, runtime};
 
 use crate::ask::{INSTANCE, Sender};
 use crate::deploys::Deploys;
@@ -16,7 +16,7 @@ use crate::faults::{Breaker, ROUNDS};
 use crate::history::{History, Recorder};
 use crate::plan::plan;
 use crate::report::Report;
-use crate::traffic::{Traffic, functions, simple};
+use crate::traffic::{RUNTIME, Traffic, functions, of_runtime, simple};
 
 /// The function that is pushed.
 const PUSHED: &str = "chaos/pushed";
@@ -79,6 +79,7 @@ async fn set_up() -> Breaker {
     for (function, config) in functions() {
         home.deploy(function, config).await;
     }
+    runtime::deploy(&home, RUNTIME, of_runtime()).await;
     let repository = Repository::create(&home, PUSHED).await;
     let path = home.folder.write("probe", probe::executable());
     repository

@@ -18,6 +18,8 @@ use crate::ask::{Ask, Sender};
 pub const WARM: &str = "chaos/warm";
 /// Asked now and then, by one client each.
 pub const COLD: [&str; 3] = ["chaos/cold-a", "chaos/cold-b", "chaos/cold-c"];
+/// The same, of a runtime that waits in a sandbox.
+pub const RUNTIME: &str = "chaos/runtime";
 /// Asked now and then, and frozen in between.
 pub const FROZEN: &str = "chaos/frozen";
 /// Streams.
@@ -64,6 +66,14 @@ pub fn functions() -> Vec<(&'static str, FunctionConfig)> {
     functions
 }
 
+/// The configuration of the one that a runtime serves.
+pub fn of_runtime() -> FunctionConfig {
+    FunctionConfig {
+        idle_ms: Some(2000),
+        ..probe::config()
+    }
+}
+
 /// A question that any of the functions answers at once.
 pub fn simple(kind: &'static str, function: &str) -> Ask {
     Ask::get(kind, function, "/status/200", "status 200\n")
@@ -81,7 +91,7 @@ enum Kind {
     Quick,
     Posts,
     Sleeps,
-    Cold(&'static str),
+    Cold(&'static str, &'static str),
     Frozen,
     Streams,
     Sockets,
@@ -94,7 +104,7 @@ impl Traffic {
     pub fn start(sender: &Sender, seed: u64) -> Self {
         let mut kinds = vec![Kind::Quick, Kind::Quick, Kind::Quick, Kind::Posts];
         kinds.extend([Kind::Sleeps, Kind::Sleeps, Kind::Sleeps]);
-        kinds.extend(COLD.map(Kind::Cold));
+        kinds.extend(COLD.map(|function| Kind::Cold("cold", function)));
         kinds.extend([
             Kind::Frozen,
             Kind::Streams,
@@ -103,6 +113,7 @@ impl Traffic {
             Kind::Sockets,
         ]);
         kinds.extend([Kind::Uploads, Kind::Uploads, Kind::Deployed, Kind::Deployed]);
+        kinds.push(Kind::Cold("of a runtime", RUNTIME));
         let stop = Arc::new(AtomicBool::new(false));
         let mut clients = JoinSet::new();
         for (number, kind) in (1..).zip(kinds) {
@@ -139,9 +150,9 @@ async fn client(sender: Sender, kind: Kind, mut random: Rng, stop: Arc<AtomicBoo
                 sender.send(ask).await;
                 random.u64(0..200)
             }
-            Kind::Cold(function) => {
+            Kind::Cold(kind, function) => {
                 let burst = random.usize(1..8);
-                join_all((0..burst).map(|_| sender.send(simple("cold", function)))).await;
+                join_all((0..burst).map(|_| sender.send(simple(kind, function)))).await;
                 // Sometimes within the idle time, mostly not.
                 random.u64(500..6000)
             }

@@ -28,11 +28,16 @@
 //! Answers are JSON where they hold data. The variable `MODE` makes it misbehave from its start:
 //! `never-listen`, `exit`, `wrong-port`, `loopback`, `slow-start:MS`.
 //!
+//! Started with `wait` and the path of a socket, it is a runtime that waits (`stacks/README.md`). What it is handed has no
+//! meaning to it but its variables, with which it begins anew.
+//!
 //! It stands on nothing but the standard library, so that `rustc` alone makes it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, OnceLock};
@@ -41,6 +46,10 @@ use std::{env, fs, process, thread};
 
 fn main() {
     end_on_sigterm();
+    let mut arguments = env::args_os().skip(1);
+    if arguments.next().is_some_and(|word| word == "wait") {
+        wait(Path::new(&arguments.next().unwrap_or_default()));
+    }
     let mode = env::var("MODE").unwrap_or_default();
     let mut port: u16 = env::var("PORT")
         .ok()
@@ -83,6 +92,56 @@ fn main() {
             let _ = serve(stream);
         });
     }
+}
+
+/// Waits until it is told what to become, and becomes it; ends when nobody was there to tell it for half a minute.
+fn wait(path: &Path) -> ! {
+    const ATTEMPTS: u32 = 600;
+    const CANNOT_EXECUTE: i32 = 126;
+    let mut attempts = 0;
+    while attempts < ATTEMPTS {
+        attempts += 1;
+        let Ok(mut socket) = UnixStream::connect(path) else {
+            sleep(50);
+            continue;
+        };
+        attempts = 0;
+        let Ok((variables, archive)) = told(&mut socket) else {
+            continue;
+        };
+        let why = match archive.starts_with(b"070701") {
+            // (The connection is closed by the program's beginning.)
+            true => process::Command::new("/probe").envs(variables).exec(),
+            false => io::Error::from_raw_os_error(22),
+        };
+        let _ = socket.write_all(&why.raw_os_error().unwrap_or(5).to_le_bytes());
+        process::exit(CANNOT_EXECUTE);
+    }
+    process::exit(1)
+}
+
+/// What it is told: variables, and an archive.
+fn told(socket: &mut UnixStream) -> io::Result<(Vec<(String, String)>, Vec<u8>)> {
+    let mut number = || {
+        let mut bytes = [0; 4];
+        socket.read_exact(&mut bytes)?;
+        io::Result::Ok(u32::from_le_bytes(bytes) as usize)
+    };
+    let (mut order, mut archive) = (vec![0; number()?], vec![0; number()?]);
+    socket.read_exact(&mut order)?;
+    socket.read_exact(&mut archive)?;
+    let number = |at: usize| {
+        let bytes = order.get(at..at + 4)?;
+        Some(u32::from_le_bytes(bytes.try_into().ok()?) as usize)
+    };
+    let (Some(arguments), Some(variables)) = (number(0), number(4)) else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
+    let texts = String::from_utf8_lossy(&order[8..]);
+    let texts = texts.split('\0').skip(arguments).take(variables);
+    let texts = texts.filter_map(|text| text.split_once('='));
+    let variables = texts.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    Ok((variables.collect(), archive))
 }
 
 /// The first process of a container gets only the signals it asks for.

@@ -276,17 +276,22 @@ impl Home {
     /// # Panics
     /// When that fails.
     pub async fn image(&self, function: &str, config: FunctionConfig) -> Deployment {
+        let revision = self.next_revision(function);
+        let made = from_executable(&self.docker, &revision, &config, &probe::executable()).await;
+        made.unwrap_or_else(|error| panic!("no image of the probe: {error}"));
+        revision.deployment(self.namespace(), config)
+    }
+
+    /// A new revision of a function.
+    pub(crate) fn next_revision(&self, function: &str) -> Revision {
         let number = self.revisions.fetch_add(1, Ordering::Relaxed) + 1;
         let function: FunctionName = function.parse().expect("a function's name");
-        let revision = Revision {
+        Revision {
             repository: function.clone().into(),
             function,
             id: RevisionId(format!("r{number}")),
             commit: format!("{number:040x}"),
-        };
-        let made = from_executable(&self.docker, &revision, &config, &probe::executable()).await;
-        made.unwrap_or_else(|error| panic!("no image of the probe: {error}"));
-        revision.deployment(self.namespace(), config)
+        }
     }
 
     /// Deploys the probe as a new revision of a function, and waits until every worker has it.
@@ -295,12 +300,20 @@ impl Home {
     /// When that fails.
     pub async fn deploy(&self, function: &str, config: FunctionConfig) -> Deployment {
         let deployment = self.image(function, config).await;
+        self.deploy_image(&deployment).await;
+        deployment
+    }
+
+    /// Deploys what there is an image of, and waits until every worker has it.
+    pub(crate) async fn deploy_image(&self, deployment: &Deployment) {
         let workers = self.ready_workers().await;
         let begin = self.error_log().len();
-        self.switch(&deployment).await;
-        let text = format!("{function} is at revision {}", deployment.revision);
+        self.switch(deployment).await;
+        let Deployment {
+            function, revision, ..
+        } = deployment;
+        let text = format!("{function} is at revision {revision}");
         self.wait_for_workers(&workers, begin, &text).await;
-        deployment
     }
 
     /// Waits until every worker has a revision that was deployed.
