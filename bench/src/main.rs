@@ -1,9 +1,10 @@
 //! `corefn-bench`: what CoreFn costs, side by side with doing without it.
 //!
 //! Warm requests go through CoreFn and through a plain `proxy_pass`, to the same container, on the
-//! same nginx. Cold ones wait for a sandbox that becomes the function, for a container that CoreFn starts, or for one
-//! that is started by the bare Docker API; or for one that is frozen to go on. All sides take turns within one run, each time in the other order, and what is
-//! compared is always those of one turn: a machine that gets slower meanwhile slows both.
+//! same nginx. Cold ones wait for a sandbox that becomes the function, an executable or a
+//! runtime's; for a container that CoreFn starts, or for one that is started by the bare Docker API; or for one that is frozen
+//! to go on. All sides take turns within one run, each time in the other order, and what is compared is always those of one
+//! turn: a machine that gets slower meanwhile slows both.
 //!
 //! The figures are printed and written to `target/bench/latest.json`; [`report::Report`] describes
 //! them.
@@ -16,7 +17,9 @@ mod cpu;
 mod error;
 mod machine;
 mod plan;
+mod refill;
 mod report;
+mod runtimes;
 mod site;
 mod stats;
 mod thaw;
@@ -33,7 +36,7 @@ use cpu::Pinning;
 use error::BenchError;
 use machine::Machine;
 use plan::{Args, Plan};
-use report::Report;
+use report::{Report, Starts};
 use site::Site;
 use warm::Warm;
 
@@ -55,6 +58,8 @@ async fn main() -> ExitCode {
 }
 
 async fn run(plan: &Plan) -> Result<(), BenchError> {
+    eprintln!("Cold starts of runtimes, {} turns", plan.cold_repeats);
+    let runtimes = runtimes::measure(plan.cold_repeats).await?;
     let mut site = Site::start().await;
     let machine = Machine::describe(&site.home).await;
     let pinning = Pinning::of_this_machine();
@@ -69,7 +74,20 @@ async fn run(plan: &Plan) -> Result<(), BenchError> {
     let thaw = thaw::measure(&mut site, plan.thaw_repeats).await?;
     site.warm_up(&pinning).await?;
     let warm = measure_warm(&site, &site.plain_url(), &pinning, plan).await?;
-    let mut report = Report::new(plan, machine, &pinning, &warm, &cold, burst, thaw);
+    let most = plan.connections.iter().copied().max().unwrap_or(1);
+    eprintln!(
+        "Warm requests while sandboxes are made, {} pairs",
+        plan.refill_repeats
+    );
+    let refill = refill::measure(&site, &pinning, plan, most).await?;
+    let starts = Starts {
+        cold,
+        runtimes,
+        burst,
+        refill,
+        thaw,
+    };
+    let mut report = Report::new(plan, machine, &pinning, &warm, &starts);
     if let Some(peer) = &plan.peer {
         eprintln!("The same against {peer}");
         let warm = measure_warm(&site, peer, &pinning, plan).await?;

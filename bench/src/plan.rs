@@ -52,6 +52,8 @@ pub struct Plan {
     pub burst_repeats: u32,
     /// How many times instances are frozen, and thawed.
     pub thaw_repeats: u32,
+    /// How many pairs of loads there are, of which one meets the making of sandboxes.
+    pub refill_repeats: u32,
     /// Another system's address, if one gets the warm loads too.
     pub peer: Option<String>,
 }
@@ -59,10 +61,10 @@ pub struct Plan {
 impl Args {
     /// What they ask for.
     pub fn plan(self) -> Plan {
-        let (warm, seconds, cold, burst, thaw) = if self.quick {
-            (3, 1, 3, 2, 1)
+        let (warm, seconds, cold, burst, thaw, refill) = if self.quick {
+            (3, 1, 3, 2, 1, 2)
         } else {
-            (24, 2, 40, 10, 3)
+            (24, 2, 40, 10, 3, 10)
         };
         Plan {
             quick: self.quick,
@@ -72,6 +74,7 @@ impl Args {
             cold_repeats: self.cold.unwrap_or(cold),
             burst_repeats: burst,
             thaw_repeats: thaw,
+            refill_repeats: refill,
             peer: self.peer,
         }
     }

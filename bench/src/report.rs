@@ -63,9 +63,15 @@ pub struct Report {
     /// The second against the third.
     cold_image_ratio: f64,
     cold_image_ratio_spread: [f64; 2],
+    /// The same of functions that a runtime serves, against a container of the same image; of the runtime that takes the most.
+    cold_runtime_ratio: f64,
+    cold_runtime_ratio_spread: [f64; 2],
     /// Milliseconds until the last of [`BURST`](crate::site::BURST) functions that were asked for at once, and did not run, has answered.
     cold_burst_ms: f64,
     cold_burst_ms_spread: [f64; 2],
+    /// Latency of the 99th percentile of warm requests while sandboxes are made, against the same while none are.
+    warm_refill_p99_ratio: f64,
+    warm_refill_p99_ratio_spread: [f64; 2],
     /// Milliseconds to the first answer of a function whose instance is frozen.
     thaw_ms: f64,
     thaw_ms_spread: [f64; 2],
@@ -107,9 +113,14 @@ struct ColdReport {
     bursts: u32,
     /// How many times instances were frozen.
     thaws: u32,
+    /// How many times warm requests met the making of sandboxes.
+    refills: u32,
     burst_ms: Summary,
     sandbox_ms: Compared,
     image_ms: Compared,
+    /// By runtime.
+    runtimes_ms: BTreeMap<&'static str, Compared>,
+    refill_p99_us: Compared,
     thaw_ms: Compared,
     /// What the time of the bare Docker API goes to.
     docker: Parts<Summary>,
@@ -124,20 +135,44 @@ struct Setup {
     pinning: Pinning,
 }
 
+/// What was measured of functions that don't run.
+#[derive(Debug, Clone)]
+pub struct Starts {
+    /// Of executables, and of any image.
+    pub cold: Cold,
+    /// Of runtimes, by their names.
+    pub runtimes: BTreeMap<&'static str, Compared>,
+    /// Of many at once.
+    pub burst: Summary,
+    /// Of warm requests meanwhile.
+    pub refill: Compared,
+    /// Of those that are frozen.
+    pub thaw: Compared,
+}
+
 impl Report {
     /// Puts the figures together.
     ///
     /// # Panics
-    /// When there are none of warm requests.
+    /// When there are none of warm requests, or of a runtime.
     pub fn new(
         plan: &Plan,
         machine: Machine,
         pinning: &Pinning,
         warm: &[Warm],
-        cold: &Cold,
-        burst: Summary,
-        thaw: Compared,
+        starts: &Starts,
     ) -> Self {
+        let Starts {
+            cold,
+            runtimes,
+            burst,
+            refill,
+            thaw,
+        } = starts;
+        let slowest = runtimes.values().map(|runtime| runtime.ratio);
+        let slowest = slowest
+            .max_by(|a, b| a.median.total_cmp(&b.median))
+            .expect("there is at least one runtime");
         let most = warm
             .iter()
             .max_by_key(|warm| warm.connections)
@@ -169,8 +204,12 @@ impl Report {
             cold_p99_ratio: cold.sandbox.corefn.p99 / cold.sandbox.other.p99,
             cold_image_ratio: cold.image.ratio.median,
             cold_image_ratio_spread: spread(cold.image.ratio),
+            cold_runtime_ratio: slowest.median,
+            cold_runtime_ratio_spread: spread(slowest),
             cold_burst_ms: burst.median,
-            cold_burst_ms_spread: spread(burst),
+            cold_burst_ms_spread: spread(*burst),
+            warm_refill_p99_ratio: refill.ratio.median,
+            warm_refill_p99_ratio_spread: spread(refill.ratio),
             thaw_ms: thaw.corefn.median,
             thaw_ms_spread: spread(thaw.corefn),
             thaw_ratio: thaw.ratio.median,
@@ -181,10 +220,13 @@ impl Report {
                 repeats: plan.cold_repeats,
                 bursts: plan.burst_repeats,
                 thaws: plan.thaw_repeats,
-                burst_ms: burst,
+                refills: plan.refill_repeats,
+                burst_ms: *burst,
                 sandbox_ms: cold.sandbox,
                 image_ms: cold.image,
-                thaw_ms: thaw,
+                runtimes_ms: runtimes.clone(),
+                refill_p99_us: *refill,
+                thaw_ms: *thaw,
                 docker: cold.parts,
             },
             setup: Setup {
@@ -294,6 +336,7 @@ pub(crate) mod tests {
             cold_repeats: 2,
             burst_repeats: 1,
             thaw_repeats: 1,
+            refill_repeats: 1,
             peer: None,
         };
         let pinning = Pinning {
@@ -301,8 +344,18 @@ pub(crate) mod tests {
             others: Some("1".to_owned()),
         };
         let warm = [warm(1, 5_000.0), warm(32, 9_000.0)];
-        let thaw = compared(12.0, 10.0);
-        let mut report = Report::new(&plan, machine, &pinning, &warm, &cold, part, thaw);
+        let starts = Starts {
+            cold,
+            runtimes: [
+                ("node", compared(20.0, 400.0)),
+                ("python", compared(10.0, 400.0)),
+            ]
+            .into(),
+            burst: part,
+            refill: compared(300.0, 200.0),
+            thaw: compared(12.0, 10.0),
+        };
+        let mut report = Report::new(&plan, machine, &pinning, &warm, &starts);
         report.add_peer("http://peer/", &plan, &[warm[0]]);
         report
     }
@@ -327,7 +380,9 @@ pub(crate) mod tests {
         near(&json["cold_ratio"], 5.5 / 300.0);
         near(&json["cold_p99_ratio"], 6.0 / 300.0);
         near(&json["cold_image_ratio"], 1.1);
+        near(&json["cold_runtime_ratio"], 0.055);
         near(&json["cold_burst_ms"], 100.0);
+        near(&json["warm_refill_p99_ratio"], 1.65);
         near(&json["thaw_ms"], 13.2);
         near(&json["thaw_ratio"], 1.32);
         near(&json["warm"]["1"]["throughput"]["ratio"]["median"], 0.55);

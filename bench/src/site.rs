@@ -51,7 +51,7 @@ const CONNECTION: &str = "map $http_upgrade $plain_connection { '' ''; default u
 /// The installation, and what is in it.
 pub struct Site {
     /// Its keeper of sandboxes, which goes first, since it makes more.
-    _keeper: Keeper,
+    pub keeper: Keeper,
     /// Its parts.
     pub home: Home,
 }
@@ -65,22 +65,25 @@ impl Site {
             .without_nginx()
             .start()
             .await;
-        let size = format!("floor = {BURST}\nceiling = {BURST}\nat_once = 2");
+        let size = format!("floor = {BURST}\nceiling = {BURST}");
         let keeper = Keeper::start_with_nginx(&mut home, &size).await;
         home.deploy(COLD, executable()).await;
         home.deploy(COLD_IMAGE, of_any_image()).await;
         for number in 0..BURST {
             home.deploy(&burst(number), executable()).await;
         }
+        home.folder.write("report.lua", wrk::SCRIPT);
+        let site = Self { home, keeper };
+        site.until_full().await;
+        site
+    }
+
+    /// Waits until as many sandboxes wait as should.
+    pub async fn until_full(&self) {
         wait_until("sandboxes wait", PATIENCE, async || {
-            waiting(&home).await.len() == SANDBOXES
+            waiting(&self.home).await.len() == SANDBOXES
         })
         .await;
-        home.folder.write("report.lua", wrk::SCRIPT);
-        Self {
-            home,
-            _keeper: keeper,
-        }
     }
 
     /// Waits until the host has the executable of a deployment.

@@ -16,7 +16,9 @@ const WANTED_P99: f64 = 1.1;
 const WANTED_COLD: f64 = 0.03;
 const WANTED_COLD_P99: f64 = 0.08;
 const WANTED_COLD_IMAGE: f64 = 0.5;
+const WANTED_COLD_RUNTIME: f64 = 0.08;
 const WANTED_BURST: f64 = 60.0;
+const WANTED_REFILL_P99: f64 = 1.5;
 const WANTED_THAW: f64 = 15.0;
 
 impl fmt::Display for Report {
@@ -56,7 +58,19 @@ impl fmt::Display for Report {
                 WANTED_COLD_IMAGE,
                 false,
             ),
+            (
+                "a runtime",
+                self.cold_runtime_ratio,
+                WANTED_COLD_RUNTIME,
+                false,
+            ),
             ("burst, ms", self.cold_burst_ms, WANTED_BURST, false),
+            (
+                "p99, refill",
+                self.warm_refill_p99_ratio,
+                WANTED_REFILL_P99,
+                false,
+            ),
             ("thaw, ms", self.thaw_ms, WANTED_THAW, false),
         ];
         for (at, (what, have, limit, at_least)) in wanted.into_iter().enumerate() {
@@ -108,6 +122,9 @@ impl Report {
         )?;
         row(f, "executable, ms", &cold.sandbox_ms, 1)?;
         row(f, "any image, ms", &cold.image_ms, 0)?;
+        for (name, runtime) in &cold.runtimes_ms {
+            row(f, &format!("{name}, ms"), runtime, 1)?;
+        }
         let Parts {
             create_ms,
             start_ms,
@@ -122,6 +139,12 @@ impl Report {
             "  {BURST} executables at once, {} times: the last answer after {:.0} ms",
             cold.bursts, cold.burst_ms
         )?;
+        writeln!(
+            f,
+            "\nWarm while {BURST} sandboxes are made, against the same while none are"
+        )?;
+        heading(f, "", "none", &format!("{} pairs", cold.refills))?;
+        row(f, "p99, µs", &cold.refill_p99_us, 0)?;
         writeln!(
             f,
             "\nFrozen: the first answer through CoreFn against Docker's call to go on, and an answer"
