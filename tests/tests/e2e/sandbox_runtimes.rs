@@ -21,10 +21,15 @@ pub const SETTINGS: &str = "floor = 1\nceiling = 1\nruntime_floor = 1\nruntime_c
 pub const FROM_SANDBOX: &str = "    starts   from a sandbox in which its runtime waits";
 
 /// Tells all that a function can see of where it is.
-const SEEN: &str = include_str!("sandbox_runtimes/seen.py");
+pub const SEEN: &str = include_str!("sandbox_runtimes/seen.py");
 
 /// Pushes a function in Python.
-async fn push(home: &Home, function: &str, files: &[(&str, &str)], says: &[&str]) -> Repository {
+pub async fn push(
+    home: &Home,
+    function: &str,
+    files: &[(&str, &str)],
+    says: &[&str],
+) -> Repository {
     let repository = Repository::create(home, function).await;
     for (name, text) in files {
         repository.write(name, text);
@@ -36,7 +41,7 @@ async fn push(home: &Home, function: &str, files: &[(&str, &str)], says: &[&str]
 }
 
 /// What a function's sandbox is handed.
-async fn archive(home: &Home, function: &str) -> Option<Box<Archive>> {
+pub async fn archive(home: &Home, function: &str) -> Option<Box<Archive>> {
     let images = home.docker.images().await.unwrap();
     let mut current = images.into_iter().filter(|image| image.current);
     let image = current.find(|image| image.deployment.function.as_str() == function);
@@ -51,7 +56,7 @@ pub async fn until_prepared(home: &Home, function: &str, runtimes: usize) {
 }
 
 /// What a function sees, but for what is each container's own.
-async fn seen(home: &Home, function: &str) -> serde_json::Value {
+pub async fn seen(home: &Home, function: &str) -> serde_json::Value {
     let mut seen = home.get(&format!("/{function}/Seen")).await.json();
     let variables = seen["variables"].as_object_mut().unwrap();
     for own in [env::INSTANCE, "HOSTNAME"] {
@@ -118,65 +123,6 @@ async fn function_sees_no_difference() {
     end_instance(&home, "demo/hello").await;
     assert_eq!(seen(&home, "demo/hello").await, of_image);
     assert_eq!(started_from(&home, "a sandbox"), 3);
-    keeper.end().await;
-}
-
-/// Where modules of its own stand for those that wait, the interpreter begins anew in the sandbox; and what is read when an
-/// interpreter begins, or is too much, is not handed over at all.
-#[tokio::test]
-async fn what_can_not_be_imported_begins_anew() {
-    let (home, keeper) = with_router("pyanew", SETTINGS).await;
-    keep_stack(&home, "python").await;
-    let own = "The interpreter starts with the function, as it has its own sitecustomize";
-    let files = [
-        ("main.py", include_str!("sandbox_runtimes/own.py")),
-        // (An interpreter looks for it when it begins.)
-        ("sitecustomize.py", "import os\nos.customized = 'mine'\n"),
-    ];
-    push(&home, "demo/own", &files, &[own, FROM_SANDBOX]).await;
-    let want = "mine /function/app []";
-    assert_eq!(home.get("/demo/own/Own").await.text(), want);
-    until_prepared(&home, "demo/own", 1).await;
-    end_instance(&home, "demo/own").await;
-    assert_eq!(home.get("/demo/own/Own").await.text(), want);
-    assert_eq!(started_from(&home, "a sandbox"), 1);
-
-    let large = "x".repeat(17 << 20);
-    for (function, (file, text), why) in [
-        (
-            "demo/set",
-            (
-                "corefn.toml",
-                "[function]\nenv = { PYTHONHASHSEED = '1' }\n",
-            ),
-            "it sets PYTHONHASHSEED, which is read when a program begins",
-        ),
-        (
-            "demo/small",
-            ("corefn.toml", "[function]\nlimits = { memory = '48M' }\n"),
-            "its files are more than an eighth of limits.memory, 6.3 MB",
-        ),
-        (
-            "demo/large",
-            ("large.txt", &*large),
-            "its files are more than 16.8 MB or 4096",
-        ),
-    ] {
-        let says = format!("    starts   from its image: {why}");
-        let files = [
-            ("main.py", SEEN),
-            (file, text),
-            ("data.txt", &large[..7 << 20]),
-        ];
-        push(&home, function, &files, &[&says]).await;
-        assert_eq!(archive(&home, function).await, None);
-    }
-    end_instance(&home, "demo/set").await;
-    assert_eq!(
-        seen(&home, "demo/set").await["variables"]["PYTHONHASHSEED"],
-        "1"
-    );
-    assert_eq!(started_from(&home, "its image"), 1);
     keeper.end().await;
 }
 

@@ -3,7 +3,7 @@
 use corefn_tests::push::{Repository, keep_stack};
 
 use crate::push::the_exports_answer_below;
-use crate::sandbox_runtimes::{FROM_SANDBOX, SETTINGS, until_prepared};
+use crate::sandbox_runtimes::{FROM_SANDBOX, SEEN, SETTINGS, archive, push, seen, until_prepared};
 use crate::sandbox_starts::{end_instance, started_from, with_router};
 
 #[tokio::test]
@@ -39,5 +39,64 @@ async fn runtimes_wait_for_functions() {
     end_instance(&home, "demo/server").await;
     assert_eq!(home.get("/demo/server/").await.text(), "served");
     assert_eq!(started_from(&home, "a sandbox"), stacks.len());
+    keeper.end().await;
+}
+
+/// Where modules of its own stand for those that wait, the interpreter begins anew in the sandbox; and what is read when an
+/// interpreter begins, or is too much, is not handed over at all.
+#[tokio::test]
+async fn what_can_not_be_imported_begins_anew() {
+    let (home, keeper) = with_router("pyanew", SETTINGS).await;
+    keep_stack(&home, "python").await;
+    let own = "The interpreter starts with the function, as it has its own sitecustomize";
+    let files = [
+        ("main.py", include_str!("own.py")),
+        // (An interpreter looks for it when it begins.)
+        ("sitecustomize.py", "import os\nos.customized = 'mine'\n"),
+    ];
+    push(&home, "demo/own", &files, &[own, FROM_SANDBOX]).await;
+    let want = "mine /function/app []";
+    assert_eq!(home.get("/demo/own/Own").await.text(), want);
+    until_prepared(&home, "demo/own", 1).await;
+    end_instance(&home, "demo/own").await;
+    assert_eq!(home.get("/demo/own/Own").await.text(), want);
+    assert_eq!(started_from(&home, "a sandbox"), 1);
+
+    let large = "x".repeat(17 << 20);
+    for (function, (file, text), why) in [
+        (
+            "demo/set",
+            (
+                "corefn.toml",
+                "[function]\nenv = { PYTHONHASHSEED = '1' }\n",
+            ),
+            "it sets PYTHONHASHSEED, which is read when a program begins",
+        ),
+        (
+            "demo/small",
+            ("corefn.toml", "[function]\nlimits = { memory = '48M' }\n"),
+            "its files are more than an eighth of limits.memory, 6.3 MB",
+        ),
+        (
+            "demo/large",
+            ("large.txt", &*large),
+            "its files are more than 16.8 MB or 4096",
+        ),
+    ] {
+        let says = format!("    starts   from its image: {why}");
+        let files = [
+            ("main.py", SEEN),
+            (file, text),
+            ("data.txt", &large[..7 << 20]),
+        ];
+        push(&home, function, &files, &[&says]).await;
+        assert_eq!(archive(&home, function).await, None);
+    }
+    end_instance(&home, "demo/set").await;
+    assert_eq!(
+        seen(&home, "demo/set").await["variables"]["PYTHONHASHSEED"],
+        "1"
+    );
+    assert_eq!(started_from(&home, "its image"), 1);
     keeper.end().await;
 }
