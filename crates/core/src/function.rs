@@ -262,6 +262,13 @@ mod tests {
     }
 
     #[test]
+    fn order() {
+        let name = |text: &str| text.parse::<FunctionName>().unwrap();
+        assert!(name("a/b") < name("a/c"));
+        assert!(name("b/a") > name("a/z"));
+    }
+
+    #[test]
     fn other_than_two_segments() {
         for bad in ["a", "a/b/c", "a/b/"] {
             let wrong = NameError::Segments(bad.to_owned());
