@@ -245,9 +245,17 @@ impl Home {
     /// # Panics
     /// When that takes too long.
     pub async fn until_withdrawn(&self, instance: &str) {
+        self.until_withdrawn_since(0, instance).await;
+    }
+
+    /// The same of one that may have been thawed: since byte `begin` of the log.
+    ///
+    /// # Panics
+    /// When that takes too long.
+    pub async fn until_withdrawn_since(&self, begin: usize, instance: &str) {
         let text = format!("instance {instance} gets no more requests");
         let workers = self.ready_workers().await;
-        self.wait_for_workers(&workers, 0, &text).await;
+        self.wait_for_workers(&workers, begin, &text).await;
     }
 
     /// What sends requests to nginx.

@@ -202,19 +202,29 @@ async fn frozen_instance_that_is_meddled_with() {
     })
     .await;
 
-    // Paused by hand while it may get work: it gets none any more.
-    let second = only(&home).await.instance;
-    home.docker.pause(&second.container).await.unwrap();
-    home.until_withdrawn(&second.id.to_string()).await;
-    assert_eq!(home.get(PATH).await.status, 200);
-    let third = wait_for("the paused one is removed", PATIENCE, async || {
+    // Paused by hand while it may get work, as it does for as long as it has some: it gets none any more.
+    let held = tokio::spawn(home.get("/demo/hello/told").send());
+    home.until_under_way(1).await;
+    let second = wait_for("it runs, and is not frozen", PATIENCE, async || {
+        // (While it is thawed there is none.)
         let mut known = home.store.instances().await.unwrap();
-        known.retain(|leased| leased.instance.id != second.id);
-        let instances = home.instances(FUNCTION).await;
-        (instances.len() == 1).then(|| known.remove(0))
+        known.retain(|leased| leased.ready);
+        known.pop().map(|leased| leased.instance)
     })
     .await;
-    assert_eq!(frozen(&home).await.id, third.instance.container);
+    let begin = home.error_log().len();
+    home.docker.pause(&second.container).await.unwrap();
+    home.until_withdrawn_since(begin, &second.id.to_string())
+        .await;
+    assert_eq!(home.get(PATH).await.status, 200);
+    held.abort();
+    let third = wait_for("the paused one is removed", PATIENCE, async || {
+        let mut instances = home.instances(FUNCTION).await;
+        let known = home.store.instances().await.unwrap();
+        (instances.len() == 1 && known.len() == 1).then(|| instances.remove(0))
+    })
+    .await;
+    assert_eq!(frozen(&home).await.id, third.id);
     assert_eq!(home.error_log().matches("started instance").count(), 3);
 }
 
