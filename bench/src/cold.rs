@@ -8,7 +8,6 @@
 
 use std::time::{Duration, Instant};
 
-use corefn_core::config::FunctionConfig;
 use corefn_core::deployment::Deployment;
 use corefn_engine::docker::{Joined, Placement, Purpose};
 use corefn_engine::ready::ready;
@@ -48,7 +47,8 @@ pub struct Parts<T> {
 }
 
 impl Parts<f64> {
-    fn sum(&self) -> f64 {
+    /// All of them.
+    pub fn sum(&self) -> f64 {
         self.create_ms + self.start_ms + self.answer_ms
     }
 }
@@ -171,30 +171,37 @@ async fn corefn(site: &Site, function: &str) -> Result<f64, BenchError> {
 
 /// One by the bare Docker API.
 async fn bare(site: &Site, deployment: &Deployment) -> Result<Parts<f64>, BenchError> {
-    let home = &site.home;
-    expect_none(home, COLD).await?;
+    expect_none(&site.home, COLD).await?;
+    let parts = start_bare(&site.home, deployment, PATH).await?;
+    site.clear().await?;
+    Ok(parts)
+}
+
+/// Starts a container of a deployment by the bare Docker API, and asks it for a path.
+///
+/// # Errors
+/// [`BenchError`] when Docker can't do it, or the answer is no success.
+pub async fn start_bare(
+    home: &Home,
+    deployment: &Deployment,
+    path: &str,
+) -> Result<Parts<f64>, BenchError> {
     let docker = &home.docker;
-    let network = docker.network(FunctionConfig::default().network).await?;
+    let network = docker.network(deployment.config.network).await?;
     let placement = Placement {
         id: random_id().map_err(BenchError::Engine)?,
         ip: network.subnet.address(home.store.next_address().await?),
     };
     let begin = Instant::now();
-    let container = docker
-        .create(
-            deployment,
-            placement,
-            Joined::Network(&network),
-            Purpose::Serve,
-        )
-        .await?;
+    let joined = Joined::Network(&network);
+    let container = docker.create(deployment, placement, joined, Purpose::Serve);
+    let container = container.await?;
     let created = begin.elapsed();
     docker.start(&container).await?;
     let started = begin.elapsed();
     ready(placement.address(), deployment.config.health.as_deref()).await;
-    site::get(&Client::new(placement.address()), PATH).await?;
+    site::get(&Client::new(placement.address()), path).await?;
     let answered = begin.elapsed();
-    site.clear().await?;
     Ok(Parts {
         create_ms: milliseconds(created),
         start_ms: milliseconds(started - created),

@@ -38,11 +38,11 @@ pub async fn measure(
             };
             let load = load(&url, &script, pinning, connections, plan.seconds).await?;
             drop(taken);
-            *(if is_refilled {
-                &mut pair.0
+            if is_refilled {
+                pair.0 = load.p99;
             } else {
-                &mut pair.1
-            }) = load.p99;
+                pair.1 = load.p99;
+            }
         }
         eprintln!(
             "    pair {} of {}: {:.0} and {:.0} µs",

@@ -4,21 +4,18 @@
 //! The functions are the examples, as a push makes them.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use corefn_core::deployment::Deployment;
 use corefn_core::names::label;
-use corefn_engine::docker::{Joined, Placement, Purpose};
-use corefn_engine::ready::ready;
 use corefn_engine::sandboxes::EXECUTABLES;
-use corefn_engine::start::random_id;
 use corefn_tests::keeper::{Keeper, waiting};
 use corefn_tests::push::{Repository, keep_stack};
-use corefn_tests::{Client, Home, wait_until};
+use corefn_tests::{Home, wait_until};
 
-use crate::cold::milliseconds;
+use crate::cold::{milliseconds, start_bare};
 use crate::error::BenchError;
-use crate::site;
+use crate::site::{self, PATIENCE, SETTLE};
 use crate::stats::Compared;
 
 /// The runtimes, by the names of their stacks and of their examples, and what is asked of those.
@@ -26,12 +23,6 @@ const RUNTIMES: [(&str, &str); 2] = [("python", "/HelloWorld"), ("node", "/Hello
 
 /// One of each runtime waits.
 const SETTINGS: &str = "floor = 0\nceiling = 0\nruntime_floor = 1\nruntime_ceiling = 1";
-
-/// How long what was asked for may take.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The kernel takes a removed container's network apart after Docker has said that it is gone.
-const SETTLE: Duration = Duration::from_millis(300);
 
 /// The installation, and what is in it.
 struct Runtimes {
@@ -123,19 +114,8 @@ impl Runtimes {
     /// One by the bare Docker API.
     async fn bare(&self, deployment: &Deployment, path: &str) -> Result<f64, BenchError> {
         self.clear(deployment).await?;
-        let (docker, store) = (&self.home.docker, &self.home.store);
-        let network = docker.network(deployment.config.network).await?;
-        let placement = Placement {
-            id: random_id().map_err(BenchError::Engine)?,
-            ip: network.subnet.address(store.next_address().await?),
-        };
-        let begin = Instant::now();
-        let joined = Joined::Network(&network);
-        let created = docker.create(deployment, placement, joined, Purpose::Serve);
-        docker.start(&created.await?).await?;
-        ready(placement.address(), deployment.config.health.as_deref()).await;
-        site::get(&Client::new(placement.address()), path).await?;
-        Ok(milliseconds(begin.elapsed()))
+        let parts = start_bare(&self.home, deployment, path).await?;
+        Ok(parts.sum())
     }
 
     /// Removes all instances, and returns when nothing of them is left, and a start from a sandbox would be one.

@@ -40,10 +40,10 @@ const PATH: &str = "status/200";
 const PLAIN: &str = "/bench/plain/";
 
 /// How long what was asked for may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The kernel takes a removed container's network apart after Docker has said that it is gone.
-const SETTLE: Duration = Duration::from_millis(300);
+pub const SETTLE: Duration = Duration::from_millis(300);
 
 /// What nginx makes of a client's wish for an upgrade without the module.
 const CONNECTION: &str = "map $http_upgrade $plain_connection { '' ''; default upgrade; }";
