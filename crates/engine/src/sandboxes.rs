@@ -14,7 +14,7 @@ use corefn_core::deployment::Deployment;
 use corefn_core::instance::Instance;
 use corefn_core::names::FUNCTION_PATH;
 use corefn_sandbox::archive;
-use corefn_sandbox::claim::{self, Claimed, Fetch, Kind};
+use corefn_sandbox::claim::{self, Claimed, Fetch, Form, Kind};
 use corefn_sandbox::executables::{Digest, Executables};
 use corefn_sandbox::hand_over::{HandOverError, Program, hand_over, hand_over_files, stay};
 use corefn_sandbox::order;
@@ -150,7 +150,10 @@ impl Sandboxes {
             function: deployment.function.clone(),
             image: deployment.image.clone(),
             digest: parcel.digest.as_str().to_owned(),
-            runtime: parcel.runtime,
+            form: match parcel.runtime {
+                Some(_) => Form::Archive,
+                None => Form::Executable,
+            },
         };
         let asked = tokio::time::timeout(PATIENCE, claim::fetch(&self.keeper, fetch));
         asked.await.unwrap_or(Err(io::ErrorKind::TimedOut.into()))

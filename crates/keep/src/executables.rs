@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use corefn_core::names::FUNCTION_PATH;
 use corefn_engine::docker::{Docker, DockerError};
 use corefn_sandbox::archive;
-use corefn_sandbox::claim::Fetch;
+use corefn_sandbox::claim::{Fetch, Form};
 use corefn_sandbox::executables::{Digest, Executables};
 use tracing::warn;
 
@@ -62,14 +62,15 @@ impl Store {
     ) -> Result<io::Result<()>, DockerError> {
         let file = docker.part_of_image(&wanted.image, FUNCTION_PATH).await?;
         let (executables, limit) = (self.executables.clone(), self.limit);
-        let is_executable = wanted.runtime.is_none();
+        let form = wanted.form;
         let kept = tokio::task::spawn_blocking(move || {
-            if is_executable {
-                put(&executables, &digest, file?)?;
-            } else {
-                let packed = archive::pack(BufReader::new(file?))?;
-                let packed = packed.ok_or(io::ErrorKind::FileTooLarge)?;
-                executables.put(&digest, packed.as_slice())?;
+            match form {
+                Form::Executable => put(&executables, &digest, file?)?,
+                Form::Archive => {
+                    let packed = archive::pack(BufReader::new(file?))?;
+                    let packed = packed.ok_or(io::ErrorKind::FileTooLarge)?;
+                    executables.put(&digest, packed.as_slice())?;
+                }
             }
             let since = SystemTime::now().checked_sub(UNFINISHED);
             executables.sweep(limit, since.unwrap_or(SystemTime::UNIX_EPOCH))

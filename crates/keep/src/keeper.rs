@@ -3,7 +3,7 @@
 mod former;
 mod runtimes;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd as _;
@@ -24,7 +24,7 @@ use corefn_engine::sandboxes::EXECUTABLES;
 use corefn_engine::start::random_id;
 use corefn_engine::store::Store;
 use corefn_sandbox::INIT;
-use corefn_sandbox::claim::{self, Kind, Request, Sandbox};
+use corefn_sandbox::claim::{self, Form, Kind, Request, Sandbox};
 use corefn_sandbox::message::Connection;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::spawn_local;
@@ -38,7 +38,7 @@ use crate::make::{MakeError, Recipe, make};
 /// How often it is looked whether there are too few, or too many.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How often it is looked which runtimes functions are deployed for. (Of a push the keeper is told.)
+/// How often it is looked which runtimes functions are deployed for, besides when the keeper is told of a function.
 const LOOK_FOR_RUNTIMES: Duration = Duration::from_secs(60);
 
 /// How long a claimer may take to say what it wants.
@@ -57,6 +57,8 @@ struct Inner {
     kinds: RefCell<HashMap<Kind, Waiting>>,
     /// Notified when there may be something to make or to remove.
     changed: Notify,
+    /// Whether a function may be deployed for a runtime that is not known here.
+    told_of_runtime: Cell<bool>,
 }
 
 /// The sandboxes of a kind.
@@ -117,6 +119,7 @@ impl Keeper {
             sandboxes: sandboxes.clone(),
             kinds: RefCell::new(kinds.into()),
             changed: Notify::new(),
+            told_of_runtime: Cell::new(false),
         })))
     }
 
@@ -152,8 +155,8 @@ impl Inner {
             Ok(Ok(Request::Claim(kind))) => kind,
             Ok(Ok(Request::Fetch(wanted))) => {
                 let _ = claim::answer(&claimer, None).await;
-                if let Some(kind) = &wanted.runtime {
-                    self.keep(kind);
+                if wanted.form == Form::Archive {
+                    self.told_of_runtime.set(true);
                     self.changed.notify_one();
                 }
                 return self.executables.fetch(&self.docker, wanted).await;
@@ -218,7 +221,7 @@ impl Inner {
         }
         let mut looked = Instant::now();
         loop {
-            if looked.elapsed() >= LOOK_FOR_RUNTIMES {
+            if self.told_of_runtime.take() || looked.elapsed() >= LOOK_FOR_RUNTIMES {
                 looked = Instant::now();
                 self.look_for_runtimes().await;
             }

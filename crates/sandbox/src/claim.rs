@@ -63,8 +63,18 @@ pub struct Fetch {
     pub image: String,
     /// The SHA-256 of the executable, or of the archive, in hexadecimal digits.
     pub digest: String,
-    /// The kind of sandboxes that take the files; none takes an executable.
-    pub runtime: Option<Kind>,
+    /// What is made of them.
+    pub form: Form,
+}
+
+/// What a sandbox is handed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// An executable.
+    Executable,
+    /// An archive of files, for the sandboxes in which a runtime waits.
+    Archive,
 }
 
 /// A sandbox that was claimed.
@@ -166,7 +176,7 @@ mod tests {
             function: "demo/hello".parse().unwrap(),
             image: "corefn/demo/hello:r1".to_owned(),
             digest: "00".repeat(32),
-            runtime: None,
+            form: Form::Executable,
         }
     }
 

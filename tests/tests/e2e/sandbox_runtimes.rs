@@ -3,8 +3,10 @@
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 
-use corefn_core::config::Archive;
+use corefn_core::config::{Archive, Network};
 use corefn_core::names::{env, label};
+use corefn_engine::docker::Container;
+use corefn_sandbox::claim::{self, Fetch, Form};
 use corefn_tests::Home;
 use corefn_tests::cli::corefn;
 use corefn_tests::keeper::Keeper;
@@ -12,7 +14,7 @@ use corefn_tests::push::{Repository, keep_stack};
 use corefn_tests::wait_until;
 
 use crate::sandbox_starts::{end_instance, instance, kept, started_from, with_router};
-use crate::sandboxes::{PATIENCE, until_waiting};
+use crate::sandboxes::{PATIENCE, claimed, until_waiting};
 
 /// One of each kind waits, however fast they are taken.
 pub const SETTINGS: &str = "floor = 1\nceiling = 1\nruntime_floor = 1\nruntime_ceiling = 1";
@@ -150,5 +152,19 @@ async fn runtimes_wait_while_functions_are_deployed_for_them() {
         containers.len() == 2
     })
     .await;
+    // A router that does not know yet what was removed asks for what its function needs.
+    let fetch = Fetch {
+        function: "demo/hello".parse().unwrap(),
+        image: "demo/hello:removed".to_owned(),
+        digest: "00".repeat(32),
+        form: Form::Archive,
+    };
+    claim::fetch(&keeper.socket(), fetch).await.unwrap();
+    let taken = claimed(&home, &keeper, Network::Outbound).await;
+    until_waiting(&home, 2).await;
+    let containers = home.docker.containers().await.unwrap();
+    let has_runtime = |found: &Container| found.labels.contains_key(label::RUNTIME);
+    assert!(!containers.iter().any(has_runtime), "{containers:?}");
+    drop(taken);
     keeper.end().await;
 }
