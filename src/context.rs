@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
+use std::thread::LocalKey;
 use std::time::Duration;
 
 use corefn_core::compact::RequestLimits;
@@ -15,7 +16,7 @@ use corefn_engine::acquire::Start;
 use crate::CorefnModule;
 use crate::endpoint::{ActiveRequest, Endpoint};
 use crate::error_page::ErrorPage;
-use crate::ngx::{Attached, Call, Callback, Handle, Request, now};
+use crate::ngx::{Attached, Call, Callback, Handle, Request, Spares, now};
 use crate::proxying::Proxying;
 use crate::waiting::Ticket;
 use crate::zone::Place;
@@ -27,8 +28,6 @@ const TIMER_SLACK: Duration = Duration::from_secs(5);
 /// What the module knows of a request.
 pub struct Context {
     handle: Handle,
-    /// Itself, for those who may find it again later.
-    this: Weak<Self>,
     /// Where it is, and what it holds there.
     state: RefCell<State<Wait, Grant>>,
     /// The function it is for.
@@ -85,10 +84,9 @@ impl ActiveRequest for Context {
 impl Attached for Context {
     type Module = CorefnModule;
 
-    fn new(handle: Handle, this: Weak<Self>) -> Self {
+    fn new(handle: Handle) -> Self {
         Self {
             handle,
-            this,
             state: RefCell::default(),
             function: RefCell::default(),
             prefix: Cell::new(0),
@@ -103,6 +101,13 @@ impl Attached for Context {
             timer: Callback::default(),
             soon: Callback::default(),
         }
+    }
+
+    fn spares() -> &'static LocalKey<Spares<Self>> {
+        thread_local! {
+            static SPARES: Spares<Context> = const { Spares::new(Vec::new()) };
+        }
+        &SPARES
     }
 
     fn handle(&self) -> &Handle {
@@ -133,15 +138,20 @@ impl Attached for Context {
 }
 
 impl Context {
+    /// For those who may find it again later.
+    fn weak(self: &Rc<Self>) -> Weak<Self> {
+        Rc::downgrade(self)
+    }
+
     /// The instance the request goes to.
     pub fn peer(&self) -> Option<Rc<Peer<Endpoint>>> {
         self.state.borrow().grant().map(|grant| grant.peer.clone())
     }
 
     /// Gives the request an instance: from now on it counts as work there.
-    pub fn grant(&self, peer: Rc<Peer<Endpoint>>) {
+    pub fn grant(self: &Rc<Self>, peer: Rc<Peer<Endpoint>>) {
         self.release();
-        let key = peer.endpoint.enter(self.this.clone());
+        let key = peer.endpoint.enter(self.weak());
         let released = self.state.borrow_mut().on_grant(Grant { peer, key });
         drop(released);
     }
@@ -206,7 +216,7 @@ impl Context {
     /// # Errors
     /// [`ErrorCode::Internal`] when nginx can't watch the connection.
     pub fn suspend(
-        &self,
+        self: &Rc<Self>,
         r: Request<'_>,
         ticket: Ticket,
         timeout: Duration,
@@ -220,7 +230,7 @@ impl Context {
     }
 
     /// Waits; as of [`Context::suspend`].
-    pub fn wait(&self, ticket: Ticket, timeout: Duration, on_timeout: Call<Self>) {
+    pub fn wait(self: &Rc<Self>, ticket: Ticket, timeout: Duration, on_timeout: Call<Self>) {
         let wait = Wait {
             _ticket: ticket,
             since: now(),
@@ -234,14 +244,13 @@ impl Context {
     }
 
     /// Has it called after a time, unless the request ends or waits before.
-    pub fn call_after(&self, time: Duration, call: Call<Self>) {
-        self.timer
-            .after(time, &self.handle, self.this.clone(), call);
+    pub fn call_after(self: &Rc<Self>, time: Duration, call: Call<Self>) {
+        self.timer.after(time, &self.handle, self.weak(), call);
     }
 
     /// Has it called when nginx has returned, unless the request ends before.
-    pub fn call_soon(&self, call: Call<Self>) {
-        self.soon.soon(&self.handle, self.this.clone(), call);
+    pub fn call_soon(self: &Rc<Self>, call: Call<Self>) {
+        self.soon.soon(&self.handle, self.weak(), call);
     }
 
     /// The wait has ended: it counts as time waited.

@@ -29,7 +29,7 @@ mod upstream;
 mod variable;
 
 pub use address::Address;
-pub use attached::{Attached, Handle};
+pub use attached::{Attached, Handle, Spares};
 pub use balancer::{Balancer, Choice, Tries, choose as choose_balancer};
 pub use callback::{Call, Callback};
 pub use conf::{Directive, directives_end, location_directive, main_directive, upstream_directive};

@@ -72,7 +72,7 @@ impl Balancer for Context {
 
 /// A kept-alive connection to the instance is as good as a new one, if the request can be sent again should that turn
 /// out to be closed.
-fn connect(r: Request<'_>, context: &Context) -> Choice {
+fn connect(r: Request<'_>, context: &Rc<Context>) -> Choice {
     let Some(peer) = context.peer() else {
         return Choice::Fail;
     };

@@ -67,7 +67,7 @@ pub fn too_late(context: &Rc<Context>) {
 }
 
 /// The function has so long to begin its answer, from when it has the whole request.
-pub fn limit_answer(context: &Context, limit: Duration) {
+pub fn limit_answer(context: &Rc<Context>, limit: Duration) {
     context.call_after(limit, overdue);
 }
 

@@ -4,10 +4,11 @@
 //! so that its memory is there though the request ends meanwhile. Internal redirects wipe nginx's pointer to it, so
 //! it is found by the pool's cleanups too.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::ptr::{self, NonNull};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
+use std::thread::LocalKey;
 
 use ngx::ffi::{
     NGX_OK, ngx_connection_t, ngx_handle_read_event, ngx_http_block_reading, ngx_http_cleanup_add,
@@ -24,8 +25,11 @@ pub trait Attached: Sized + 'static {
     /// The module.
     type Module: HttpModule;
 
-    /// It is made. `this` is itself.
-    fn new(handle: Handle, this: Weak<Self>) -> Self;
+    /// It is made.
+    fn new(handle: Handle) -> Self;
+
+    /// Where those of requests that have ended are kept for others.
+    fn spares() -> &'static LocalKey<Spares<Self>>;
 
     /// The request.
     fn handle(&self) -> &Handle;
@@ -71,6 +75,13 @@ pub trait Attached: Sized + 'static {
         }
     }
 }
+
+/// The memory of what was kept of requests that have ended. It is used again, so that a request needs no more memory
+/// than nginx has for it.
+pub type Spares<T> = RefCell<Vec<Rc<T>>>;
+
+/// How many are kept at most.
+const MOST_SPARES: usize = 64;
 
 /// A request that may have ended. Whoever keeps one has nothing of the request when it has.
 pub struct Handle(Cell<Option<NonNull<ngx_http_request_t>>>);
@@ -173,8 +184,7 @@ fn wiped<T: Attached>(r: Request<'_>) -> Option<Rc<T>> {
 }
 
 fn create<T: Attached>(r: Request<'_>) -> Option<Rc<T>> {
-    let handle = Handle(Cell::new(NonNull::new(r.as_ptr())));
-    let attached = Rc::new_cyclic(|this| T::new(handle, this.clone()));
+    let attached = make(T::new(Handle(Cell::new(NonNull::new(r.as_ptr())))));
     // SAFETY: the request has not ended, and so has a pool. With the cleanup it gives room for what it owns.
     unsafe {
         let cleanup = ngx_pool_cleanup_add(r.fields().pool, size_of::<Owned<T>>()).as_mut()?;
@@ -189,6 +199,30 @@ fn create<T: Attached>(r: Request<'_>) -> Option<Rc<T>> {
     cleanup.handler = Some(leave::<T>);
     cleanup.data = Rc::as_ptr(&attached).cast_mut().cast();
     Some(attached)
+}
+
+/// Puts it into memory that was used before, if there is some.
+fn make<T: Attached>(new: T) -> Rc<T> {
+    let spare = T::spares().with_borrow_mut(Vec::pop);
+    if let Some(mut spare) = spare
+        && let Some(former) = Rc::get_mut(&mut spare)
+    {
+        *former = new;
+        return spare;
+    }
+    Rc::new(new)
+}
+
+/// Keeps its memory for another, if nobody can find it any more.
+fn keep<T: Attached>(mut attached: Rc<T>) {
+    if Rc::get_mut(&mut attached).is_none() {
+        return;
+    }
+    T::spares().with_borrow_mut(|spares| {
+        if spares.len() < MOST_SPARES {
+            spares.push(attached);
+        }
+    });
 }
 
 fn is_ours<T: Attached>(cleanup: &ngx_pool_cleanup_t) -> bool {
@@ -213,8 +247,12 @@ unsafe extern "C" fn end<T: Attached>(data: *mut c_void) {
     let Some(attached) = (unsafe { (*data.cast::<Owned<T>>()).take() }) else {
         return;
     };
-    guard::twice("drop_context", || attached.on_end());
+    let is_closed = guard::twice("drop_context", || attached.on_end());
     attached.handle().0.set(None);
-    // (Where it could not be closed, what it owns is given back by its parts.)
-    guard::nothing("forget_context", move || drop(attached));
+    guard::nothing("forget_context", move || {
+        if is_closed {
+            keep(attached);
+        }
+        // (Otherwise what it owns is given back by its parts.)
+    });
 }

@@ -57,11 +57,12 @@ impl<T> Callback<T> {
         unsafe { ngx_post_event(event, &raw mut ngx_posted_events) };
     }
 
-    /// Nothing is owed any more.
+    /// Nothing is owed any more, and the target is let go of.
     pub fn cancel(&self) {
         let Some(owed) = self.0.get() else {
             return;
         };
+        owed.target.take();
         let event = owed.event.get();
         // SAFETY: the event is ours, and nginx's own marks say whether it is in the timers or in the queue.
         unsafe {
