@@ -76,7 +76,7 @@ async fn run(plan: &Plan) -> Result<(), BenchError> {
     let warm = measure_warm(&site, &site.plain_url(), &pinning, plan).await?;
     let most = plan.connections.iter().copied().max().unwrap_or(1);
     eprintln!(
-        "Warm requests while sandboxes are made, {} pairs",
+        "Warm requests while sandboxes are made, twice {} pairs",
         plan.refill_repeats
     );
     let refill = refill::measure(&site, &pinning, plan, most).await?;

@@ -1,5 +1,10 @@
 //! What warm requests feel of it when sandboxes are made: the latency of a load while the keeper makes up for those that
 //! were taken, against that of the same load while it has nothing to do.
+//!
+//! There are two loads: one that leaves the machine room for something else, as operators see to, and one that takes all it can
+//! get, which feels whatever else is done.
+
+use std::path::Path;
 
 use corefn_core::config::Network;
 use corefn_sandbox::claim::{Claimed, Kind, claim};
@@ -11,8 +16,18 @@ use crate::site::{BURST, Site};
 use crate::stats::Compared;
 use crate::wrk::load;
 
-/// Measures pairs of loads, each the other way round than the one before; microseconds within which 99 of 100 requests
-/// were answered.
+/// What the two loads feel: microseconds within which 99 of 100 requests were answered.
+#[derive(Debug, Clone, Copy)]
+pub struct Refill {
+    /// The one that leaves room.
+    pub paced: Compared,
+    /// How much of the other's throughput it has.
+    pub paced_share: f64,
+    /// The one that takes all.
+    pub full: Compared,
+}
+
+/// Measures pairs of each load, each the other way round than the one before.
 ///
 /// # Errors
 /// [`BenchError`] when a single request fails, or there are too few sandboxes.
@@ -21,10 +36,27 @@ pub async fn measure(
     pinning: &Pinning,
     plan: &Plan,
     connections: u32,
-) -> Result<Compared, BenchError> {
+) -> Result<Refill, BenchError> {
+    let (paced, some) = pairs(site, &site.paced_script(), pinning, plan, connections).await?;
+    let (full, all) = pairs(site, &site.script(), pinning, plan, connections).await?;
+    Ok(Refill {
+        paced,
+        paced_share: some / all,
+        full,
+    })
+}
+
+/// Measures pairs of one load; with the most requests a second that there were.
+async fn pairs(
+    site: &Site,
+    script: &Path,
+    pinning: &Pinning,
+    plan: &Plan,
+    connections: u32,
+) -> Result<(Compared, f64), BenchError> {
     let url = site.corefn_url();
-    let script = site.script();
     let mut pairs = Vec::new();
+    let mut most: f64 = 0.0;
     for repeat in 0..plan.refill_repeats {
         let mut pair = (0.0, 0.0);
         for side in 0..2 {
@@ -36,8 +68,9 @@ pub async fn measure(
             } else {
                 Vec::new()
             };
-            let load = load(&url, &script, pinning, connections, plan.seconds).await?;
+            let load = load(&url, script, pinning, connections, plan.seconds).await?;
             drop(taken);
+            most = most.max(load.throughput);
             if is_refilled {
                 pair.0 = load.p99;
             } else {
@@ -54,10 +87,11 @@ pub async fn measure(
         pairs.push(pair);
     }
     site.until_full().await;
-    Compared::of(&pairs).ok_or_else(|| BenchError::BadLoad {
+    let compared = Compared::of(&pairs).ok_or_else(|| BenchError::BadLoad {
         url,
         why: "a figure is zero".to_owned(),
-    })
+    });
+    Ok((compared?, most))
 }
 
 /// Takes all that wait of a kind.

@@ -13,6 +13,7 @@ use crate::cpu::Pinning;
 use crate::error::BenchError;
 use crate::machine::Machine;
 use crate::plan::Plan;
+use crate::refill::Refill;
 use crate::stats::{Compared, Summary};
 use crate::warm::Warm;
 
@@ -69,9 +70,13 @@ pub struct Report {
     /// Milliseconds until the last of [`BURST`](crate::site::BURST) functions that were asked for at once, and did not run, has answered.
     cold_burst_ms: f64,
     cold_burst_ms_spread: [f64; 2],
-    /// Latency of the 99th percentile of warm requests while sandboxes are made, against the same while none are.
+    /// Latency of the 99th percentile of warm requests that leave the machine room, while sandboxes are made, against the
+    /// same while none are.
     warm_refill_p99_ratio: f64,
     warm_refill_p99_ratio_spread: [f64; 2],
+    /// The same of requests that take all of the machine that they can get.
+    warm_refill_full_p99_ratio: f64,
+    warm_refill_full_p99_ratio_spread: [f64; 2],
     /// Milliseconds to the first answer of a function whose instance is frozen.
     thaw_ms: f64,
     thaw_ms_spread: [f64; 2],
@@ -121,6 +126,9 @@ struct ColdReport {
     /// By runtime.
     runtimes_ms: BTreeMap<&'static str, Compared>,
     refill_p99_us: Compared,
+    /// How much of the throughput of the load that takes all the other has, which leaves room.
+    refill_share: f64,
+    refill_full_p99_us: Compared,
     thaw_ms: Compared,
     /// What the time of the bare Docker API goes to.
     docker: Parts<Summary>,
@@ -145,7 +153,7 @@ pub struct Starts {
     /// Of many at once.
     pub burst: Summary,
     /// Of warm requests meanwhile.
-    pub refill: Compared,
+    pub refill: Refill,
     /// Of those that are frozen.
     pub thaw: Compared,
 }
@@ -208,8 +216,10 @@ impl Report {
             cold_runtime_ratio_spread: spread(slowest),
             cold_burst_ms: burst.median,
             cold_burst_ms_spread: spread(*burst),
-            warm_refill_p99_ratio: refill.ratio.median,
-            warm_refill_p99_ratio_spread: spread(refill.ratio),
+            warm_refill_p99_ratio: refill.paced.ratio.median,
+            warm_refill_p99_ratio_spread: spread(refill.paced.ratio),
+            warm_refill_full_p99_ratio: refill.full.ratio.median,
+            warm_refill_full_p99_ratio_spread: spread(refill.full.ratio),
             thaw_ms: thaw.corefn.median,
             thaw_ms_spread: spread(thaw.corefn),
             thaw_ratio: thaw.ratio.median,
@@ -225,7 +235,9 @@ impl Report {
                 sandbox_ms: cold.sandbox,
                 image_ms: cold.image,
                 runtimes_ms: runtimes.clone(),
-                refill_p99_us: *refill,
+                refill_p99_us: refill.paced,
+                refill_share: refill.paced_share,
+                refill_full_p99_us: refill.full,
                 thaw_ms: *thaw,
                 docker: cold.parts,
             },
@@ -352,7 +364,11 @@ pub(crate) mod tests {
             ]
             .into(),
             burst: part,
-            refill: compared(300.0, 200.0),
+            refill: Refill {
+                paced: compared(300.0, 200.0),
+                paced_share: 0.25,
+                full: compared(900.0, 300.0),
+            },
             thaw: compared(12.0, 10.0),
         };
         let mut report = Report::new(&plan, machine, &pinning, &warm, &starts);
@@ -383,6 +399,8 @@ pub(crate) mod tests {
         near(&json["cold_runtime_ratio"], 0.055);
         near(&json["cold_burst_ms"], 100.0);
         near(&json["warm_refill_p99_ratio"], 1.65);
+        near(&json["warm_refill_full_p99_ratio"], 3.3);
+        near(&json["cold"]["refill_share"], 0.25);
         near(&json["thaw_ms"], 13.2);
         near(&json["thaw_ratio"], 1.32);
         near(&json["warm"]["1"]["throughput"]["ratio"]["median"], 0.55);

@@ -73,6 +73,7 @@ impl Site {
             home.deploy(&burst(number), executable()).await;
         }
         home.folder.write("report.lua", wrk::SCRIPT);
+        home.folder.write("paced.lua", wrk::PACED_SCRIPT);
         let site = Self { home, keeper };
         site.until_full().await;
         site
@@ -173,6 +174,11 @@ impl Site {
     /// The file with wrk's script.
     pub fn script(&self) -> PathBuf {
         self.home.folder.file("report.lua")
+    }
+
+    /// The file with the one that pauses.
+    pub fn paced_script(&self) -> PathBuf {
+        self.home.folder.file("paced.lua")
     }
 
     fn corefn_path(&self, rest: &str) -> String {

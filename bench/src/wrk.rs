@@ -11,6 +11,9 @@ use crate::error::BenchError;
 /// Prints the line that [`Load::parse`] reads.
 pub const SCRIPT: &str = include_str!("report.lua");
 
+/// The same, and has each connection pause between its requests.
+pub const PACED_SCRIPT: &str = concat!(include_str!("report.lua"), "\n", include_str!("paced.lua"));
+
 /// What that line begins with.
 const MARK: &str = "wrk-summary ";
 
@@ -45,7 +48,7 @@ struct Line {
 
 /// Requests the URL over and over for some seconds, on so many connections, from one thread.
 ///
-/// `script` is the path of a file with [`SCRIPT`].
+/// `script` is the path of a file with [`SCRIPT`] or [`PACED_SCRIPT`].
 ///
 /// # Errors
 /// [`BenchError`] when wrk can't be run, or a single request failed.

@@ -141,10 +141,12 @@ impl Report {
         )?;
         writeln!(
             f,
-            "\nWarm while {BURST} sandboxes are made, against the same while none are"
+            "\nWarm, p99 in µs while {BURST} sandboxes are made, against the same while none are"
         )?;
         heading(f, "", "none", &format!("{} pairs", cold.refills))?;
-        row(f, "p99, µs", &cold.refill_p99_us, 0)?;
+        let share = format!("{:.0} % of load", cold.refill_share * 100.0);
+        row(f, &share, &cold.refill_p99_us, 0)?;
+        row(f, "full load", &cold.refill_full_p99_us, 0)?;
         writeln!(
             f,
             "\nFrozen: the first answer through CoreFn against Docker's call to go on, and an answer"
