@@ -69,6 +69,48 @@ async fn container_that_is_killed_or_stopped_is_replaced() {
     }
 }
 
+/// An instance that is looked at since a request has failed there, and is found paused, is given to nobody who has asked for
+/// one meanwhile.
+#[tokio::test]
+async fn instance_that_is_found_paused_is_given_to_nobody() {
+    let home = Home::builder("foundpaused")
+        .workers(1)
+        .docker_proxy()
+        .start()
+        .await;
+    home.deploy("demo/hello", probe::idle(600)).await;
+    // (nginx keeps no connection, on which it would try first: so one look is asked for.)
+    let answer = home.get("/demo/hello/header/Connection/close").await;
+    assert_eq!(answer.status, 200);
+    let old = only(&home, "demo/hello").await;
+    // Nobody hears of the pause but by looking.
+    home.proxy().mute_events();
+    home.proxy().delay("/json");
+    let look = format!("/containers/{old}/json");
+    let before = home.proxy().count(&look);
+    let failing = tokio::spawn(home.get("/demo/hello/break").send());
+    wait_until("it is looked at", PATIENCE, async || {
+        home.proxy().count(&look) > before
+    })
+    .await;
+    home.docker.pause(&old).await.unwrap();
+    // Another router knows already, and says so: whoever has asked has got the instance by now.
+    let known = home.store.instances().await.unwrap();
+    let known = &known[0].instance;
+    let withheld = home.store.withhold(known.id, &known.function).await;
+    withheld.unwrap();
+    home.until_withdrawn(&known.id.to_string()).await;
+    let waiting = home.begin("/demo/hello/status/200", 8);
+    home.until_under_way(9).await;
+    home.proxy().release();
+    for answer in waiting.join_all().await {
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    // (It breaks there as well.)
+    assert_eq!(failing.await.unwrap().unwrap().status, 502);
+    home.docker.unpause(&old).await.unwrap();
+}
+
 #[tokio::test]
 async fn paused_container_is_replaced_and_finishes_what_it_holds() {
     let mut home = Home::start("paused").await;

@@ -35,8 +35,11 @@ struct Check {
     /// How often it was asked for.
     times: u64,
     /// One probes at a time.
-    gate: Arc<tokio::sync::Mutex<()>>,
+    gate: Gate,
 }
+
+/// Held by whoever probes: whether the last one has found the instance paused, which those who waited meanwhile go by.
+type Gate = Arc<tokio::sync::Mutex<bool>>;
 
 impl Checks {
     /// A check is asked for; returns whether it is the first.
@@ -47,7 +50,7 @@ impl Checks {
         check.times == 1
     }
 
-    fn gate(&self, id: InstanceId) -> Option<Arc<tokio::sync::Mutex<()>>> {
+    fn gate(&self, id: InstanceId) -> Option<Gate> {
         Some(self.all().get(&id)?.gate.clone())
     }
 
@@ -193,7 +196,7 @@ impl Health {
             return Ok(true);
         };
         loop {
-            let held = gate.lock().await;
+            let mut is_paused = gate.lock().await;
             if let Some(times) = self.checks.times(id) {
                 match self.probe(instance).await? {
                     Condition::Ended => self.forget(id, &instance.function).await,
@@ -205,15 +208,20 @@ impl Health {
                         } = instance;
                         self.on_paused(id, function, container).await;
                         self.checks.finish(id, times);
+                        *is_paused = true;
                         return Ok(false);
                     }
-                    Condition::Runs if self.checks.finish(id, times) => {
-                        self.outbox.send(Update::Healthy(id));
+                    Condition::Runs => {
+                        *is_paused = false;
+                        if self.checks.finish(id, times) {
+                            self.outbox.send(Update::Healthy(id));
+                        }
                     }
-                    Condition::Runs => {}
                 }
+            } else if *is_paused {
+                return Ok(false);
             }
-            drop(held);
+            drop(is_paused);
             match self.checks.gate(id) {
                 Some(next) => gate = next,
                 None => return Ok(!self.instances.known.has_ended(id)),
