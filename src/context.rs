@@ -14,7 +14,7 @@ use corefn_core::table::{Function, Peer};
 use corefn_engine::acquire::Start;
 
 use crate::CorefnModule;
-use crate::endpoint::{ActiveRequest, Endpoint};
+use crate::endpoint::{ActiveRequest, Endpoint, Seat};
 use crate::error_page::ErrorPage;
 use crate::ngx::{Attached, Call, Callback, Handle, Request, Spares, now};
 use crate::proxying::Proxying;
@@ -47,6 +47,8 @@ pub struct Context {
     waited: Cell<u64>,
     /// How many milliseconds it may wait in all.
     patience: Cell<u64>,
+    /// The instance that it was given while it waited for room.
+    seat: RefCell<Option<Seat>>,
     /// Among the requests that are under way at a function that takes only so many.
     place: RefCell<Option<Place>>,
     /// What is due when it has waited for too long, or its instance has not begun to answer in time.
@@ -57,19 +59,19 @@ pub struct Context {
 
 /// What it holds while it waits.
 struct Wait {
-    _ticket: Ticket,
+    ticket: Ticket,
     since: u64,
 }
 
 /// Work that is under way at an instance.
 struct Grant {
-    peer: Rc<Peer<Endpoint>>,
+    seat: Seat,
     key: usize,
 }
 
 impl Drop for Grant {
     fn drop(&mut self) {
-        self.peer.endpoint.leave(self.key, now());
+        self.seat.peer().endpoint.leave(self.key);
     }
 }
 
@@ -97,6 +99,7 @@ impl Attached for Context {
             received: Cell::new(0),
             waited: Cell::new(0),
             patience: Cell::new(0),
+            seat: RefCell::default(),
             place: RefCell::default(),
             timer: Callback::default(),
             soon: Callback::default(),
@@ -118,6 +121,7 @@ impl Attached for Context {
         self.stop_waiting();
         let released = self.state.borrow_mut().on_reset();
         drop(released);
+        self.seat.take();
         self.place.take();
         self.proxying.reset();
         self.error_page.take();
@@ -127,6 +131,7 @@ impl Attached for Context {
 
     fn on_leave(&self) {
         self.stop_waiting();
+        self.seat.take();
         self.place.take();
     }
 
@@ -145,15 +150,26 @@ impl Context {
 
     /// The instance the request goes to.
     pub fn peer(&self) -> Option<Rc<Peer<Endpoint>>> {
-        self.state.borrow().grant().map(|grant| grant.peer.clone())
+        let state = self.state.borrow();
+        state.grant().map(|grant| grant.seat.peer().clone())
     }
 
-    /// Gives the request an instance: from now on it counts as work there.
-    pub fn grant(self: &Rc<Self>, peer: Rc<Peer<Endpoint>>) {
+    /// Gives the request an instance: from now on it is under way there.
+    pub fn grant(self: &Rc<Self>, seat: Seat) {
         self.release();
-        let key = peer.endpoint.enter(self.weak());
-        let released = self.state.borrow_mut().on_grant(Grant { peer, key });
+        let key = seat.peer().endpoint.enter(self.weak());
+        let released = self.state.borrow_mut().on_grant(Grant { seat, key });
         drop(released);
+    }
+
+    /// The request has waited for room at an instance, and gets it when it goes on.
+    pub fn keep_seat(&self, seat: Seat) {
+        self.seat.replace(Some(seat));
+    }
+
+    /// What it got while it waited for room.
+    pub fn take_seat(&self) -> Option<Seat> {
+        self.seat.take()
     }
 
     /// Where it is.
@@ -231,8 +247,13 @@ impl Context {
 
     /// Waits; as of [`Context::suspend`].
     pub fn wait(self: &Rc<Self>, ticket: Ticket, timeout: Duration, on_timeout: Call<Self>) {
+        let slack = if ticket.is_in_line() {
+            Duration::ZERO
+        } else {
+            TIMER_SLACK
+        };
         let wait = Wait {
-            _ticket: ticket,
+            ticket,
             since: now(),
         };
         let released = self.state.borrow_mut().on_wait(wait);
@@ -240,7 +261,7 @@ impl Context {
         let patience = timeout.as_millis() as u64;
         self.patience.set(patience);
         let left = Duration::from_millis(patience.saturating_sub(self.waited.get()));
-        self.call_after(left + TIMER_SLACK, on_timeout);
+        self.call_after(left + slack, on_timeout);
     }
 
     /// Has it called after a time, unless the request ends or waits before.
@@ -266,6 +287,14 @@ impl Context {
     /// Whether a good part of the time that the request may wait is left.
     pub fn has_time(&self) -> bool {
         self.waited.get() < self.patience.get() / 10 * 9
+    }
+
+    /// What it fails with when it has waited for too long.
+    pub fn lateness(&self) -> ErrorCode {
+        match &*self.state.borrow() {
+            State::Waiting(wait) if wait.ticket.is_in_line() => ErrorCode::QueueTimeout,
+            _ => ErrorCode::StartTimeout,
+        }
     }
 
     /// Leaves the place among those who wait.

@@ -6,7 +6,10 @@ use std::rc::{Rc, Weak};
 
 use slab::Slab;
 
-use crate::ngx::Address;
+use corefn_core::table::Peer;
+
+use crate::line::{Line, Room};
+use crate::ngx::{Address, now};
 use crate::zone::Slot;
 
 /// A request that is under way at an instance.
@@ -67,16 +70,14 @@ impl Endpoint {
         !self.reported.replace(true)
     }
 
-    /// A request goes there; the key is for [`Endpoint::leave`].
+    /// A request that has a seat goes there; the key is for [`Endpoint::leave`].
     pub fn enter(&self, request: Weak<dyn ActiveRequest>) -> usize {
-        self.counters.begin();
         self.active.borrow_mut().insert(request)
     }
 
-    /// A request has ended, at `now`.
-    pub fn leave(&self, key: usize, now: u64) {
+    /// A request has ended.
+    pub fn leave(&self, key: usize) {
         self.active.borrow_mut().remove(key);
-        self.counters.end(now);
     }
 
     /// The instance is no more: whoever can go elsewhere does.
@@ -85,6 +86,44 @@ impl Endpoint {
         let active = self.active.borrow();
         for request in active.iter().filter_map(|(_, it)| it.upgrade()) {
             request.on_instance_ended();
+        }
+    }
+}
+
+/// A request's place at an instance: it counts as work there until this is dropped.
+pub struct Seat {
+    peer: Rc<Peer<Endpoint>>,
+    /// Of those who may wait for it.
+    line: Option<Rc<Line>>,
+}
+
+impl Seat {
+    /// One at an instance that takes as many requests as there are.
+    pub fn take(peer: Rc<Peer<Endpoint>>) -> Self {
+        peer.endpoint.counters.begin();
+        Self { peer, line: None }
+    }
+
+    /// One at an instance that takes only so many, if it has room.
+    pub fn take_within(peer: &Rc<Peer<Endpoint>>, room: &Room) -> Option<Self> {
+        let counters = &peer.endpoint.counters;
+        counters.begin_within(room.most.get()).then(|| Self {
+            peer: peer.clone(),
+            line: Some(room.line.clone()),
+        })
+    }
+
+    /// The instance.
+    pub fn peer(&self) -> &Rc<Peer<Endpoint>> {
+        &self.peer
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.peer.endpoint.counters.end(now());
+        if let Some(line) = &self.line {
+            line.pass_on();
         }
     }
 }

@@ -10,15 +10,16 @@ use std::time::Duration;
 use corefn_core::error::ErrorCode;
 use corefn_core::path;
 use corefn_core::request::Stage;
-use corefn_core::table::Function;
+use corefn_core::table::{Found, Function};
 use corefn_engine::acquire::Start;
 use corefn_engine::runtime::Command;
 
 use crate::conf::LocationConf;
 use crate::context::Context;
 use crate::endpoint::Endpoint;
+use crate::line::Terms;
 use crate::ngx::{Answer, Attached, PhaseHandler, Request, now};
-use crate::waiting::Waiter;
+use crate::waiting::{Ticket, Waiter};
 use crate::worker::{self, Worker};
 use crate::{CorefnModule, respond, resume};
 
@@ -118,11 +119,22 @@ fn find_instance(
     let now = now();
     let usable =
         |endpoint: &Endpoint| endpoint.is_usable(now) && !context.proxying.avoids(endpoint);
-    let peer = function.pick(usable, |endpoint| endpoint.counters.load());
-    if let Some(peer) = peer {
-        peer.endpoint.counters.set_idle(idle.as_millis() as u64);
-        context.grant(peer);
-        return Ok(Step::Proceed);
+    let seat = context
+        .take_seat()
+        .filter(|seat| !context.proxying.avoids(&seat.peer().endpoint));
+    let found = match seat {
+        Some(seat) => Found::Room(seat),
+        None => worker.seat(function, usable)?,
+    };
+    match found {
+        Found::Room(seat) => {
+            let counters = &seat.peer().endpoint.counters;
+            counters.set_idle(idle.as_millis() as u64);
+            context.grant(seat);
+            return Ok(Step::Proceed);
+        }
+        Found::Full(_) => return wait_in_line(r, worker, context, function, conf, idle),
+        Found::Nothing => {}
     }
     if let Some((code, _)) = function.backed_off(now) {
         return Err(code);
@@ -169,6 +181,29 @@ fn check_body(r: Request<'_>, function: &Function<Endpoint>) -> Result<(), Error
     }
 }
 
+/// Waits for room at an instance.
+fn wait_in_line(
+    r: Request<'_>,
+    worker: &Worker,
+    context: &Rc<Context>,
+    function: &Function<Endpoint>,
+    conf: &LocationConf,
+    idle: Duration,
+) -> Result<Step, ErrorCode> {
+    let name = &function.deployed.function;
+    let (line, timeout) = (worker.line(name)?, conf.start_timeout());
+    let (waiter, terms) = (waiter(context), Terms { idle, timeout });
+    let ticket =
+        worker
+            .waiting
+            .join_line(&worker.shard, name, waiter, conf.queue(), &line, terms)?;
+    suspend(r, context, ticket, timeout)?;
+    // Somebody may have left before it was in line.
+    worker.serve_line(name);
+    worker.look_again();
+    Ok(Step::Wait)
+}
+
 /// Waits for an instance; the first of the worker to do so has it asked for.
 fn wait(
     r: Request<'_>,
@@ -203,12 +238,22 @@ fn wait(
     if !asked {
         return Err(ErrorCode::Internal);
     }
+    suspend(r, context, ticket, timeout)?;
+    Ok(Step::Wait)
+}
+
+/// Has the request wait, in whatever it is.
+fn suspend(
+    r: Request<'_>,
+    context: &Rc<Context>,
+    ticket: Ticket,
+    timeout: Duration,
+) -> Result<(), ErrorCode> {
     if context.proxying.upstream.is_under_way() {
         context.wait(ticket, timeout, resume::too_late);
-    } else {
-        context.suspend(r, ticket, timeout, resume::too_late)?;
+        return Ok(());
     }
-    Ok(Step::Wait)
+    context.suspend(r, ticket, timeout, resume::too_late)
 }
 
 fn waiter(context: &Rc<Context>) -> Weak<dyn Waiter> {

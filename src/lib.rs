@@ -14,6 +14,7 @@ mod error_page;
 mod filters;
 mod handler;
 mod inbox;
+mod line;
 #[allow(unsafe_code)]
 mod ngx;
 mod peer;

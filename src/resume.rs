@@ -26,6 +26,7 @@ impl Waiter for Context {
 fn resume(context: &Context, resumption: Resumption) {
     context.end_wait();
     match resumption {
+        Resumption::Seated(seat) => context.keep_seat(seat),
         Resumption::Ready(start) => {
             context.start.set(start);
         }
@@ -62,7 +63,7 @@ fn finish(context: &Context, code: ErrorCode) {
 pub fn too_late(context: &Rc<Context>) {
     // nginx has no other timer for the request.
     guard::twice("too_late", || {
-        resume(context, Resumption::Failed(ErrorCode::StartTimeout));
+        resume(context, Resumption::Failed(context.lateness()));
     });
 }
 

@@ -14,6 +14,8 @@ use corefn_core::names::directive;
 use corefn_core::queue::{Queues, push};
 use corefn_engine::acquire::Start;
 
+use crate::endpoint::Seat;
+use crate::line::{Line, Terms};
 use crate::ngx::{guard, log, now};
 use crate::zone::{Place, Shard, Slot};
 
@@ -39,8 +41,9 @@ pub struct Waiting {
 }
 
 /// How a wait ended.
-#[derive(Debug, Clone, Copy)]
 pub enum Resumption {
+    /// With room at an instance.
+    Seated(Seat),
     /// With what was waited for.
     Ready(Start),
     /// Without.
@@ -53,6 +56,8 @@ pub enum Resumption {
 pub struct Ticket {
     number: u64,
     requests: Weak<Waiters>,
+    /// Where it waits for room at an instance, and its number there.
+    line: Option<(Rc<Line>, u32)>,
     /// Where it counts: among all who wait on the host, and among those who wait for its function.
     _places: [Option<Place>; 2],
 }
@@ -62,6 +67,16 @@ impl Drop for Ticket {
         if let Some(requests) = self.requests.upgrade() {
             requests.borrow_mut().remove(&self.number);
         }
+        if let Some((line, number)) = &self.line {
+            line.leave(*number);
+        }
+    }
+}
+
+impl Ticket {
+    /// Whether it waits for room at an instance.
+    pub fn is_in_line(&self) -> bool {
+        self.line.is_some()
     }
 }
 
@@ -103,50 +118,67 @@ impl Waiting {
         waiter: Weak<dyn Waiter>,
         queue: u32,
     ) -> Result<(Ticket, Option<u64>), ErrorCode> {
-        let host = self.host_place(shard)?;
-        let slot = shard.function(function)?;
-        let place = slot.enter(queue).ok_or_else(|| {
-            let (who, limit) = (format!("for {function}"), directive::QUEUE);
-            full(&slot, &who, queue, limit)
-        })?;
-        let ticket = self.ticket(waiter, [Some(host), Some(place)]);
+        let ticket = self.function_ticket(shard, function, waiter, queue)?;
         let mut queues = self.for_function.borrow_mut();
         let asked = queues.join(function, ticket.number, |number| self.waits(number));
         Ok((ticket, asked))
     }
 
+    /// A request waits in line for room at an instance of a function; as of [`Waiting::join`].
+    ///
+    /// # Errors
+    /// As of [`Waiting::join`].
+    pub fn join_line(
+        &self,
+        shard: &Shard,
+        function: &FunctionName,
+        waiter: Weak<dyn Waiter>,
+        queue: u32,
+        line: &Rc<Line>,
+        terms: Terms,
+    ) -> Result<Ticket, ErrorCode> {
+        let mut ticket = self.function_ticket(shard, function, waiter, queue)?;
+        let number = line.join(ticket.number, terms);
+        ticket.line = Some((line.clone(), number));
+        Ok(ticket)
+    }
+
     /// The table is filled: whoever waited for it goes on.
     pub fn on_table_filled(&self) {
-        self.resume_all(self.for_table.take(), Resumption::Anew);
+        self.resume_all(self.for_table.take(), || Resumption::Anew);
     }
 
     /// The table can't be filled for now: whoever waited for it fails.
     pub fn on_table_failed(&self, failure: &Failure) {
-        self.resume_all(self.for_table.take(), Resumption::Failed(failure.code));
+        self.resume_all(self.for_table.take(), || Resumption::Failed(failure.code));
     }
 
     /// An update was lost, perhaps the one that they wait for: all fail.
     pub fn give_up(&self) {
         let mut numbers = self.for_table.take();
         numbers.extend(self.for_function.borrow_mut().leave_all());
-        self.resume_all(numbers, Resumption::Failed(ErrorCode::Internal));
+        self.resume_all(numbers, || Resumption::Failed(ErrorCode::Internal));
     }
 
     /// There is an instance of the function, or there won't be: whoever waited for this answer goes
     /// on.
     pub fn on_outcome(&self, function: &FunctionName, number: u64, result: Result<Start, Failure>) {
         let numbers = self.for_function.borrow_mut().answered(function, number);
-        let resumption = match result {
-            Ok(start) => Resumption::Ready(start),
+        self.resume_all(numbers, || match &result {
+            Ok(start) => Resumption::Ready(*start),
             Err(failure) => Resumption::Failed(failure.code),
-        };
-        self.resume_all(numbers, resumption);
+        });
     }
 
     /// The function was deployed anew, or removed: whoever waits for it decides anew.
     pub fn on_replaced(&self, function: &FunctionName) {
         let numbers = self.for_function.borrow_mut().leave(function);
-        self.resume_all(numbers, Resumption::Anew);
+        self.resume_all(numbers, || Resumption::Anew);
+    }
+
+    /// Somebody who waits in line goes on.
+    pub fn resume_later(&self, ticket: u64, resumption: Resumption) {
+        self.due.borrow_mut().push_back((ticket, resumption));
     }
 
     /// The functions that are waited for.
@@ -165,12 +197,29 @@ impl Waiting {
         Ticket {
             number,
             requests: Rc::downgrade(&self.requests),
+            line: None,
             _places: places,
         }
     }
 
-    fn resume_all(&self, numbers: Vec<u64>, resumption: Resumption) {
-        let due = numbers.into_iter().map(|number| (number, resumption));
+    fn function_ticket(
+        &self,
+        shard: &Shard,
+        function: &FunctionName,
+        waiter: Weak<dyn Waiter>,
+        queue: u32,
+    ) -> Result<Ticket, ErrorCode> {
+        let host = self.host_place(shard)?;
+        let slot = shard.function(function)?;
+        let place = slot.enter(queue).ok_or_else(|| {
+            let (who, limit) = (format!("for {function}"), directive::QUEUE);
+            full(&slot, &who, queue, limit)
+        })?;
+        Ok(self.ticket(waiter, [Some(host), Some(place)]))
+    }
+
+    fn resume_all(&self, numbers: Vec<u64>, resumption: impl Fn() -> Resumption) {
+        let due = numbers.into_iter().map(|number| (number, resumption()));
         self.due.borrow_mut().extend(due);
     }
 

@@ -5,6 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ngx::ffi::ngx_cycle_t;
@@ -15,19 +16,21 @@ use corefn_core::compact::{Compact, Packed};
 use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::function::{FunctionName, RevisionId};
 use corefn_core::instance::{Instance, InstanceId};
-use corefn_core::table::{Peer, Table};
+use corefn_core::table::{Found, Function, Peer, Table};
 use corefn_engine::log::lines;
 use corefn_engine::runtime::{Command, Runtime, Update};
+use corefn_engine::start::random_id;
 
 use crate::CorefnModule;
 use crate::conf::MainConf;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Seat};
 use crate::inbox::{Inbox, Message};
+use crate::line::{Line, Room, Terms};
 use crate::ngx::{
     SharedZone, guard, log, now, pin, reserve_descriptors, serves_requests, with_signals_blocked,
 };
-use crate::waiting::Waiting;
-use crate::zone::{Place, Shard, Slot};
+use crate::waiting::{Resumption, Waiting};
+use crate::zone::{Place, Shard, Slot, Taken};
 
 /// One worker's state. Fields are dropped in their order: the thread ends before the inbox it
 /// writes to is closed.
@@ -54,6 +57,10 @@ pub struct Worker {
     /// The counts of functions that take only so many requests, as far as they were needed. What
     /// is under way holds its count by itself, so an entry may go at any time.
     pub limited: RefCell<HashMap<FunctionName, Slot>>,
+    /// The lines for functions whose instances take only so many requests, as far as they were needed.
+    lines: RefCell<HashMap<FunctionName, Rc<Line>>>,
+    /// Whether it will be looked, in a while, whether somebody in a line can go on.
+    will_look: Cell<bool>,
     /// This worker's part of the shared memory.
     pub shard: Shard,
 }
@@ -102,7 +109,9 @@ pub fn start(cycle: &ngx_cycle_t) {
 fn make(cycle: &ngx_cycle_t, main: &MainConf) -> Result<Worker, String> {
     let memory = main.zone.as_ref().and_then(SharedZone::get);
     let memory = memory.ok_or("the shared memory is not there")?;
-    let (shard, gauges) = Shard::take(memory)
+    let random = random_id().map_err(|failure| failure.detail)?;
+    let Taken { shard, gauges, ear } = Shard::take(memory, random.get())
+        .map_err(|error| format!("no socket is left: {error}"))?
         .ok_or("more than 128 worker processes share the zone: use fewer workers")?;
     let inbox = Inbox::open(cycle, on_updates)
         .ok_or("no connection is left for the runtime thread: raise worker_connections")?;
@@ -110,7 +119,7 @@ fn make(cycle: &ngx_cycle_t, main: &MainConf) -> Result<Worker, String> {
     pin();
     let notifier = inbox.notifier();
     let log = lines(move |level, text| notifier.tell(level, text));
-    let spawn = || Runtime::spawn(&main.settings(), inbox.notifier(), gauges, log);
+    let spawn = || Runtime::spawn(&main.settings(), inbox.notifier(), gauges, ear, log);
     let runtime = with_signals_blocked(spawn).map_err(|error| error.to_string())?;
     Ok(Worker {
         runtime,
@@ -124,6 +133,8 @@ fn make(cycle: &ngx_cycle_t, main: &MainConf) -> Result<Worker, String> {
         filled: Cell::new(false),
         unavailable: RefCell::default(),
         limited: RefCell::default(),
+        lines: RefCell::default(),
+        will_look: Cell::new(false),
         shard,
     })
 }
@@ -137,6 +148,7 @@ pub fn stop() {
             worker.former.take(),
             worker.filling.take(),
             worker.limited.take(),
+            worker.lines.take(),
         ));
         worker.shard.release();
     }
@@ -246,6 +258,7 @@ impl Worker {
         self.filled.set(true);
         self.unavailable.replace(None);
         self.waiting.on_table_filled();
+        self.serve_lines();
     }
 
     fn apply(&self, update: Update) {
@@ -273,16 +286,22 @@ impl Worker {
                 if table.revision(&deployment.function) != Some(&deployment.revision) {
                     self.waiting.on_replaced(&deployment.function);
                 }
+                let function = deployment.function.clone();
                 table.on_deployed(*deployment);
+                drop(table);
+                self.serve_line(&function);
             }
             Update::Removed(function) => {
                 self.limited.borrow_mut().remove(&function);
                 self.table.borrow_mut().on_removed(&function);
                 log::cycle(log::NGX_LOG_INFO, &format!("{function} is removed"));
                 self.waiting.on_replaced(&function);
+                self.serve_line(&function);
             }
             Update::Ready { instance, until } => {
+                let function = instance.function.clone();
                 self.add_instance(&mut self.table.borrow_mut(), instance, until);
+                self.serve_line(&function);
             }
             Update::Gone(id) => {
                 if self.table.borrow_mut().on_gone(id) {
@@ -290,6 +309,7 @@ impl Worker {
                         log::NGX_LOG_INFO,
                         &format!("instance {id} gets no more requests"),
                     );
+                    self.serve_lines();
                 }
             }
             Update::BackedOff {
@@ -309,7 +329,20 @@ impl Worker {
             Update::Healthy(id) => {
                 if let Some(peer) = self.endpoint(id) {
                     peer.endpoint.readmit();
+                    self.serve_line(&peer.instance.function);
                 }
+            }
+            Update::Look => self.serve_lines(),
+            Update::LookAgain => {
+                self.will_look.set(false);
+                self.serve_lines();
+                self.look_again();
+            }
+            Update::Scaled { function, started } => {
+                if let Some(line) = self.lines.borrow().get(&function) {
+                    line.on_scaled(started);
+                }
+                self.serve_line(&function);
             }
             Update::Outcome {
                 number,
@@ -337,6 +370,123 @@ impl Worker {
             }
         };
         slot.enter(most).ok_or(ErrorCode::TooManyRequests)
+    }
+
+    /// A place for a request at an instance of its function that `usable` lets pass. Where instances take only so many,
+    /// there is none for it while others wait.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ZoneFull`].
+    pub fn seat(
+        &self,
+        function: &Function<Endpoint>,
+        usable: impl Fn(&Endpoint) -> bool,
+    ) -> Result<Found<Seat>, ErrorCode> {
+        let load = |endpoint: &Endpoint| endpoint.counters.load();
+        let Some(most) = function.deployed.limits.concurrency else {
+            return Ok(match function.pick(usable, load) {
+                Some(peer) => Found::Room(Seat::take(peer)),
+                None => Found::Nothing,
+            });
+        };
+        let line = self.line(&function.deployed.function)?;
+        let has_precedence = line.is_empty();
+        let room = Room { most, line };
+        let take = |peer: &Rc<Peer<Endpoint>>| Seat::take_within(peer, &room);
+        Ok(function.find_room(usable, load, |peer| {
+            has_precedence.then(|| take(peer)).flatten()
+        }))
+    }
+
+    /// The line of those who wait for room at a function's instances.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ZoneFull`].
+    pub fn line(&self, function: &FunctionName) -> Result<Rc<Line>, ErrorCode> {
+        let mut lines = self.lines.borrow_mut();
+        if let Some(line) = lines.get(function) {
+            return Ok(line.clone());
+        }
+        lines.retain(|_, line| line.has_waiters());
+        let line = Rc::new(Line::open(&self.shard, function)?);
+        lines.insert(function.clone(), line.clone());
+        Ok(line)
+    }
+
+    /// Has those in line go on for whom there is room.
+    fn serve_lines(&self) {
+        let functions: Vec<FunctionName> = {
+            let lines = self.lines.borrow();
+            let waiting = lines.iter().filter(|(_, line)| line.has_waiters());
+            waiting.map(|(function, _)| function.clone()).collect()
+        };
+        for function in functions {
+            self.serve_line(&function);
+        }
+    }
+
+    /// Has those who wait in a function's line go on, as far as it is their turn: where there is room, and where there is
+    /// no instance any more, for they must have one started.
+    pub fn serve_line(&self, name: &FunctionName) {
+        let Some(line) = self.lines.borrow().get(name).cloned() else {
+            return;
+        };
+        let function = self.table.borrow().get(name).cloned();
+        let now = now();
+        let usable = |endpoint: &Endpoint| endpoint.is_usable(now);
+        let load = |endpoint: &Endpoint| endpoint.counters.load();
+        let mut some_went = false;
+        while let Some(ticket) = line.first() {
+            let found = match &function {
+                Some(function) if let Some(most) = function.deployed.limits.concurrency => {
+                    let line = line.clone();
+                    let room = Room { most, line };
+                    function.find_room(usable, load, |peer| Seat::take_within(peer, &room))
+                }
+                _ => Found::Nothing,
+            };
+            let resumption = match found {
+                Found::Room(seat) => Resumption::Seated(seat),
+                Found::Nothing => Resumption::Anew,
+                Found::Full(instances) => {
+                    if let Some(function) = &function {
+                        self.scale(function, &line, instances);
+                    }
+                    break;
+                }
+            };
+            line.take_first();
+            self.waiting.resume_later(ticket, resumption);
+            some_went = true;
+        }
+        if some_went {
+            line.pass_on();
+            self.inbox.notify();
+        }
+    }
+
+    /// Has another instance started, where there may be more and all of them are full.
+    fn scale(&self, function: &Function<Endpoint>, line: &Line, instances: usize) {
+        let deployed = &function.deployed;
+        let may_be_more = u32::try_from(instances).is_ok_and(|it| it < deployed.limits.instances);
+        if !may_be_more || function.backed_off(now()).is_some() {
+            return;
+        }
+        if let Some(Terms { idle, timeout }) = line.scale() {
+            self.runtime.send(Command::Scale {
+                deployment: Arc::new(deployed.unpack()),
+                idle,
+                timeout,
+            });
+        }
+    }
+
+    /// Has it looked in a while whether those in line can go on, in case whoever should have told has died.
+    pub fn look_again(&self) {
+        let waits = self.lines.borrow().values().any(|line| line.has_waiters());
+        if waits && !self.will_look.replace(true) {
+            self.runtime.send(Command::LookAgain);
+        }
     }
 
     fn endpoint(&self, id: InstanceId) -> Option<Rc<Peer<Endpoint>>> {

@@ -4,10 +4,13 @@
 
 mod gauges;
 mod memory;
+mod waker;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::os::unix::net::UnixDatagram;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -18,14 +21,15 @@ use corefn_core::function::FunctionName;
 use corefn_core::instance::InstanceId;
 use corefn_core::names::directive;
 use corefn_core::throttle::may_log;
-use corefn_sync::enter_within;
 use corefn_sync::zone::Counters;
+use corefn_sync::{Line, enter_within};
 
 use crate::ngx::{log, now};
 pub use gauges::HostGauges;
 use gauges::Watch;
 pub use memory::Memory;
 use memory::System;
+pub use waker::Waker;
 
 /// The smallest zone: nginx's own minimum is eight pages; this holds some 400 slots.
 pub const MIN_SIZE: usize = 256 << 10;
@@ -36,25 +40,50 @@ pub struct Shard {
     number: usize,
     open: RefCell<HashMap<u64, Weak<Held>>>,
     watch: Watch,
+    waker: Rc<Waker>,
     /// When it was last logged that the zone is full; 0 for never.
     full_logged: AtomicU64,
 }
 
+/// What a process has of the zone.
+pub struct Taken {
+    /// The event loop's.
+    pub shard: Shard,
+    /// The runtime thread's.
+    pub gauges: Arc<HostGauges>,
+    /// Where the runtime thread is told that the event loop should look who can go on.
+    pub ear: UnixDatagram,
+}
+
 impl Shard {
-    /// Takes a shard for this process, and what the runtime thread reads of the zone; none if living
-    /// processes own all of them.
-    pub fn take(memory: Memory) -> Option<(Self, Arc<HostGauges>)> {
-        let me = i32::try_from(std::process::id()).ok()?;
-        let number = memory.zone().take_shard(me, &System)?;
+    /// Takes a shard for this process, and what the runtime thread has of the zone; none if living
+    /// processes own all of them. Others wake this one by the random number.
+    ///
+    /// # Errors
+    /// When the system has no socket left.
+    pub fn take(memory: Memory, random: u64) -> io::Result<Option<Taken>> {
+        let number = i32::try_from(std::process::id())
+            .ok()
+            .and_then(|me| memory.zone().take_shard(me, &System));
+        let Some(number) = number else {
+            return Ok(None);
+        };
+        let opened = Waker::open(memory.clone(), number, random);
+        let (waker, ear) = opened.inspect_err(|_| memory.zone().release_shard(number))?;
         let (watch, gauges) = gauges::pair(memory.clone());
         let shard = Self {
             memory,
             number,
             open: RefCell::default(),
             watch,
+            waker: Rc::new(waker),
             full_logged: AtomicU64::new(0),
         };
-        Some((shard, Arc::new(gauges)))
+        Ok(Some(Taken {
+            shard,
+            gauges: Arc::new(gauges),
+            ear,
+        }))
     }
 
     /// The slot of an instance.
@@ -79,6 +108,19 @@ impl Shard {
     /// [`ErrorCode::ZoneFull`].
     pub fn requests(&self, name: &FunctionName) -> Result<Slot, ErrorCode> {
         self.slot(key("requests", name), None)
+    }
+
+    /// The slot of the line of those who wait for room at a function's instances.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ZoneFull`].
+    pub fn line(&self, name: &FunctionName) -> Result<Slot, ErrorCode> {
+        self.slot(key("line", name), None)
+    }
+
+    /// What wakes other workers.
+    pub fn waker(&self) -> Rc<Waker> {
+        self.waker.clone()
     }
 
     /// The slot of all who wait on the host.
@@ -201,6 +243,39 @@ impl Slot {
     pub fn end(&self, now: u64) {
         self.0.counters().last_work.fetch_max(now, Relaxed);
         self.0.active().fetch_sub(1, Relaxed);
+    }
+
+    /// Counts one more here, if there are no more than `most` with it; as of [`Slot::enter`].
+    pub fn begin_within(&self, most: u32) -> bool {
+        enter_within(&self.0.counters().active, self.0.shard, most)
+    }
+
+    /// A number for somebody who begins to wait in line.
+    pub fn draw(&self) -> u32 {
+        self.line().draw()
+    }
+
+    /// This worker's first in line has this number.
+    pub fn show(&self, first: Option<u32>) {
+        self.line().show(self.0.shard, first);
+    }
+
+    /// The worker whose first in line has waited for the longest.
+    pub fn turn(&self) -> Option<usize> {
+        self.line().turn()
+    }
+
+    /// Whether it is this one.
+    pub fn is_my_turn(&self) -> bool {
+        self.turn() == Some(self.0.shard)
+    }
+
+    fn line(&self) -> Line<'_> {
+        let counters = self.0.counters();
+        Line {
+            first: &counters.active,
+            next: &counters.next,
+        }
     }
 
     /// How many are under way on all workers.

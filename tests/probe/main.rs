@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `/status/N` | that status, with a short body |
 //! | `/sleep/MS` | 200 after so long |
+//! | `/together/MS` | the same, and how many did so at once, and before |
 //! | `/stream/COUNT/MS` | COUNT chunks, one line each, so far apart |
 //! | `/download/BYTES` | so many bytes of the pattern |
 //! | `/upload/NAME` | counts and sums up the body as it arrives, and reports it at its end |
@@ -39,7 +40,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 use std::{env, fs, process, thread};
@@ -220,6 +221,7 @@ fn answer(
             sleep(number(time));
             send(writer, request, "200", &[], b"slept\n")
         }
+        ["together", time] => json(writer, request, &together(number(time))),
         ["told"] => {
             while uploads().remove("told").is_none() {
                 sleep(5);
@@ -288,6 +290,22 @@ fn answer(
 }
 
 /// Whether, and how, the process dies.
+/// Takes its time, and counts how many do so at once: how many at the most, and how many have begun before.
+fn together(time: u64) -> String {
+    static INSIDE: AtomicUsize = AtomicUsize::new(0);
+    static MOST: AtomicUsize = AtomicUsize::new(0);
+    static BEGUN: AtomicUsize = AtomicUsize::new(0);
+    let inside = INSIDE.fetch_add(1, Ordering::SeqCst) + 1;
+    MOST.fetch_max(inside, Ordering::SeqCst);
+    let before = BEGUN.fetch_add(1, Ordering::SeqCst);
+    sleep(time);
+    let most = MOST.load(Ordering::SeqCst);
+    INSIDE.fetch_sub(1, Ordering::SeqCst);
+    let host = fs::read_to_string("/etc/hostname").unwrap_or_default();
+    let host = quote(host.trim().as_bytes());
+    format!("{{\"most\":{most},\"before\":{before},\"host\":{host}}}\n")
+}
+
 static DYING: AtomicU8 = AtomicU8::new(NOT);
 const NOT: u8 = 0;
 /// It accepts nobody, and still listens.

@@ -1,6 +1,7 @@
 //! Deployments in little memory: a router knows thousands, and most of them do nothing.
 
 use std::borrow::Cow;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -48,11 +49,15 @@ impl From<Deployment> for Packed {
     }
 }
 
-/// The limits for requests, as of [`Limits`].
+/// The limits for requests, as of [`Limits`] and [`FunctionConfig`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestLimits {
     /// Requests that are under way at the function on one host.
     pub requests: Option<u32>,
+    /// Requests that are under way at an instance.
+    pub concurrency: Option<NonZeroU32>,
+    /// Instances.
+    pub instances: u32,
     /// Bytes of a request's body.
     pub body: Option<u64>,
     timeout_ms: Option<u64>,
@@ -112,6 +117,8 @@ impl Compact {
         Self {
             limits: RequestLimits {
                 requests,
+                concurrency: deployment.config.concurrency,
+                instances: deployment.config.most_instances(),
                 body,
                 timeout_ms,
             },
@@ -178,6 +185,8 @@ mod tests {
                 },
                 idle_ms: Some(5_000),
                 freeze_ms: None,
+                concurrency: NonZeroU32::new(3),
+                max_instances: NonZeroU32::new(4),
                 network: Network::None,
                 routes: vec!["h/x".parse().unwrap()],
                 exports: Some(vec![Export {
@@ -198,6 +207,8 @@ mod tests {
         assert!(compact.exports.have(b"/Add") && !compact.exports.have(b"/Sub"));
         let limits = compact.limits;
         assert_eq!((limits.requests, limits.body), (Some(5), Some(9)));
+        assert_eq!(limits.concurrency, NonZeroU32::new(3));
+        assert_eq!(limits.instances, 4);
         assert_eq!(limits.timeout(), Some(Duration::from_millis(1_500)));
         deployment.config.exports = None;
         assert_eq!(compact.unpack(), deployment);

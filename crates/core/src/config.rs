@@ -2,6 +2,7 @@
 //! and what the builder found.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,12 @@ pub struct FunctionConfig {
     /// never is.
     #[serde(skip_serializing_if = "is_default")]
     pub freeze_ms: Option<u64>,
+    /// How many requests may be under way at an instance at once; without a value as many as there are.
+    #[serde(skip_serializing_if = "is_default")]
+    pub concurrency: Option<NonZeroU32>,
+    /// How many instances there may be at once, where the number of requests at each is bounded; one without a value.
+    #[serde(skip_serializing_if = "is_default")]
+    pub max_instances: Option<NonZeroU32>,
     /// What an instance can reach.
     #[serde(skip_serializing_if = "is_default")]
     pub network: Network,
@@ -147,6 +154,11 @@ impl FunctionConfig {
         let idle = self.idle_ms.map_or(fallback, Duration::from_millis);
         let freeze = Duration::from_millis(self.freeze_ms?);
         idle.checked_sub(freeze).filter(|left| !left.is_zero())
+    }
+
+    /// How many instances there may be at once.
+    pub fn most_instances(&self) -> u32 {
+        self.max_instances.map_or(1, NonZeroU32::get)
     }
 
     /// The time of a lease in milliseconds, if the function says it.

@@ -27,6 +27,8 @@ pub enum ErrorCode {
     StartTimeout,
     /// As many requests wait for the function, or on the host, as may.
     QueueFull,
+    /// No instance had room for the request in the time the router allows.
+    QueueTimeout,
     /// As many requests are under way at the function as its manifest allows.
     TooManyRequests,
     /// There is no room in the shared memory to count the request.
@@ -51,7 +53,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::BadPath,
         Self::UnknownFunction,
         Self::UnknownExport,
@@ -60,6 +62,7 @@ impl ErrorCode {
         Self::FunctionNotListening,
         Self::StartTimeout,
         Self::QueueFull,
+        Self::QueueTimeout,
         Self::TooManyRequests,
         Self::ZoneFull,
         Self::DockerUnavailable,
@@ -92,6 +95,7 @@ impl ErrorCode {
         matches!(
             self,
             Self::QueueFull
+                | Self::QueueTimeout
                 | Self::TooManyRequests
                 | Self::ZoneFull
                 | Self::DockerUnavailable
@@ -129,6 +133,11 @@ impl ErrorCode {
                 "queue-full",
                 503,
                 "Too many requests wait for this function",
+            ),
+            Self::QueueTimeout => (
+                "queue-timeout",
+                503,
+                "No instance had room for the request in time",
             ),
             Self::TooManyRequests => (
                 "too-many-requests",

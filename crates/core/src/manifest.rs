@@ -54,7 +54,7 @@ const FUNCTION_KEYS: &[&str] = &[
     "env", "health", "limits", "name", "network", "path", "routes", "scale", "stack",
 ];
 const LIMITS_KEYS: &[&str] = &["body", "cpus", "memory", "pids", "requests", "timeout"];
-const SCALE_KEYS: &[&str] = &["freeze", "idle"];
+const SCALE_KEYS: &[&str] = &["concurrency", "freeze", "idle", "max"];
 
 impl Manifest {
     /// Reads a manifest's text.
@@ -284,13 +284,21 @@ impl Declaration {
         let Some(table) = reader.table(entry, r#"scale = { idle = "60s" }"#) else {
             return;
         };
-        let mut freeze = None;
+        let (mut freeze, mut max, mut is_bounded) = (None, None, false);
         for entry in reader.entries("scale", table, SCALE_KEYS) {
             match entry.key {
                 "idle" => self.config.idle_ms = values::idle(reader, &entry),
                 "freeze" => freeze = Some(entry),
+                "concurrency" => {
+                    is_bounded = true;
+                    self.config.concurrency = values::concurrency(reader, &entry);
+                }
+                "max" => max = Some(entry),
                 _ => {}
             }
+        }
+        if let Some(entry) = max {
+            self.config.max_instances = values::max_instances(reader, &entry, is_bounded);
         }
         if let Some(entry) = freeze {
             // (A router's own idle time is not known where an instance is frozen.)

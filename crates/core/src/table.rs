@@ -59,6 +59,36 @@ impl<E> Function<E> {
             .min_by_key(|peer| load(&peer.endpoint))
             .cloned()
     }
+
+    /// Room at one of the instances that `usable` lets pass, as far as `take` says that it has some. The least loaded
+    /// comes first, and of several the one that has been known for longest: so those that are not needed get nothing.
+    pub fn find_room<T>(
+        &self,
+        usable: impl Fn(&E) -> bool,
+        load: impl Fn(&E) -> u32,
+        take: impl Fn(&Rc<Peer<E>>) -> Option<T>,
+    ) -> Found<T> {
+        let peers = self.peers.borrow();
+        let usable = peers.iter().filter(|peer| usable(&peer.endpoint));
+        let mut candidates: Vec<_> = usable.map(|peer| (load(&peer.endpoint), peer)).collect();
+        candidates.sort_by_key(|(load, _)| *load);
+        match candidates.iter().find_map(|(_, peer)| take(peer)) {
+            Some(taken) => Found::Room(taken),
+            None if candidates.is_empty() => Found::Nothing,
+            None => Found::Full(candidates.len()),
+        }
+    }
+}
+
+/// What became of looking for room at a function's instances.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Found<T> {
+    /// There was some, and it is taken.
+    Room(T),
+    /// There are so many, and all are full.
+    Full(usize),
+    /// There is none.
+    Nothing,
 }
 
 /// Functions by route, and instances by function.
@@ -93,6 +123,11 @@ impl<E> Table<E> {
     pub fn find(&self, host: &[u8], path: &[u8]) -> Option<(&Rc<Function<E>>, usize)> {
         let named = |name: &[u8]| self.functions.get(str::from_utf8(name).ok()?);
         self.routes.find(host, path, named)
+    }
+
+    /// The function of a name.
+    pub fn get(&self, name: &FunctionName) -> Option<&Rc<Function<E>>> {
+        self.functions.get(name)
     }
 
     /// A function has this deployment now.

@@ -146,6 +146,68 @@ pub async fn acquire(
     }
 }
 
+/// Gets one more instance of `deployment` than there are, if there may be more; nothing if there may not, or another starter
+/// is at it. It is leased. The arguments are those of [`acquire`].
+///
+/// # Errors
+/// As of [`acquire`]. That it took too long is none: others serve meanwhile.
+pub async fn one_more(
+    ledger: &impl Ledger,
+    launcher: &impl Launcher,
+    events: &mut Receiver<Event>,
+    deployment: &Deployment,
+    token: &str,
+    idle: Duration,
+    timeout: Duration,
+) -> Result<Option<Instance>, Refusal> {
+    let deadline = Instant::now() + timeout;
+    let most = deployment.config.most_instances();
+    let anew = if launcher.fits_sandbox(deployment) {
+        Way::Sandbox
+    } else {
+        Way::Image
+    };
+    let freezes = deployment.config.freeze_ms.is_some();
+    let mut way = if freezes { Way::Frozen } else { anew };
+    let (mut none_waits, mut is_held) = (false, false);
+    while Instant::now() < deadline && ledger.count(deployment).await? < most {
+        match ledger.claim(deployment, token, way).await? {
+            Claim::Granted | Claim::GrantedLock => is_held = true,
+            Claim::Full => {
+                none_waits = false;
+                wait_for_event(events, deployment, deadline).await?;
+                continue;
+            }
+            Claim::Held | Claim::BackedOff(_) | Claim::Superseded => break,
+        }
+        // Between the look and the lock another starter may have finished.
+        if ledger.count(deployment).await? >= most {
+            break;
+        }
+        let by = if none_waits { Way::Image } else { way };
+        let grant = Grant {
+            deployment,
+            token,
+            idle,
+            deadline,
+        };
+        match launch(ledger, launcher, events, grant, by).await? {
+            Launched::Ready(instance) => return Ok(Some(instance)),
+            Launched::LockLost => return Ok(None),
+            // The lock is still held.
+            Launched::Nothing => {
+                none_waits = way != Way::Frozen;
+                way = if none_waits { Way::Either } else { anew };
+            }
+        }
+    }
+    if is_held {
+        let unneeded = Failure::new(ErrorCode::Internal, "there are enough instances");
+        ledger.give_up(deployment, token, unneeded).await;
+    }
+    Ok(None)
+}
+
 /// A lock that is held, and what for.
 #[derive(Clone, Copy)]
 struct Grant<'a> {

@@ -137,6 +137,8 @@ async fn another_revision_does_not_count() {
 mod freezing;
 #[path = "acquire_tests/revisions.rs"]
 mod revisions;
+#[path = "acquire_tests/several.rs"]
+mod several;
 #[path = "acquire_tests/turns.rs"]
 mod turns;
 #[path = "acquire_tests/world.rs"]

@@ -11,6 +11,7 @@ mod health;
 mod instances;
 mod known;
 mod listen;
+mod look;
 mod outage;
 mod parts;
 mod redis;
@@ -19,6 +20,7 @@ mod starts;
 mod subscribers;
 
 use std::io;
+use std::os::unix::net::UnixDatagram;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -79,6 +81,18 @@ pub enum Command {
         /// Which one.
         instance: InstanceId,
     },
+    /// One more instance of a deployment than there are. It is answered with [`Update::Scaled`], whatever happens, and with
+    /// [`Update::Ready`] before that if there is one.
+    Scale {
+        /// Of what.
+        deployment: Arc<Deployment>,
+        /// Its idle time.
+        idle: Duration,
+        /// How long it may take.
+        timeout: Duration,
+    },
+    /// [`Update::LookAgain`], in a while.
+    LookAgain,
     /// The event loop has lost an update: everything must be sent anew.
     StartOver,
 }
@@ -121,6 +135,17 @@ pub enum Update {
         function: FunctionName,
         /// The instance and how it was come by, or why there is none.
         result: Result<(InstanceId, Start), Failure>,
+    },
+    /// Another worker says that somebody who waits may have room now.
+    Look,
+    /// The answer to [`Command::LookAgain`].
+    LookAgain,
+    /// The answer to [`Command::Scale`].
+    Scaled {
+        /// Of which function.
+        function: FunctionName,
+        /// Whether there is one more. If not there are enough, somebody else is at it, or it has failed.
+        started: bool,
     },
     /// A revision isn't started again for as long as the failure says.
     BackedOff {
@@ -177,6 +202,7 @@ impl Runtime {
         settings: &Settings,
         outbox: Arc<dyn Outbox>,
         gauges: Arc<dyn Gauges>,
+        ear: UnixDatagram,
         log: Dispatch,
     ) -> Result<Self, SpawnError> {
         let (commands, inbox) = mpsc::unbounded_channel();
@@ -185,6 +211,7 @@ impl Runtime {
             settings: settings.clone(),
             outbox,
             gauges,
+            ear,
             inbox,
             stopped,
         };
@@ -231,6 +258,8 @@ struct Thread {
     settings: Settings,
     outbox: Arc<dyn Outbox>,
     gauges: Arc<dyn Gauges>,
+    /// Where other workers say that somebody may go on.
+    ear: UnixDatagram,
     inbox: UnboundedReceiver<Command>,
     stopped: oneshot::Receiver<()>,
 }
@@ -251,6 +280,7 @@ impl Thread {
             sandboxes,
             self.outbox.clone(),
             self.gauges.clone(),
+            self.ear.try_clone()?,
         );
         Ok((runtime, parts))
     }
@@ -301,7 +331,7 @@ fn pause(stopped: &mut oneshot::Receiver<()>, time: Duration) -> bool {
 }
 
 async fn run(
-    parts: Parts,
+    mut parts: Parts,
     commands: &mut UnboundedReceiver<Command>,
     stopped: &mut oneshot::Receiver<()>,
 ) -> End {
@@ -323,6 +353,12 @@ async fn run(
                 idle,
                 timeout,
             }) => parts.starts.acquire(number, deployment, idle, timeout),
+            Some(Command::Scale {
+                deployment,
+                idle,
+                timeout,
+            }) => parts.starts.scale(deployment, idle, timeout),
+            Some(Command::LookAgain) => parts.look_again(),
             Some(Command::Check { instance }) => parts.health.check(instance),
             Some(Command::StartOver) => return End::Over,
             None => return End::Stopped,

@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod count;
+mod line;
 mod wakeup;
 #[cfg(not(loom))]
 pub mod zone;
@@ -13,6 +14,7 @@ pub mod zone;
 pub use count::enter_within;
 #[cfg(loom)]
 pub use count::sum;
+pub use line::Line;
 pub use wakeup::Wakeup;
 
 #[cfg(loom)]

@@ -28,6 +28,8 @@ pub struct Header {
     started: [AtomicU64; SHARDS],
     /// When the owners were last looked for.
     checked: AtomicU64,
+    /// Where each of them can be woken; 0 for nowhere.
+    pub ears: [AtomicU64; SHARDS],
 }
 
 impl Default for Header {
@@ -36,6 +38,7 @@ impl Default for Header {
             owners: [const { AtomicI32::new(0) }; SHARDS],
             started: [const { AtomicU64::new(0) }; SHARDS],
             checked: AtomicU64::new(0),
+            ears: [const { AtomicU64::new(0) }; SHARDS],
         }
     }
 }
@@ -52,6 +55,8 @@ pub struct Counters {
     pub until: AtomicU64,
     /// The idle time.
     pub idle: AtomicU64,
+    /// The next number of those who wait in line; of a function.
+    pub next: AtomicU32,
     /// What is under way, by shard.
     pub active: [AtomicU32; SHARDS],
 }
@@ -63,6 +68,7 @@ impl Default for Counters {
             renewed: AtomicU64::new(0),
             until: AtomicU64::new(0),
             idle: AtomicU64::new(0),
+            next: AtomicU32::new(0),
             active: [const { AtomicU32::new(0) }; SHARDS],
         }
     }
@@ -162,8 +168,10 @@ impl<M: Mutex> Zone<'_, M> {
                         renewed,
                         until,
                         idle,
+                        next,
                         active: _,
                     } = counters;
+                    next.store(0, Relaxed);
                     for time in [last_work, renewed, until, idle] {
                         time.store(0, Relaxed);
                     }
@@ -238,6 +246,7 @@ impl<M: Mutex> Zone<'_, M> {
                 self.free_if_unused(index);
             }
         }
+        self.header.ears[shard].store(0, Relaxed);
         self.header.owners[shard].store(0, Relaxed);
     }
 

@@ -2,7 +2,7 @@
 #![cfg(loom)]
 #![allow(clippy::unwrap_used)]
 
-use corefn_sync::{Wakeup, enter_within, sum};
+use corefn_sync::{Line, Wakeup, enter_within, sum};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use loom::thread;
@@ -40,5 +40,34 @@ fn no_more_enter_than_may() {
         let other = other.join().unwrap();
         assert!(!(mine && other), "both got the last place");
         assert_eq!(sum(&*counts), u32::from(mine) + u32::from(other));
+    });
+}
+
+#[test]
+fn place_that_is_left_is_taken() {
+    loom::model(|| {
+        // The one place is taken by worker 1, which leaves it while worker 0 begins to wait.
+        let counts = Arc::new([0, 1].map(AtomicU32::new));
+        let first = Arc::new([0, 0].map(AtomicU32::new));
+        let next = Arc::new(AtomicU32::new(1));
+        let leaves = {
+            let (counts, first, next) = (counts.clone(), first.clone(), next.clone());
+            thread::spawn(move || {
+                counts[1].fetch_sub(1, Relaxed);
+                let line = Line {
+                    first: &*first,
+                    next: &next,
+                };
+                line.turn()
+            })
+        };
+        let line = Line {
+            first: &*first,
+            next: &next,
+        };
+        line.show(0, Some(line.draw()));
+        let entered = enter_within(&*counts, 0, 1);
+        let told = leaves.join().unwrap();
+        assert!(entered || told == Some(0), "it waits beside a free place");
     });
 }

@@ -7,6 +7,7 @@ mod backoff;
 mod cli;
 mod clock;
 mod coalesce;
+mod concurrency;
 mod deploy;
 mod deploys;
 mod directives;

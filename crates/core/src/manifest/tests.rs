@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::{Export, Network};
 use proptest::prelude::*;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// Reads a manifest that must be wrong, and compares its problems, one `line:column what` each;
@@ -149,8 +150,8 @@ fn unknown_keys() {
         &["2:1 [scale] has no key \"idel\": did you mean \"idle\"?"],
     );
     check(
-        "[function.scale]\nmax = 2",
-        &["2:1 write one of freeze, idle"],
+        "[function.scale]\nmin = 2",
+        &["2:1 [scale] has no key \"min\": write one of concurrency, freeze, idle, max"],
     );
 }
 
@@ -286,6 +287,11 @@ fn ranges() {
             ["\"2s\"", "\"8760h\""],
             ["\"1999ms\"", "\"8761h\"", "\"soon\""],
         ),
+        (
+            "scale.concurrency",
+            ["1", "4294967295"],
+            ["0", "4294967296", "\"1\""],
+        ),
     ] {
         for value in good {
             let text = format!("[function]\n{key} = {value}");
@@ -298,6 +304,27 @@ fn ranges() {
                 &[&format!("2:{column} {}", &key[key.len() - 4..])],
             );
         }
+    }
+}
+
+#[test]
+fn several_instances_are_of_those_that_get_full() {
+    let config = only("[function]\nscale = { max = 4, concurrency = 10 }").config(Found::default());
+    assert_eq!(config.concurrency.map(NonZeroU32::get), Some(10));
+    assert_eq!(config.most_instances(), 4);
+    assert_eq!(FunctionConfig::default().most_instances(), 1);
+    for (scale, says) in [
+        ("{ max = 4 }", "2:17 max: another instance is started when"),
+        (
+            "{ max = 4, concurrency = 0 }",
+            "2:34 concurrency: write a number of requests from 1",
+        ),
+        (
+            "{ max = 0 }",
+            "2:17 max: write a number of instances from 1 to 1000",
+        ),
+    ] {
+        check(&format!("[function]\nscale = {scale}"), &[says]);
     }
 }
 
@@ -419,6 +446,8 @@ fn nearly() -> impl Strategy<Value = String> {
         Just("env".to_owned()),
         Just("scale.idle".to_owned()),
         Just("scale.freeze".to_owned()),
+        Just("scale.concurrency".to_owned()),
+        Just("scale.max".to_owned()),
         Just("routes".to_owned()),
         Just("health".to_owned()),
         Just(" = ".to_owned()),

@@ -1,6 +1,7 @@
 //! The values of the manifest's keys: their types, ranges and forms.
 
 use std::collections::{BTreeMap, HashSet};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use toml::de::DeValue;
@@ -18,6 +19,8 @@ pub(super) const PATH: &str = r#"path = "services/hello""#;
 const HEALTH: &str = r#"health = "/healthz""#;
 const MEMORY: &str = r#"memory = "128M""#;
 const IDLE: &str = r#"idle = "60s""#;
+const CONCURRENCY: &str = "concurrency = 10";
+const MAX: &str = "max = 4";
 const FREEZE: &str = r#"freeze = "10s""#;
 const ROUTES: &str = r#"routes = ["api.example.com/v1"]"#;
 const ENV: &str = r#"env = { GREETING = "hi" }"#;
@@ -36,6 +39,8 @@ const MIN_CPUS: f64 = 0.01;
 const MAX_CPUS: f64 = 8192.0;
 /// The most processes 64-bit Linux can number (`PID_MAX_LIMIT`).
 const MAX_PIDS: i64 = 1 << 22;
+/// The most instances that a function may have at once: a bound on what a mistake costs.
+const MOST_INSTANCES: u32 = 1000;
 /// The longest idle time, a year. It keeps sums of times far from overflow.
 const MAX_IDLE: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The longest time to an answer: nginx waits for an hour at the most, as `proxy.conf` has it.
@@ -212,6 +217,52 @@ pub(super) fn requests(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<u32
                 u32::MAX
             )
         });
+    reader.check(entry, checked)
+}
+
+/// How many requests an instance takes at once.
+pub(super) fn concurrency(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<NonZeroU32> {
+    let what = "a number of requests";
+    let most = u32::MAX;
+    number(reader, entry, what, most, CONCURRENCY)
+}
+
+/// How many instances there may be. More than one make sense only where they are full some time.
+pub(super) fn max_instances(
+    reader: &mut Reader<'_>,
+    entry: &Entry<'_>,
+    is_bounded: bool,
+) -> Option<NonZeroU32> {
+    let what = "a number of instances";
+    let max = number(reader, entry, what, MOST_INSTANCES, MAX)?;
+    let checked = if max.get() == 1 || is_bounded {
+        Ok(max)
+    } else {
+        Err(
+            "another instance is started when all have as many requests as they take: say how many with concurrency, \
+             such as scale = { max = 4, concurrency = 10 }"
+                .to_owned(),
+        )
+    };
+    reader.check(entry, checked)
+}
+
+fn number(
+    reader: &mut Reader<'_>,
+    entry: &Entry<'_>,
+    what: &str,
+    most: u32,
+    example: &str,
+) -> Option<NonZeroU32> {
+    if !entry.value.get_ref().is_integer() {
+        reader.wrong_type(entry, "an integer", example);
+        return None;
+    }
+    let checked = integer(entry)
+        .and_then(|number| u32::try_from(number).ok())
+        .filter(|number| *number <= most)
+        .and_then(NonZeroU32::new)
+        .ok_or_else(|| format!("write {what} from 1 to {most}, for example {example}"));
     reader.check(entry, checked)
 }
 

@@ -16,6 +16,8 @@ pub trait Ledger {
         deployment: &Deployment,
         idle: Duration,
     ) -> impl Future<Output = Result<Option<Instance>, Failure>> + Send;
+    /// How many instances of the deployment may get work.
+    fn count(&self, deployment: &Deployment) -> impl Future<Output = Result<u32, Failure>> + Send;
     /// Asks for the starter's lock, and for a permit unless the way needs none.
     fn claim(
         &self,

@@ -104,6 +104,28 @@ impl World {
 }
 
 impl World {
+    pub async fn one_more(
+        self: Arc<Self>,
+        most: u32,
+        token: u32,
+        timeout: Duration,
+    ) -> Result<Option<Instance>, Failure> {
+        let mut events = self.events.subscribe();
+        let mut deployment = deployment("r1");
+        deployment.config.max_instances = std::num::NonZeroU32::new(most);
+        one_more(
+            &*self,
+            &*self,
+            &mut events,
+            &deployment,
+            &token.to_string(),
+            Duration::from_secs(60),
+            timeout,
+        )
+        .await
+        .map_err(|refusal| refusal.failure)
+    }
+
     fn next_turn(&self, state: &State) {
         if let Some(turn) = state.turns.first() {
             let (function, revision) = turn.name.split_once(':').unwrap();
@@ -127,6 +149,15 @@ impl Ledger for World {
             .iter()
             .find(|i| i.function == deployment.function && i.revision == deployment.revision)
             .cloned())
+    }
+
+    async fn count(&self, deployment: &Deployment) -> Result<u32, Failure> {
+        let state = self.state.lock().unwrap();
+        let ready = state.ready.iter();
+        let count = ready
+            .filter(|i| i.function == deployment.function && i.revision == deployment.revision)
+            .count();
+        Ok(u32::try_from(count).unwrap())
     }
 
     async fn claim(

@@ -1,5 +1,6 @@
 //! What the runtime thread is made of, and the tasks that work on it.
 
+use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
@@ -10,6 +11,7 @@ use super::fallback::Fallback;
 use super::health::Health;
 use super::instances::Instances;
 use super::listen::{Listener, listen};
+use super::look;
 use super::outage::outages;
 use super::redis::Redis;
 use super::renew::{Renewals, renew};
@@ -28,6 +30,7 @@ pub(super) struct Parts {
     gauges: Arc<dyn Gauges>,
     failures: Arc<Failures>,
     instances: Arc<Instances>,
+    ear: Option<UnixDatagram>,
     pub health: Arc<Health>,
     pub starts: Arc<Starts>,
 }
@@ -41,6 +44,7 @@ impl Parts {
         sandboxes: Option<Sandboxes>,
         outbox: Arc<dyn Outbox>,
         gauges: Arc<dyn Gauges>,
+        ear: UnixDatagram,
     ) -> Self {
         let (redis, docker) = (Arc::new(Redis::new(store)), Arc::new(docker));
         let failures = Arc::new(Failures::default());
@@ -75,13 +79,19 @@ impl Parts {
             gauges,
             failures,
             instances,
+            ear: Some(ear),
             health,
             starts,
         }
     }
 
+    /// Has the event loop look in a while whether those who wait for room can go on.
+    pub fn look_again(&self) {
+        look::again(self.outbox.clone());
+    }
+
     /// Has the tasks work that nobody asks for.
-    pub fn spawn(&self) -> JoinSet<()> {
+    pub fn spawn(&mut self) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         tasks.spawn(listen(Listener {
             redis: self.redis.clone(),
@@ -104,6 +114,9 @@ impl Parts {
             instances: self.instances.clone(),
             health: self.health.clone(),
         }));
+        if let Some(ear) = self.ear.take() {
+            tasks.spawn(look::listen(ear, self.outbox.clone()));
+        }
         tasks.spawn(outages(self.redis.clone(), self.instances.clone()));
         tasks
     }

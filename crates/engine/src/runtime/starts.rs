@@ -18,7 +18,7 @@ use super::instances::Instances;
 use super::redis::Redis;
 use super::subscribers::Subscribers;
 use super::{Outbox, Update};
-use crate::acquire::{Launcher, Ledger, Refusal, Start, acquire};
+use crate::acquire::{Launcher, Ledger, Refusal, Start, acquire, one_more};
 use crate::clock;
 use crate::docker::Docker;
 use crate::sandboxes::Sandboxes;
@@ -56,6 +56,44 @@ impl Starts {
         tokio::spawn(async move {
             answer.give(starts.get(deployment, idle, timeout).await);
         });
+    }
+
+    /// Gets one more instance of a deployment, in a task of its own.
+    pub fn scale(self: &Arc<Self>, deployment: Arc<Deployment>, idle: Duration, timeout: Duration) {
+        let starts = self.clone();
+        tokio::spawn(async move {
+            let function = deployment.function.clone();
+            let got = starts.get_one_more(&deployment, idle, timeout).await;
+            if let Err(failure) = &got {
+                starts.report_back_off(&function, &deployment.revision, failure);
+                starts.failures.report(&function, failure);
+            }
+            let started = got.unwrap_or(false);
+            starts.outbox.send(Update::Scaled { function, started });
+        });
+    }
+
+    async fn get_one_more(
+        &self,
+        deployment: &Deployment,
+        idle: Duration,
+        timeout: Duration,
+    ) -> Result<bool, Failure> {
+        let token = random_id()?.to_string();
+        let mut events = self.subscribers.subscribe(&deployment.function);
+        let got = one_more(self, self, &mut events, deployment, &token, idle, timeout).await;
+        drop(events);
+        self.subscribers.tidy(&deployment.function);
+        match got {
+            Ok(Some(instance)) => {
+                let now = clock::now();
+                self.instances.on_granted(&instance, millis(idle), now);
+                Ok(true)
+            }
+            Ok(None) => Ok(false),
+            Err(refusal) if refusal.is_reported => Ok(false),
+            Err(refusal) => Err(refusal.failure),
+        }
     }
 
     async fn get(
@@ -154,6 +192,10 @@ impl Ledger for Starts {
                 _ => return Ok(leased),
             }
         }
+    }
+
+    async fn count(&self, deployment: &Deployment) -> Result<u32, Failure> {
+        self.redis.ask(self.redis.store.count(deployment)).await
     }
 
     async fn claim(

@@ -102,6 +102,28 @@ impl Store {
             .collect())
     }
 
+    /// How many instances of a deployment may get work.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn count(&self, deployment: &Deployment) -> Result<u32, StoreError> {
+        let key = self.keys.instances();
+        let ready = self.keys.ready(&deployment.function);
+        let ids: Vec<String> = self.command(redis::cmd("SMEMBERS").arg(ready)).await?;
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let mut command = redis::cmd("HMGET");
+        command.arg(&key).arg(ids);
+        let found: Vec<Option<String>> = self.command(&command).await?;
+        let mut count = 0;
+        for text in found.into_iter().flatten() {
+            let instance: Instance = read(&key, &text)?;
+            count += u32::from(instance.revision == deployment.revision);
+        }
+        Ok(count)
+    }
+
     /// Whether an instance is registered.
     ///
     /// # Errors

@@ -17,19 +17,9 @@ struct Memory<const N: usize> {
 impl<const N: usize> Memory<N> {
     fn new() -> Self {
         Self {
-            header: Header {
-                owners: [const { AtomicI32::new(0) }; SHARDS],
-                started: [const { AtomicU64::new(0) }; SHARDS],
-                checked: AtomicU64::new(0),
-            },
+            header: Header::default(),
             keys: [const { AtomicU64::new(0) }; N],
-            counters: std::array::from_fn(|_| Counters {
-                last_work: AtomicU64::new(0),
-                renewed: AtomicU64::new(0),
-                until: AtomicU64::new(0),
-                idle: AtomicU64::new(0),
-                active: [const { AtomicU32::new(0) }; SHARDS],
-            }),
+            counters: std::array::from_fn(|_| Counters::default()),
             is_locked: Cell::new(false),
         }
     }

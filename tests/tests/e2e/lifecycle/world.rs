@@ -307,6 +307,10 @@ impl Ledger for World {
         self.store.lease_any(d, idle).await.map_err(failed)
     }
 
+    async fn count(&self, d: &Deployment) -> Result<u32, Failure> {
+        self.store.count(d).await.map_err(failed)
+    }
+
     async fn claim(&self, d: &Deployment, token: &str, way: Way) -> Result<Claim, Failure> {
         let claim = self.store.claim(d, token, 100, way);
         claim.await.map_err(failed)
