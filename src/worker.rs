@@ -390,11 +390,12 @@ impl Worker {
             });
         };
         let line = self.line(&function.deployed.function)?;
-        let has_precedence = line.is_empty();
+        let nobody_waits = line.is_empty();
         let room = Room { most, line };
-        let take = |peer: &Rc<Peer<Endpoint>>| Seat::take_within(peer, &room);
         Ok(function.find_room(usable, load, |peer| {
-            has_precedence.then(|| take(peer)).flatten()
+            nobody_waits
+                .then(|| Seat::take_within(peer, &room))
+                .flatten()
         }))
     }
 

@@ -79,17 +79,13 @@ pub async fn acquire(
     let deadline = Instant::now() + timeout;
     let mut start = Start::Warm;
     let mut claim = Claim::Held;
-    let fits = launcher.fits_sandbox(deployment);
-    let anew = if fits { Way::Sandbox } else { Way::Image };
-    let freezes = deployment.config.freeze_ms.is_some();
-    let mut way = if freezes { Way::Frozen } else { anew };
-    let mut none_waits = false;
+    let mut ways = Ways::of(deployment, launcher);
     loop {
         if let Some(instance) = ledger.lease_any(deployment, idle).await? {
             return Ok((instance, start));
         }
         if Instant::now() < deadline {
-            claim = ledger.claim(deployment, token, way).await?;
+            claim = ledger.claim(deployment, token, ways.claimed).await?;
         }
         if let Claim::BackedOff(failure) = claim {
             return Err(Refusal {
@@ -104,7 +100,7 @@ pub async fn acquire(
                 ledger.give_up(deployment, token, unneeded).await;
                 return Ok((instance, start));
             }
-            let by = if none_waits { Way::Image } else { way };
+            let by = ways.next();
             start = match by {
                 Way::Frozen => Start::Thawed,
                 _ => Start::Cold,
@@ -120,10 +116,7 @@ pub async fn acquire(
                 Launched::LockLost if Instant::now() < deadline => {}
                 Launched::LockLost => return Err(too_late(deployment, timeout, &claim).into()),
                 // The lock is still held.
-                Launched::Nothing if Instant::now() < deadline => {
-                    none_waits = way != Way::Frozen;
-                    way = if none_waits { Way::Either } else { anew };
-                }
+                Launched::Nothing if Instant::now() < deadline => ways.on_nothing(),
                 Launched::Nothing => {
                     let failure = too_late(deployment, timeout, &claim);
                     return Err(ledger.give_up(deployment, token, failure).await.into());
@@ -131,8 +124,7 @@ pub async fn acquire(
             }
             continue;
         }
-        // By the time that it is its turn one may wait.
-        none_waits = false;
+        ways.on_wait();
         // Who waits for a turn waits for nobody's report. The event that the revision
         // was replaced must have come before whoever waits can decide anew.
         let end = match claim {
@@ -162,19 +154,13 @@ pub async fn one_more(
 ) -> Result<Option<Instance>, Refusal> {
     let deadline = Instant::now() + timeout;
     let most = deployment.config.most_instances();
-    let anew = if launcher.fits_sandbox(deployment) {
-        Way::Sandbox
-    } else {
-        Way::Image
-    };
-    let freezes = deployment.config.freeze_ms.is_some();
-    let mut way = if freezes { Way::Frozen } else { anew };
-    let (mut none_waits, mut is_held) = (false, false);
+    let mut ways = Ways::of(deployment, launcher);
+    let mut is_held = false;
     while Instant::now() < deadline && ledger.count(deployment).await? < most {
-        match ledger.claim(deployment, token, way).await? {
+        match ledger.claim(deployment, token, ways.claimed).await? {
             Claim::Granted | Claim::GrantedLock => is_held = true,
             Claim::Full => {
-                none_waits = false;
+                ways.on_wait();
                 wait_for_event(events, deployment, deadline).await?;
                 continue;
             }
@@ -184,21 +170,17 @@ pub async fn one_more(
         if ledger.count(deployment).await? >= most {
             break;
         }
-        let by = if none_waits { Way::Image } else { way };
         let grant = Grant {
             deployment,
             token,
             idle,
             deadline,
         };
-        match launch(ledger, launcher, events, grant, by).await? {
+        match launch(ledger, launcher, events, grant, ways.next()).await? {
             Launched::Ready(instance) => return Ok(Some(instance)),
             Launched::LockLost => return Ok(None),
             // The lock is still held.
-            Launched::Nothing => {
-                none_waits = way != Way::Frozen;
-                way = if none_waits { Way::Either } else { anew };
-            }
+            Launched::Nothing => ways.on_nothing(),
         }
     }
     if is_held {
@@ -206,6 +188,53 @@ pub async fn one_more(
         ledger.give_up(deployment, token, unneeded).await;
     }
     Ok(None)
+}
+
+/// What a deployment is started from: what takes Docker the least comes first.
+struct Ways {
+    /// What the lock is asked for.
+    claimed: Way,
+    /// What follows a frozen instance.
+    anew: Way,
+    /// No sandbox waits.
+    none_waits: bool,
+}
+
+impl Ways {
+    fn of(deployment: &Deployment, launcher: &impl Launcher) -> Self {
+        let fits = launcher.fits_sandbox(deployment);
+        let anew = if fits { Way::Sandbox } else { Way::Image };
+        let freezes = deployment.config.freeze_ms.is_some();
+        Self {
+            claimed: if freezes { Way::Frozen } else { anew },
+            anew,
+            none_waits: false,
+        }
+    }
+
+    /// What is tried under the lock.
+    fn next(&self) -> Way {
+        if self.none_waits {
+            Way::Image
+        } else {
+            self.claimed
+        }
+    }
+
+    /// There was nothing to start it from.
+    fn on_nothing(&mut self) {
+        self.none_waits = self.claimed != Way::Frozen;
+        self.claimed = if self.none_waits {
+            Way::Either
+        } else {
+            self.anew
+        };
+    }
+
+    /// By the time that it is its turn a sandbox may wait.
+    fn on_wait(&mut self) {
+        self.none_waits = false;
+    }
 }
 
 /// A lock that is held, and what for.
