@@ -66,10 +66,11 @@ async fn the_log_streams(home: &Home, hello: &Repository) {
     push.until("==> compiling").await;
     push.until("Compiling ").await;
     assert!(push.is_running());
+    // (Others come and go meanwhile, in which the cache is measured.)
     let builds = builds(&home.docker).await;
-    assert_eq!(builds.len(), 1, "{builds:?}");
+    let compiler = builds.iter().min_by_key(|container| container.created);
     assert!(
-        builds[0].running,
+        compiler.is_some_and(|compiler| compiler.running),
         "the compiler's lines came after its end: {builds:?}"
     );
     let pushed = push.end().await.accepted().says(&[

@@ -45,7 +45,7 @@ async fn compilation_ends_with_its_pusher() {
     for leave in [Leave::Interrupt, Leave::Kill] {
         let mut push = hello.begin_push("main");
         push.until("Compiling ").await;
-        assert_eq!(builds(&home.docker).await.len(), 1);
+        assert!(!builds(&home.docker).await.is_empty());
         match leave {
             Leave::Interrupt => push.interrupt(),
             Leave::Kill => push.kill().await,
