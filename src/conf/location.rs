@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use ngx::http::{HttpModuleMainConf, Merge, MergeConfigError};
 
-use corefn_core::lease::{DEFAULT_IDLE, MIN_IDLE};
+use corefn_core::lease::{DEFAULT_IDLE, DEFAULT_START_TIMEOUT, MIN_IDLE};
 
 use super::{duplicate, number};
 use crate::CorefnModule;
 use crate::ngx::Directive;
 
-const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(30);
 const LONGEST_START_TIMEOUT: Duration = Duration::from_secs(600);
 const DEFAULT_QUEUE: u32 = 1024;
 

@@ -7,18 +7,16 @@ use corefn_core::deployment::Deployment;
 use corefn_core::function::{FunctionName, RevisionId};
 use corefn_core::instance::Instance;
 use corefn_core::keys::START_LOCK_RENEWAL;
+use corefn_core::lease::DEFAULT_START_TIMEOUT;
 use corefn_core::names::{self, label};
 use corefn_core::route::Route;
 use corefn_engine::docker::{Docker, DockerError};
-use corefn_engine::start::{random_id, start_as};
+use corefn_engine::start::{Steps, random_id, start_as};
 use corefn_engine::store::Store;
 use tokio::task::JoinSet;
 
 use crate::error::BuildError;
 use crate::image;
-
-/// How long a new revision may take until it is ready.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The first instance of a revision that is to be deployed. It is the push's: until the switch no
 /// router knows it, and as long as this lives, the cleaner leaves it alone.
@@ -85,8 +83,9 @@ pub async fn start_first(
         deployment,
         id,
         number,
-        START_TIMEOUT,
+        DEFAULT_START_TIMEOUT,
         std::future::pending(),
+        &mut Steps::begin(),
     )
     .await
     .map_err(BuildError::Start)?;

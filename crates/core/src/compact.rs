@@ -187,6 +187,7 @@ mod tests {
                 freeze_ms: None,
                 concurrency: NonZeroU32::new(3),
                 max_instances: NonZeroU32::new(4),
+                min_instances: NonZeroU32::new(2),
                 network: Network::None,
                 routes: vec!["h/x".parse().unwrap()],
                 exports: Some(vec![Export {

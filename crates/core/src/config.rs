@@ -36,6 +36,9 @@ pub struct FunctionConfig {
     /// How many instances there may be at once, where the number of requests at each is bounded; one without a value.
     #[serde(skip_serializing_if = "is_default")]
     pub max_instances: Option<NonZeroU32>,
+    /// How many instances there are though nobody asks for them; none without a value. It is no more than there may be.
+    #[serde(skip_serializing_if = "is_default")]
+    pub min_instances: Option<NonZeroU32>,
     /// What an instance can reach.
     #[serde(skip_serializing_if = "is_default")]
     pub network: Network,
@@ -159,6 +162,11 @@ impl FunctionConfig {
     /// How many instances there may be at once.
     pub fn most_instances(&self) -> u32 {
         self.max_instances.map_or(1, NonZeroU32::get)
+    }
+
+    /// How many instances there are though nobody asks for them.
+    pub fn least_instances(&self) -> u32 {
+        self.min_instances.map_or(0, NonZeroU32::get)
     }
 
     /// The time of a lease in milliseconds, if the function says it.

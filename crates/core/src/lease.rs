@@ -24,6 +24,9 @@ pub const UNLEASED_RELIANCE: Duration = Duration::from_secs(5);
 /// The idle time of functions and routers that set none.
 pub const DEFAULT_IDLE: Duration = Duration::from_secs(60);
 
+/// How long a start may take where nothing else is said.
+pub const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// What a host knows of an instance's work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Activity {

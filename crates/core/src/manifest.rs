@@ -16,6 +16,7 @@ use crate::route::Route;
 pub use problem::{ManifestError, Position, Problem};
 use reader::{Entry, Reader};
 
+pub mod keys;
 mod modules;
 mod problem;
 mod reader;
@@ -48,13 +49,6 @@ pub struct Found {
 
 /// The most functions of a repository: each is a build with a container of its own.
 const MOST_FUNCTIONS: usize = 100;
-
-const ROOT_KEYS: &[&str] = &["function"];
-const FUNCTION_KEYS: &[&str] = &[
-    "env", "health", "limits", "name", "network", "path", "routes", "scale", "stack",
-];
-const LIMITS_KEYS: &[&str] = &["body", "cpus", "memory", "pids", "requests", "timeout"];
-const SCALE_KEYS: &[&str] = &["concurrency", "freeze", "idle", "max"];
 
 impl Manifest {
     /// Reads a manifest's text.
@@ -128,7 +122,7 @@ impl Manifest {
     }
 
     fn read_root(&mut self, reader: &mut Reader<'_>, root: &DeTable<'_>) {
-        for entry in reader.entries("", root, ROOT_KEYS) {
+        for entry in reader.entries("", root, &["function"]) {
             let functions = match entry.value.get_ref() {
                 DeValue::Array(functions) => functions.iter().collect(),
                 _ => vec![entry.value],
@@ -228,24 +222,26 @@ impl Declaration {
     }
 
     fn read(&mut self, reader: &mut Reader<'_>, table: &DeTable<'_>) {
-        for entry in reader.entries("function", table, FUNCTION_KEYS) {
+        for entry in reader.entries("function", table, &keys::names("function")) {
             match entry.key {
                 "name" => {
-                    self.name = reader.place(&entry, values::NAME, |text| {
+                    self.name = reader.place(&entry, keys::example("name"), |text| {
                         check_segment(text).map_err(|e| e.to_string())
                     })
                 }
                 "stack" => {
-                    self.stack = reader.place(&entry, values::STACK, |text| {
+                    self.stack = reader.place(&entry, keys::example("stack"), |text| {
                         check_segment(text).map_err(|_| {
                             format!(
                                 "{text:?} is no stack: write a name such as {}",
-                                values::STACK
+                                keys::example("stack")
                             )
                         })
                     })
                 }
-                "path" => self.path = reader.place(&entry, values::PATH, values::check_path),
+                "path" => {
+                    self.path = reader.place(&entry, keys::example("path"), values::check_path)
+                }
                 "routes" => self.config.routes = values::routes(reader, &entry),
                 "health" => self.config.health = values::health(reader, &entry),
                 "env" => self.config.env = values::env(reader, &entry),
@@ -258,11 +254,11 @@ impl Declaration {
     }
 
     fn read_limits(&mut self, reader: &mut Reader<'_>, entry: &Entry<'_>) {
-        let Some(table) = reader.table(entry, r#"limits = { memory = "128M" }"#) else {
+        let Some(table) = reader.table(entry, keys::example("limits")) else {
             return;
         };
         let default = Limits::default();
-        for entry in reader.entries("limits", table, LIMITS_KEYS) {
+        for entry in reader.entries("limits", table, &keys::names("limits")) {
             let limits = &mut self.config.limits;
             match entry.key {
                 "memory" => {
@@ -281,11 +277,11 @@ impl Declaration {
     }
 
     fn read_scale(&mut self, reader: &mut Reader<'_>, entry: &Entry<'_>) {
-        let Some(table) = reader.table(entry, r#"scale = { idle = "60s" }"#) else {
+        let Some(table) = reader.table(entry, keys::example("scale")) else {
             return;
         };
-        let (mut freeze, mut max, mut is_bounded) = (None, None, false);
-        for entry in reader.entries("scale", table, SCALE_KEYS) {
+        let (mut freeze, mut max, mut min, mut is_bounded) = (None, None, None, false);
+        for entry in reader.entries("scale", table, &keys::names("scale")) {
             match entry.key {
                 "idle" => self.config.idle_ms = values::idle(reader, &entry),
                 "freeze" => freeze = Some(entry),
@@ -294,11 +290,16 @@ impl Declaration {
                     self.config.concurrency = values::concurrency(reader, &entry);
                 }
                 "max" => max = Some(entry),
+                "min" => min = Some(entry),
                 _ => {}
             }
         }
         if let Some(entry) = max {
             self.config.max_instances = values::max_instances(reader, &entry, is_bounded);
+        }
+        if let Some(entry) = min {
+            let most = self.config.most_instances();
+            self.config.min_instances = values::min_instances(reader, &entry, most);
         }
         if let Some(entry) = freeze {
             // (A router's own idle time is not known where an instance is frozen.)

@@ -150,8 +150,8 @@ fn unknown_keys() {
         &["2:1 [scale] has no key \"idel\": did you mean \"idle\"?"],
     );
     check(
-        "[function.scale]\nmin = 2",
-        &["2:1 [scale] has no key \"min\": write one of concurrency, freeze, idle, max"],
+        "[function.scale]\nzero = true",
+        &["2:1 [scale] has no key \"zero\": write one of concurrency, freeze, idle, max, min"],
     );
 }
 
@@ -313,6 +313,15 @@ fn several_instances_are_of_those_that_get_full() {
     assert_eq!(config.concurrency.map(NonZeroU32::get), Some(10));
     assert_eq!(config.most_instances(), 4);
     assert_eq!(FunctionConfig::default().most_instances(), 1);
+    let of = |scale: &str| only(&format!("[function]\nscale = {scale}")).config(Found::default());
+    for (scale, least) in [
+        ("{ min = 0 }", 0),
+        ("{ min = 1 }", 1),
+        ("{ min = 3, max = 3, concurrency = 1 }", 3),
+        ("{ max = 1 }", 0),
+    ] {
+        assert_eq!(of(scale).least_instances(), least, "{scale}");
+    }
     for (scale, says) in [
         ("{ max = 4 }", "2:17 max: another instance is started when"),
         (
@@ -322,6 +331,18 @@ fn several_instances_are_of_those_that_get_full() {
         (
             "{ max = 0 }",
             "2:17 max: write a number of instances from 1 to 1000",
+        ),
+        (
+            "{ min = -1 }",
+            "2:17 min: write a number of instances from 0 to 1000",
+        ),
+        (
+            "{ min = 2 }",
+            "2:17 min: 2 are more than there may be, 1: say with max",
+        ),
+        (
+            "{ min = 5, max = 4, concurrency = 1 }",
+            "2:17 min: 5 are more than there may be, 4: say with max",
         ),
     ] {
         check(&format!("[function]\nscale = {scale}"), &[says]);
@@ -448,6 +469,7 @@ fn nearly() -> impl Strategy<Value = String> {
         Just("scale.freeze".to_owned()),
         Just("scale.concurrency".to_owned()),
         Just("scale.max".to_owned()),
+        Just("scale.min".to_owned()),
         Just("routes".to_owned()),
         Just("health".to_owned()),
         Just(" = ".to_owned()),

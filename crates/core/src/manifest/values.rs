@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use toml::de::DeValue;
 
+use super::keys::example;
 use super::reader::{Entry, Reader, advice};
 use crate::config::Network;
 use crate::lease::MIN_IDLE;
@@ -13,21 +15,10 @@ use crate::names;
 use crate::quantity::{parse_duration, parse_size};
 use crate::route::Route;
 
-pub(super) const NAME: &str = r#"name = "hello""#;
-pub(super) const STACK: &str = r#"stack = "rust""#;
-pub(super) const PATH: &str = r#"path = "services/hello""#;
-const HEALTH: &str = r#"health = "/healthz""#;
-const MEMORY: &str = r#"memory = "128M""#;
-const IDLE: &str = r#"idle = "60s""#;
-const CONCURRENCY: &str = "concurrency = 10";
-const MAX: &str = "max = 4";
-const FREEZE: &str = r#"freeze = "10s""#;
-const ROUTES: &str = r#"routes = ["api.example.com/v1"]"#;
-const ENV: &str = r#"env = { GREETING = "hi" }"#;
-const TIMEOUT: &str = r#"timeout = "60s""#;
-const BODY: &str = r#"body = "10M""#;
-const NETWORK: &str = r#"network = "none""#;
 const NETWORKS: &[&str] = &["none", "outbound"];
+
+/// What is counted by `max` and `min`.
+const INSTANCES: &str = "a number of instances";
 
 /// The least memory Docker gives a container.
 const MIN_MEMORY: u64 = 6 << 20;
@@ -49,12 +40,12 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 pub(super) fn routes(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Vec<Route> {
     let (mut routes, mut seen) = (Vec::new(), HashSet::new());
     let DeValue::Array(values) = entry.value.get_ref() else {
-        reader.wrong_type(entry, "an array of strings", ROUTES);
+        reader.wrong_type(entry, "an array of strings", example("routes"));
         return routes;
     };
     for value in values {
         let one = Entry { value, ..*entry };
-        let Some(text) = reader.text(&one, ROUTES) else {
+        let Some(text) = reader.text(&one, example("routes")) else {
             continue;
         };
         let route = text.parse::<Route>().map_err(|e| e.to_string());
@@ -77,12 +68,13 @@ pub(super) fn check_path(text: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "{text:?} is no folder of the repository: write its path from the root, such as {PATH}"
+        "{text:?} is no folder of the repository: write its path from the root, such as {}",
+        example("path")
     ))
 }
 
 pub(super) fn health(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<String> {
-    let text = reader.text(entry, HEALTH)?;
+    let text = reader.text(entry, example("health"))?;
     // What a request's target may hold by RFC 3986: pchar, "/" and "?".
     let fits = |b: u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@/?".contains(&b);
     let checked = if !text.starts_with('/') {
@@ -102,7 +94,7 @@ pub(super) fn health(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<Strin
 
 pub(super) fn env(reader: &mut Reader<'_>, entry: &Entry<'_>) -> BTreeMap<String, String> {
     let mut variables = BTreeMap::new();
-    let Some(table) = reader.table(entry, ENV) else {
+    let Some(table) = reader.table(entry, example("env")) else {
         return variables;
     };
     for (key, value) in table {
@@ -146,7 +138,7 @@ fn check_variable(name: &str) -> Result<(), String> {
 }
 
 pub(super) fn network(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Network {
-    let checked = match reader.text(entry, NETWORK) {
+    let checked = match reader.text(entry, example("network")) {
         None => None,
         Some("none") => Some(Network::None),
         Some("outbound") => Some(Network::Outbound),
@@ -159,7 +151,7 @@ pub(super) fn network(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Network {
 }
 
 pub(super) fn memory(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<u64> {
-    let text = reader.text(entry, MEMORY)?;
+    let text = reader.text(entry, example("memory"))?;
     let checked = match parse_size(text) {
         Err(error) => Err(error.to_string()),
         Ok(size) if size < MIN_MEMORY => Err(format!(
@@ -178,7 +170,7 @@ pub(super) fn cpus(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<u64> {
         DeValue::Float(float) => float.as_str().parse::<f64>().ok(),
         DeValue::Integer(_) => integer(entry).map(|whole| whole as f64),
         _ => {
-            reader.wrong_type(entry, "a number", "cpus = 0.5");
+            reader.wrong_type(entry, "a number", example("cpus"));
             return None;
         }
     };
@@ -193,7 +185,7 @@ pub(super) fn cpus(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<u64> {
 
 pub(super) fn pids(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<u32> {
     if !entry.value.get_ref().is_integer() {
-        reader.wrong_type(entry, "an integer", "pids = 64");
+        reader.wrong_type(entry, "an integer", example("pids"));
         return None;
     }
     let checked = integer(entry)
@@ -205,7 +197,7 @@ pub(super) fn pids(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<u32> {
 
 pub(super) fn requests(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<u32> {
     if !entry.value.get_ref().is_integer() {
-        reader.wrong_type(entry, "an integer", "requests = 100");
+        reader.wrong_type(entry, "an integer", example("requests"));
         return None;
     }
     let checked = integer(entry)
@@ -222,9 +214,15 @@ pub(super) fn requests(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<u32
 
 /// How many requests an instance takes at once.
 pub(super) fn concurrency(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<NonZeroU32> {
-    let what = "a number of requests";
-    let most = u32::MAX;
-    number(reader, entry, what, most, CONCURRENCY)
+    let range = 1..=u32::MAX;
+    let number = number(
+        reader,
+        entry,
+        "a number of requests",
+        range,
+        example("concurrency"),
+    )?;
+    NonZeroU32::new(number)
 }
 
 /// How many instances there may be. More than one make sense only where they are full some time.
@@ -233,9 +231,8 @@ pub(super) fn max_instances(
     entry: &Entry<'_>,
     is_bounded: bool,
 ) -> Option<NonZeroU32> {
-    let what = "a number of instances";
-    let max = number(reader, entry, what, MOST_INSTANCES, MAX)?;
-    let checked = if max.get() == 1 || is_bounded {
+    let max = number(reader, entry, INSTANCES, 1..=MOST_INSTANCES, example("max"))?;
+    let checked = if max == 1 || is_bounded {
         Ok(max)
     } else {
         Err(
@@ -244,30 +241,50 @@ pub(super) fn max_instances(
                 .to_owned(),
         )
     };
-    reader.check(entry, checked)
+    reader.check(entry, checked).and_then(NonZeroU32::new)
+}
+
+/// How many instances there are though nobody asks for them, where there may be so many.
+pub(super) fn min_instances(
+    reader: &mut Reader<'_>,
+    entry: &Entry<'_>,
+    most: u32,
+) -> Option<NonZeroU32> {
+    let min = number(reader, entry, INSTANCES, 0..=MOST_INSTANCES, example("min"))?;
+    let checked = if min <= most {
+        Ok(min)
+    } else {
+        Err(format!(
+            "{min} are more than there may be, {most}: say with max how many there may be, and with concurrency when all \
+             are full, such as scale = {{ min = {min}, max = {min}, concurrency = 10 }}"
+        ))
+    };
+    reader.check(entry, checked).and_then(NonZeroU32::new)
 }
 
 fn number(
     reader: &mut Reader<'_>,
     entry: &Entry<'_>,
     what: &str,
-    most: u32,
+    range: RangeInclusive<u32>,
     example: &str,
-) -> Option<NonZeroU32> {
+) -> Option<u32> {
     if !entry.value.get_ref().is_integer() {
         reader.wrong_type(entry, "an integer", example);
         return None;
     }
     let checked = integer(entry)
         .and_then(|number| u32::try_from(number).ok())
-        .filter(|number| *number <= most)
-        .and_then(NonZeroU32::new)
-        .ok_or_else(|| format!("write {what} from 1 to {most}, for example {example}"));
+        .filter(|number| range.contains(number))
+        .ok_or_else(|| {
+            let (least, most) = range.into_inner();
+            format!("write {what} from {least} to {most}, for example {example}")
+        });
     reader.check(entry, checked)
 }
 
 pub(super) fn idle(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<u64> {
-    let text = reader.text(entry, IDLE)?;
+    let text = reader.text(entry, example("idle"))?;
     let checked = match idle_time(text) {
         Ok(idle) if idle > MAX_IDLE => Err(format!(
             "{text:?} is too long: {}h, a year, is the most",
@@ -280,7 +297,7 @@ pub(super) fn idle(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<u64> {
 
 /// The time after which an instance is frozen that is stopped after `idle` milliseconds.
 pub(super) fn freeze(reader: &mut Reader<'_>, entry: &Entry<'_>, idle: u64) -> Option<u64> {
-    let text = reader.text(entry, FREEZE)?;
+    let text = reader.text(entry, example("freeze"))?;
     let idle = Duration::from_millis(idle);
     let checked = match idle_time(text) {
         Ok(freeze) if freeze >= idle => Err(format!(
@@ -304,7 +321,7 @@ fn idle_time(text: &str) -> Result<Duration, String> {
 }
 
 pub(super) fn timeout(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<u64> {
-    let text = reader.text(entry, TIMEOUT)?;
+    let text = reader.text(entry, example("timeout"))?;
     let checked = match parse_duration(text) {
         Err(error) => Err(error.to_string()),
         Ok(time) if time.is_zero() => Err(format!(
@@ -320,7 +337,7 @@ pub(super) fn timeout(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<u64>
 }
 
 pub(super) fn body(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<u64> {
-    let text = reader.text(entry, BODY)?;
+    let text = reader.text(entry, example("body"))?;
     let checked = parse_size(text).map_err(|error| error.to_string());
     reader.check(entry, checked)
 }
