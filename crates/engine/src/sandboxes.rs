@@ -33,6 +33,9 @@ pub const EXECUTABLES: &str = "executables";
 /// up so is removed by its keeper, or as any instance that nobody knows.)
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long after its start a sandbox gets its name.
+const NAMED_AFTER: Duration = Duration::from_millis(100);
+
 /// How often it is tried to give a sandbox its name: for half a minute.
 const NAMINGS: u32 = 20;
 
@@ -285,6 +288,8 @@ pub fn name_holder(docker: &Arc<Docker>, holder: String, instance: Instance) {
 /// Gives a sandbox the name of the instance that it has become, or the holder that of whose network it holds, unless that
 /// has ended meanwhile.
 async fn name(docker: Arc<Docker>, instance: Instance, holder: Option<String>) {
+    // (Starts that are under way have the processors first.)
+    tokio::time::sleep(NAMED_AFTER).await;
     let mut pauses = Pauses::of_service();
     for _ in 0..NAMINGS {
         let named = match &holder {

@@ -9,8 +9,11 @@ use corefn_engine::rebuild::instance;
 use corefn_engine::store::Store;
 use tracing::{info, warn};
 
-/// How often it is looked whether one has its name, which it gets within milliseconds.
+/// How often it is looked whether one has its name, which it gets soon.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// For how long Docker is asked nothing: whoever has one starts something from it, and perhaps others do.
+const STARTS: Duration = Duration::from_millis(200);
 
 /// How long one may be without a name that Redis doesn't know either. It was given to somebody who died.
 const STARTING: Duration = Duration::from_secs(60);
@@ -18,6 +21,7 @@ const STARTING: Duration = Duration::from_secs(60);
 /// Looks after a sandbox that was given away, until it has its name or is gone.
 pub async fn until_settled(docker: &Docker, store: &Store, container: &str) {
     let begin = Instant::now();
+    tokio::time::sleep(STARTS).await;
     tokio::select! {
         () = tokio::time::sleep(LOOK) => {}
         // It ends when whoever has it does before it is told what to become.

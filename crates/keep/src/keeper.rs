@@ -41,6 +41,12 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How often it is looked which runtimes functions are deployed for, besides when the keeper is told of a function.
 const LOOK_FOR_RUNTIMES: Duration = Duration::from_secs(60);
 
+/// How long nothing is made after the first of several claims: so many starts have the processors first.
+const BURST: Duration = Duration::from_millis(150);
+
+/// A claim is the first of several if there was none for so long.
+const CALM: Duration = Duration::from_secs(1);
+
 /// How long a claimer may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -57,8 +63,36 @@ struct Inner {
     kinds: RefCell<HashMap<Kind, Waiting>>,
     /// Notified when there may be something to make or to remove.
     changed: Notify,
+    claims: Cell<Claims>,
     /// Whether a function may be deployed for a runtime that is not known here.
     told_of_runtime: Cell<bool>,
+}
+
+/// When sandboxes were claimed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Claims {
+    /// The first of the last several.
+    first: Option<Instant>,
+    last: Option<Instant>,
+}
+
+impl Claims {
+    /// There is one more at `now`.
+    fn add(self, now: Instant) -> Self {
+        let is_calm = self
+            .last
+            .is_none_or(|last| now.duration_since(last) >= CALM);
+        Self {
+            first: if is_calm { Some(now) } else { self.first },
+            last: Some(now),
+        }
+    }
+
+    /// For how long nothing is to be made.
+    fn left(self, now: Instant) -> Duration {
+        let since = self.first.map(|first| now.duration_since(first));
+        since.map_or(Duration::ZERO, |since| BURST.saturating_sub(since))
+    }
 }
 
 /// The sandboxes of a kind.
@@ -119,6 +153,7 @@ impl Keeper {
             sandboxes: sandboxes.clone(),
             kinds: RefCell::new(kinds.into()),
             changed: Notify::new(),
+            claims: Cell::default(),
             told_of_runtime: Cell::new(false),
         })))
     }
@@ -164,6 +199,7 @@ impl Inner {
             // It has gone, or does not speak as we do.
             Ok(Err(_)) | Err(_) => return,
         };
+        self.claims.set(self.claims.get().add(Instant::now()));
         let taken = self.take(&kind).await;
         self.changed.notify_one();
         let Some((sandbox, connection)) = taken else {
@@ -230,6 +266,7 @@ impl Inner {
                 self.look_after(&kind).await;
             }
             let _ = tokio::time::timeout(LOOK, self.changed.notified()).await;
+            tokio::time::sleep(self.claims.get().left(Instant::now())).await;
         }
     }
 
@@ -402,4 +439,27 @@ impl Inner {
 fn version(kind: &Kind) -> String {
     let made_of = format!("{SANDBOX_FOLDER} {:?} {}", Limits::default(), kind.image);
     corefn_sandbox::version(made_of.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_first_of_several_claims_holds_up() {
+        let begin = Instant::now();
+        let at = |millis| begin + Duration::from_millis(millis);
+        let none = Claims::default();
+        assert_eq!(none.left(at(0)), Duration::ZERO);
+        let mut claims = none.add(at(0));
+        assert_eq!(claims.left(at(50)), Duration::from_millis(100));
+        // They go on and on, and what was taken is made up for meanwhile.
+        for millis in (100..5_000).step_by(100) {
+            claims = claims.add(at(millis));
+        }
+        assert_eq!(claims.left(at(160)), Duration::ZERO);
+        assert_eq!(claims.left(at(5_000)), Duration::ZERO);
+        let later = claims.add(at(6_000));
+        assert_eq!(later.left(at(6_000)), BURST);
+    }
 }

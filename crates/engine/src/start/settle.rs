@@ -21,6 +21,9 @@ const KILLED: i64 = 128 + 9;
 /// How long Docker may be out of reach while a start waits until its container is ready.
 const UNREACHABLE: Duration = Duration::from_secs(2);
 
+/// How soon most get ready that are started from a sandbox, and a bit.
+const SOON: Duration = Duration::from_millis(20);
+
 /// How many lines of a failed function's output are reported.
 const OUTPUT_LINES: usize = 20;
 
@@ -107,9 +110,10 @@ pub(super) async fn settle(
     })
 }
 
-/// Waits until a container has ended and returns its exit code. A Docker that can't be reached is asked again for a while:
+/// Waits until a container has ended and returns its exit code; one that gets ready soon need not be asked for. A Docker that can't be reached is asked again for a while:
 /// what runs may get ready all the same.
 async fn ended(docker: &Docker, container: &str) -> Result<i64, DockerError> {
+    tokio::time::sleep(SOON).await;
     let mut since = None;
     let mut pauses = Pauses::of_service();
     loop {
