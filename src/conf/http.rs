@@ -12,7 +12,7 @@ use corefn_engine::store::Store;
 
 use super::{duplicate, number};
 use crate::CorefnModule;
-use crate::ngx::{Directive, SharedZone, declare_zone};
+use crate::ngx::{Directive, SharedZone, declare_zone, is_first_worker};
 use crate::zone::{self, Memory};
 
 const DEFAULT_REDIS: &str = "redis://127.0.0.1:6379/0";
@@ -48,6 +48,7 @@ impl MainConf {
             namespace: or(&self.namespace, DEFAULT_NAMESPACE),
             starts: self.max_starts.unwrap_or_else(default_max_starts),
             sandboxes: self.sandboxes.as_ref().map(PathBuf::from),
+            standby: is_first_worker(),
         }
     }
 

@@ -1,12 +1,18 @@
 //! The process that this is, and its clock.
 
-use ngx::ffi::{NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_current_msec, ngx_process};
+use ngx::ffi::{NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_current_msec, ngx_process, ngx_worker};
 
 /// Whether it serves requests: the master, the helpers of caches and everyone else don't.
 pub fn serves_requests() -> bool {
     // SAFETY: nginx sets it as the process begins, before anything of a module runs in it.
     let process = unsafe { ngx_process } as u32;
     [NGX_PROCESS_WORKER, NGX_PROCESS_SINGLE].contains(&process)
+}
+
+/// Whether it is the first of the workers: there is one at any time, or two while a configuration is replaced.
+pub fn is_first_worker() -> bool {
+    // SAFETY: nginx sets it as the process begins, before anything of a module runs in it.
+    unsafe { ngx_worker == 0 }
 }
 
 /// Milliseconds of the monotonic clock when the event loop last woke.

@@ -12,7 +12,7 @@ use corefn_core::names::label;
 use corefn_engine::docker::{Condition, Container, Docker, DockerError};
 use corefn_engine::rebuild::{RebuildError, instance, rebuild};
 use corefn_engine::start::random_id;
-use corefn_engine::store::{Fenced, Store, StoreError};
+use corefn_engine::store::{Fenced, Leased, Store, StoreError};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
@@ -135,29 +135,27 @@ impl Cleaner {
         }
         let settled = self.is_settled() && (!self.once || uptime >= SETTLES);
         // What Redis knows is no leftover: so a round asks it the same few things however much runs.
-        let mut in_use = HashSet::new();
-        for leased in self.store.instances().await? {
+        let known = self.store.instances().await?;
+        let containers_of = known.iter().map(|leased| leased.instance.container.clone());
+        let mut in_use: HashSet<_> = containers_of.collect();
+        for leased in self.without_ended(known, &containers).await? {
             let instance = leased.instance;
-            in_use.insert(instance.container.clone());
             let container = containers.get(&instance.container);
-            let running = container.is_some_and(|c| c.running);
-            if !running && !self.docker.is_running(&instance.container).await? {
-                self.store.forget(instance.id, &instance.function).await?;
-                self.end(&instance, "it has ended").await;
-            } else if !leased.ready {
+            if !leased.ready {
                 // (One that is kept is frozen, or is being paused; or a cleaner was killed at that.)
                 if leased.lease.is_none() && !leased.kept && settled {
-                    let why = match leased.frozen {
-                        true => "it was frozen, and is idle",
-                        false => "it is draining",
-                    };
-                    self.end_if_idle(&instance, why).await?;
+                    if leased.frozen {
+                        let why = "it was frozen, and is idle";
+                        self.end_if_needless(&instance, why).await?;
+                    } else {
+                        self.end_if_idle(&instance, "it is draining").await?;
+                    }
                 }
             } else if container.is_some_and(|c| c.paused) && self.is_paused(&instance).await? {
                 let Instance { id, function, .. } = &instance;
                 self.store.withhold(*id, function).await?;
             } else if (leased.overlong || leased.lease.is_none()) && settled {
-                self.freeze_or_end(&instance).await?;
+                self.end_if_needless(&instance, "it is idle").await?;
             }
         }
         let seen = |id: &String, _: &mut Instant| containers.contains_key(id);
@@ -177,6 +175,27 @@ impl Cleaner {
             }
         }
         Ok(())
+    }
+
+    /// Forgets those that have ended, before any other is looked at: they don't stand by.
+    async fn without_ended(
+        self: &Arc<Self>,
+        known: Vec<Leased>,
+        containers: &HashMap<String, Container>,
+    ) -> Result<Vec<Leased>, RebuildError> {
+        let mut others = Vec::new();
+        for leased in known {
+            let instance = &leased.instance;
+            let container = containers.get(&instance.container);
+            let running = container.is_some_and(|c| c.running);
+            if running || self.docker.is_running(&instance.container).await? {
+                others.push(leased);
+            } else {
+                self.store.forget(instance.id, &instance.function).await?;
+                self.end(instance, "it has ended").await;
+            }
+        }
+        Ok(others)
     }
 
     /// Whether an instance that is ready is paused still. (When Docker was asked it may have been frozen, and thawed before
@@ -199,14 +218,18 @@ impl Cleaner {
         Ok(())
     }
 
-    /// The same, but has it frozen first if its function wants that.
-    async fn freeze_or_end(self: &Arc<Self>, instance: &Instance) -> Result<(), StoreError> {
+    /// The same, but not if its function wants it to stand by; and has it frozen first if its function wants that.
+    async fn end_if_needless(
+        self: &Arc<Self>,
+        instance: &Instance,
+        why: &str,
+    ) -> Result<(), StoreError> {
         if self.is_settled() {
             let fence = self
                 .store
-                .fence_or_freeze(instance, &self.token, DEFAULT_IDLE);
+                .fence_needless(instance, &self.token, DEFAULT_IDLE);
             let fenced = fence.await?;
-            self.on_fenced(instance, fenced, "it is idle").await;
+            self.on_fenced(instance, fenced, why).await;
         }
         Ok(())
     }

@@ -22,7 +22,7 @@ use corefn_core::names::directive;
 
 use crate::store::{Claim, Way};
 
-pub use ports::{Launcher, Ledger};
+pub use ports::{Launcher, Ledger, Need};
 
 /// How often one who waits looks again, in case the event of an instance got lost.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -60,10 +60,23 @@ impl From<Failure> for Refusal {
     }
 }
 
-/// Gets a leased instance of `deployment` within `timeout`.
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Order<'a> {
+    /// Of what.
+    pub deployment: &'a Deployment,
+    /// Of whoever asks: unique to this call.
+    pub token: &'a str,
+    /// For how long the instance is leased at first.
+    pub idle: Duration,
+    /// How long it may take.
+    pub timeout: Duration,
+}
+
+/// Gets a leased instance.
 ///
 /// `events` must have been subscribed to before the call, so that nothing that happens during it is
-/// missed. `token` is the starter's: unique to this call.
+/// missed.
 ///
 /// # Errors
 /// [`Refusal`] with the failure of the start, whoever made it, or [`ErrorCode::StartTimeout`].
@@ -71,11 +84,14 @@ pub async fn acquire(
     ledger: &impl Ledger,
     launcher: &impl Launcher,
     events: &mut Receiver<Event>,
-    deployment: &Deployment,
-    token: &str,
-    idle: Duration,
-    timeout: Duration,
+    order: Order<'_>,
 ) -> Result<(Instance, Start), Refusal> {
+    let Order {
+        deployment,
+        token,
+        idle,
+        timeout,
+    } = order;
     let deadline = Instant::now() + timeout;
     let mut start = Start::Warm;
     let mut claim = Claim::Held;
@@ -138,7 +154,7 @@ pub async fn acquire(
     }
 }
 
-/// Gets one more instance of `deployment` than there are, if there may be more; nothing if there may not, or another starter
+/// Gets one more instance than there are, if what it is needed for takes more; nothing if there are enough, or another starter
 /// is at it. It is leased. The arguments are those of [`acquire`].
 ///
 /// # Errors
@@ -147,16 +163,23 @@ pub async fn one_more(
     ledger: &impl Ledger,
     launcher: &impl Launcher,
     events: &mut Receiver<Event>,
-    deployment: &Deployment,
-    token: &str,
-    idle: Duration,
-    timeout: Duration,
+    order: Order<'_>,
+    need: Need,
 ) -> Result<Option<Instance>, Refusal> {
+    let Order {
+        deployment,
+        token,
+        idle,
+        timeout,
+    } = order;
     let deadline = Instant::now() + timeout;
-    let most = deployment.config.most_instances();
+    let enough = need.enough(deployment);
     let mut ways = Ways::of(deployment, launcher);
+    if need == Need::Standby {
+        ways.leave_frozen();
+    }
     let mut is_held = false;
-    while Instant::now() < deadline && ledger.count(deployment).await? < most {
+    while Instant::now() < deadline && ledger.count(deployment, need).await? < enough {
         match ledger.claim(deployment, token, ways.claimed).await? {
             Claim::Granted | Claim::GrantedLock => is_held = true,
             Claim::Full => {
@@ -167,7 +190,7 @@ pub async fn one_more(
             Claim::Held | Claim::BackedOff(_) | Claim::Superseded => break,
         }
         // Between the look and the lock another starter may have finished.
-        if ledger.count(deployment).await? >= most {
+        if ledger.count(deployment, need).await? >= enough {
             break;
         }
         let grant = Grant {
@@ -210,6 +233,11 @@ impl Ways {
             anew,
             none_waits: false,
         }
+    }
+
+    /// Has frozen instances be.
+    fn leave_frozen(&mut self) {
+        self.claimed = self.anew;
     }
 
     /// What is tried under the lock.

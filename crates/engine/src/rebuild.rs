@@ -59,23 +59,17 @@ async fn fill(
     token: &str,
     idle: Duration,
 ) -> Result<(), RebuildError> {
-    let mut deployed = HashMap::new();
-    for image in docker.images().await? {
-        if image.current {
-            let deployment = image.deployment;
-            match store.deploy(&[(&deployment, None)]).await {
-                // Of two that claim one route, the first stays.
-                Ok(()) | Err(StoreError::Claimed { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-            deployed.insert(deployment.function.clone(), deployment);
-        }
-    }
+    let images = docker.images().await?;
+    let current = images.into_iter().filter(|image| image.current);
+    let deployments: Vec<_> = current.map(|image| image.deployment).collect();
+    let named = deployments.iter().map(|it| (&it.function, it));
+    let deployed: HashMap<_, _> = named.collect();
+    // Instances come first: whoever hears of a deployment starts none that is there.
     for container in docker.containers().await? {
         let Some(instance) = instance(&container).filter(|_| container.running) else {
             continue;
         };
-        let deployment = deployed.get(&instance.function);
+        let deployment = deployed.get(&instance.function).copied();
         if container.paused {
             let current = deployment.filter(|it| it.revision == instance.revision);
             let kept = current.and_then(|current| current.config.kept(idle));
@@ -83,6 +77,13 @@ async fn fill(
         } else {
             let lease = deployment.map_or(idle, |it| it.config.lease(idle));
             store.register(&instance, None, lease).await?;
+        }
+    }
+    for deployment in &deployments {
+        match store.deploy(&[(deployment, None)]).await {
+            // Of two that claim one route, the first stays.
+            Ok(()) | Err(StoreError::Claimed { .. }) => {}
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(store.set_index(token).await?)

@@ -16,6 +16,7 @@ mod outage;
 mod parts;
 mod redis;
 mod renew;
+mod standby;
 mod starts;
 mod subscribers;
 
@@ -58,6 +59,9 @@ pub struct Settings {
     pub starts: u32,
     /// The folder of the host's keeper of sandboxes, if there is one.
     pub sandboxes: Option<PathBuf>,
+    /// Whether this router has the instances started that are to be there whether anybody asks for them or not. One on each
+    /// host does.
+    pub standby: bool,
 }
 
 /// What the event loop asks for.
@@ -276,7 +280,7 @@ impl Thread {
         let parts = Parts::new(
             store,
             docker,
-            self.settings.starts,
+            &self.settings,
             sandboxes,
             self.outbox.clone(),
             self.gauges.clone(),

@@ -2,6 +2,7 @@
 
 mod sandbox;
 mod settle;
+mod steps;
 mod thaw;
 
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use crate::docker::{Docker, DockerError, Joined, Placement, Purpose};
 
 pub use sandbox::{start_in_held_network, start_in_sandbox};
 use settle::{Begun, docker_failure, hangs, settle};
+pub use steps::Steps;
 pub use thaw::thaw;
 
 /// How often it is tried. An address in turn is taken only if somebody else uses our subnet, or the
@@ -23,7 +25,7 @@ const ATTEMPTS: u64 = 5;
 /// Starts an instance of a deployment and waits until it is ready.
 ///
 /// `number` chooses the container's address ([`corefn_core::address`]). When `needless` is known, it
-/// is given up. On failure no container is left.
+/// is given up. On failure no container is left. What is done is added to `steps`.
 ///
 /// # Errors
 /// [`Failure`] with the cause, the function's last output and the remedy.
@@ -33,8 +35,10 @@ pub async fn start(
     number: u64,
     timeout: Duration,
     needless: impl Future<Output = ()>,
+    steps: &mut Steps,
 ) -> Result<Instance, Failure> {
-    start_as(docker, deployment, random_id()?, number, timeout, needless).await
+    let id = random_id()?;
+    start_as(docker, deployment, id, number, timeout, needless, steps).await
 }
 
 /// The same without Redis: the container is the only one of its revision that is started so.
@@ -50,7 +54,9 @@ pub async fn start_without_redis(
 ) -> Result<Option<Instance>, Failure> {
     let begin = Instant::now();
     let id = random_id()?;
-    let work = run(docker, deployment, id, number, Purpose::ServeWithoutRedis);
+    let mut steps = Steps::begin();
+    let purpose = Purpose::ServeWithoutRedis;
+    let work = run(docker, deployment, id, number, purpose, &mut steps);
     match docker.within(timeout, work).await {
         Ok((container, placement)) => {
             let begun = Begun::alone(container, placement);
@@ -84,9 +90,10 @@ pub async fn start_as(
     number: u64,
     timeout: Duration,
     needless: impl Future<Output = ()>,
+    steps: &mut Steps,
 ) -> Result<Instance, Failure> {
     let begin = Instant::now();
-    let run = run(docker, deployment, id, number, Purpose::Serve);
+    let run = run(docker, deployment, id, number, Purpose::Serve, steps);
     let (container, placement) = tokio::time::timeout(timeout, run)
         .await
         .map_err(|_| hangs(deployment, timeout))?
@@ -105,6 +112,7 @@ async fn run(
     id: InstanceId,
     number: u64,
     purpose: Purpose,
+    steps: &mut Steps,
 ) -> Result<(String, Placement), DockerError> {
     let kind = deployment.config.network;
     let mut attempt = 0;
@@ -114,8 +122,12 @@ async fn run(
         let placement = Placement { id, ip };
         let created = docker.create(deployment, placement, Joined::Network(&network), purpose);
         let container = created.await?;
+        steps.done("created");
         let error = match docker.start(&container).await {
-            Ok(()) => return Ok((container, placement)),
+            Ok(()) => {
+                steps.done("started");
+                return Ok((container, placement));
+            }
             Err(error) => error,
         };
         let _ = docker.remove(&container).await;

@@ -254,7 +254,7 @@ async fn cleaner_that_dies_before_it_has_frozen() {
     let old = only(&home).await.instance;
     let fenced = wait_for("its lease has ended", PATIENCE, async || {
         home.store.begin_watch("me").await.unwrap();
-        let fence = home.store.fence_or_freeze(&old, "me", DEFAULT_IDLE);
+        let fence = home.store.fence_needless(&old, "me", DEFAULT_IDLE);
         let fenced = fence.await.unwrap();
         (fenced != Fenced::Leased).then_some(fenced)
     })

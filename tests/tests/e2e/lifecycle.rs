@@ -164,7 +164,13 @@ async fn live(world: &World, events: &[Event]) {
                 revisions[*f] += 1;
                 world.deploy(FUNCTIONS[*f], revisions[*f]).await;
             }
-            Event::Clean => world.clean().await,
+            Event::Clean => {
+                let before = world.standing_by(&FUNCTIONS).await;
+                world.clean().await;
+                let after = world.standing_by(&FUNCTIONS).await;
+                let stands = |name: &String| after.contains(name);
+                assert!(before.iter().all(stands), "{before:?}, then {after:?}");
+            }
             Event::Crash(f) => {
                 world.crash(FUNCTIONS[*f]).await;
                 // Who asks next would wait for the dead one's lock: it lapses.
@@ -180,6 +186,10 @@ async fn live(world: &World, events: &[Event]) {
     }
     while !working.is_empty() {
         end(world, &mut working, 0);
+    }
+    // (None of these has one stand by.)
+    for function in FUNCTIONS {
+        world.deploy(function, 1000).await;
     }
     world.lapse(true).await;
     for _ in 0..2 {

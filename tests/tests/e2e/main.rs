@@ -42,6 +42,7 @@ mod same_as_nginx;
 mod sandbox_runtimes;
 mod sandbox_starts;
 mod sandboxes;
+mod standby;
 mod stream;
 mod turns;
 mod unknown;

@@ -8,6 +8,25 @@ use corefn_core::instance::Instance;
 
 use crate::store::{Claim, Way};
 
+/// What one more instance is started for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Requests, at whose instances there is no room. There may be as many as `scale.max` says.
+    Requests,
+    /// That there be as many as `scale.min` says, whether anybody asks for them or not. Those that are frozen count.
+    Standby,
+}
+
+impl Need {
+    /// How many instances are enough.
+    pub fn enough(self, deployment: &Deployment) -> u32 {
+        match self {
+            Self::Requests => deployment.config.most_instances(),
+            Self::Standby => deployment.config.least_instances(),
+        }
+    }
+}
+
 /// Where leases and the starter's lock are kept: Redis.
 pub trait Ledger {
     /// Leases any ready instance of the deployment for `idle`.
@@ -16,8 +35,12 @@ pub trait Ledger {
         deployment: &Deployment,
         idle: Duration,
     ) -> impl Future<Output = Result<Option<Instance>, Failure>> + Send;
-    /// How many instances of the deployment may get work.
-    fn count(&self, deployment: &Deployment) -> impl Future<Output = Result<u32, Failure>> + Send;
+    /// How many instances of the deployment there are that count for this.
+    fn count(
+        &self,
+        deployment: &Deployment,
+        need: Need,
+    ) -> impl Future<Output = Result<u32, Failure>> + Send;
     /// Asks for the starter's lock, and for a permit unless the way needs none.
     fn claim(
         &self,

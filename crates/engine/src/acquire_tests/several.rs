@@ -42,3 +42,36 @@ async fn who_can_start_none_in_time_gives_the_lock_back() {
     world.state.lock().unwrap().fails = Some(failure.clone());
     assert_eq!(world.one_more(2, 2, LONG).await, Err(failure));
 }
+
+#[tokio::test(start_paused = true)]
+async fn those_that_stand_by_are_frozen_or_not() {
+    let world = World::new();
+    let mut wanted = deployment("r1");
+    wanted.config.freeze_ms = Some(10_000);
+    wanted.config.max_instances = std::num::NonZeroU32::new(4);
+    wanted.config.min_instances = std::num::NonZeroU32::new(3);
+    let (first, _) = world.clone().acquire(0, LONG).await.unwrap();
+    {
+        let mut state = world.state.lock().unwrap();
+        state.ready.clear();
+        state.frozen.push(first);
+    }
+    for token in 1..=2 {
+        let more = world
+            .clone()
+            .one_more_for(Need::Standby, wanted.clone(), token, LONG);
+        assert!(more.await.unwrap().is_some());
+    }
+    let more = world
+        .clone()
+        .one_more_for(Need::Standby, wanted.clone(), 3, LONG);
+    assert_eq!(more.await, Ok(None));
+    assert_eq!(world.launches.load(Ordering::SeqCst), 3);
+    assert_eq!(world.thaws.load(Ordering::SeqCst), 0);
+    // Who has requests for more has it go on.
+    let more = world.clone().one_more_for(Need::Requests, wanted, 4, LONG);
+    assert!(more.await.unwrap().is_some());
+    assert_eq!(world.thaws.load(Ordering::SeqCst), 1);
+    assert_eq!(world.launches.load(Ordering::SeqCst), 3);
+    assert!(world.state.lock().unwrap().locks.is_empty());
+}

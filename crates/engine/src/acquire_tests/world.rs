@@ -4,6 +4,8 @@ use std::collections::HashSet;
 
 use super::*;
 
+const IDLE: Duration = Duration::from_secs(60);
+
 /// Redis and Docker for one host, in memory.
 pub(super) struct World {
     pub state: Mutex<State>,
@@ -88,18 +90,15 @@ impl World {
         timeout: Duration,
     ) -> Result<(Instance, Start), Failure> {
         let mut events = self.events.subscribe();
-        let idle = Duration::from_secs(60);
-        acquire(
-            &*self,
-            &*self,
-            &mut events,
-            &deployment,
-            &token.to_string(),
-            idle,
+        let order = Order {
+            deployment: &deployment,
+            token: &token.to_string(),
+            idle: IDLE,
             timeout,
-        )
-        .await
-        .map_err(|refusal| refusal.failure)
+        };
+        acquire(&*self, &*self, &mut events, order)
+            .await
+            .map_err(|refusal| refusal.failure)
     }
 }
 
@@ -110,20 +109,29 @@ impl World {
         token: u32,
         timeout: Duration,
     ) -> Result<Option<Instance>, Failure> {
-        let mut events = self.events.subscribe();
         let mut deployment = deployment("r1");
         deployment.config.max_instances = std::num::NonZeroU32::new(most);
-        one_more(
-            &*self,
-            &*self,
-            &mut events,
-            &deployment,
-            &token.to_string(),
-            Duration::from_secs(60),
+        let need = Need::Requests;
+        self.one_more_for(need, deployment, token, timeout).await
+    }
+
+    pub async fn one_more_for(
+        self: Arc<Self>,
+        need: Need,
+        deployment: Deployment,
+        token: u32,
+        timeout: Duration,
+    ) -> Result<Option<Instance>, Failure> {
+        let mut events = self.events.subscribe();
+        let order = Order {
+            deployment: &deployment,
+            token: &token.to_string(),
+            idle: IDLE,
             timeout,
-        )
-        .await
-        .map_err(|refusal| refusal.failure)
+        };
+        one_more(&*self, &*self, &mut events, order, need)
+            .await
+            .map_err(|refusal| refusal.failure)
     }
 
     fn next_turn(&self, state: &State) {
@@ -151,10 +159,11 @@ impl Ledger for World {
             .cloned())
     }
 
-    async fn count(&self, deployment: &Deployment) -> Result<u32, Failure> {
+    async fn count(&self, deployment: &Deployment, need: Need) -> Result<u32, Failure> {
         let state = self.state.lock().unwrap();
-        let ready = state.ready.iter();
-        let count = ready
+        let frozen = state.frozen.iter().filter(|_| need == Need::Standby);
+        let counted = state.ready.iter().chain(frozen);
+        let count = counted
             .filter(|i| i.function == deployment.function && i.revision == deployment.revision)
             .count();
         Ok(u32::try_from(count).unwrap())

@@ -13,6 +13,7 @@ use corefn_core::lease::{DEFAULT_IDLE, relied_until};
 
 use super::instances::Instances;
 use super::redis::Redis;
+use super::standby::{Standby, is_wanted};
 use super::starts::Starts;
 use super::{Outbox, Update};
 use crate::clock;
@@ -32,6 +33,7 @@ pub(super) struct Listener {
     pub outbox: Arc<dyn Outbox>,
     pub instances: Arc<Instances>,
     pub starts: Arc<Starts>,
+    pub standby: Option<Arc<Standby>>,
 }
 
 /// Runs for as long as the thread does.
@@ -91,7 +93,13 @@ impl Listener {
     async fn snapshot(&self) -> Result<(), StoreError> {
         let mut deployments = Vec::new();
         // (Each is packed before there are many: a worker keeps the memory that it has once needed.)
-        let pack = |deployment: Deployment| deployments.push(deployment.into());
+        let mut wanted = Vec::new();
+        let pack = |deployment: Deployment| {
+            if self.standby.is_some() && is_wanted(&deployment) {
+                wanted.push(deployment.clone());
+            }
+            deployments.push(deployment.into());
+        };
         self.redis.store.each_deployment(pack).await?;
         let now = clock::now();
         let (ready, withheld): (Vec<_>, Vec<_>) = self
@@ -111,6 +119,9 @@ impl Listener {
         let withheld = withheld.into_iter().map(|leased| leased.instance);
         self.instances
             .snapshot(deployments, instances, withheld.collect());
+        if let Some(standby) = &self.standby {
+            standby.on_snapshot(wanted);
+        }
         Ok(())
     }
 
@@ -133,6 +144,9 @@ impl Listener {
                 failure,
             } => self.starts.report_back_off(function, revision, failure),
             Event::Turn { .. } => {}
+        }
+        if let Some(standby) = &self.standby {
+            standby.on_event(&event);
         }
         self.starts.subscribers.publish(event);
     }

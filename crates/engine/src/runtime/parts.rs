@@ -15,9 +15,10 @@ use super::look;
 use super::outage::outages;
 use super::redis::Redis;
 use super::renew::{Renewals, renew};
+use super::standby::{Standby, stand_by};
 use super::starts::Starts;
 use super::subscribers::Subscribers;
-use super::{Gauges, Outbox};
+use super::{Gauges, Outbox, Settings};
 use crate::docker::Docker;
 use crate::sandboxes::Sandboxes;
 use crate::store::Store;
@@ -33,14 +34,15 @@ pub(super) struct Parts {
     ear: Option<UnixDatagram>,
     pub health: Arc<Health>,
     pub starts: Arc<Starts>,
+    standby: Option<Arc<Standby>>,
 }
 
 impl Parts {
-    /// On a Redis and a Docker, where at most so many containers are started at once, or taken from these sandboxes.
+    /// On a Redis and a Docker, whose containers are started as the settings say, or taken from these sandboxes.
     pub fn new(
         store: Store,
         docker: Docker,
-        most: u32,
+        settings: &Settings,
         sandboxes: Option<Sandboxes>,
         outbox: Arc<dyn Outbox>,
         gauges: Arc<dyn Gauges>,
@@ -70,8 +72,11 @@ impl Parts {
             fallback,
             sandboxes,
             subscribers: Subscribers::default(),
-            most,
+            most: settings.starts,
         });
+        let standby = settings
+            .standby
+            .then(|| Arc::new(Standby::new(starts.clone())));
         Self {
             redis,
             docker,
@@ -82,6 +87,7 @@ impl Parts {
             ear: Some(ear),
             health,
             starts,
+            standby,
         }
     }
 
@@ -99,6 +105,7 @@ impl Parts {
             outbox: self.outbox.clone(),
             instances: self.instances.clone(),
             starts: self.starts.clone(),
+            standby: self.standby.clone(),
         }));
         tasks.spawn(follow_containers(ContainerEvents {
             redis: self.redis.clone(),
@@ -114,6 +121,9 @@ impl Parts {
             instances: self.instances.clone(),
             health: self.health.clone(),
         }));
+        if let Some(standby) = &self.standby {
+            tasks.spawn(stand_by(standby.clone()));
+        }
         if let Some(ear) = self.ear.take() {
             tasks.spawn(look::listen(ear, self.outbox.clone()));
         }

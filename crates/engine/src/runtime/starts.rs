@@ -18,11 +18,11 @@ use super::instances::Instances;
 use super::redis::Redis;
 use super::subscribers::Subscribers;
 use super::{Outbox, Update};
-use crate::acquire::{Launcher, Ledger, Refusal, Start, acquire, one_more};
+use crate::acquire::{Launcher, Ledger, Need, Order, Refusal, Start, acquire, one_more};
 use crate::clock;
 use crate::docker::Docker;
 use crate::sandboxes::Sandboxes;
-use crate::start::{random_id, start, start_in_held_network, start_in_sandbox, thaw};
+use crate::start::{Steps, random_id, start, start_in_held_network, start_in_sandbox, thaw};
 use crate::store::{Claim, Way, millis};
 
 /// What it takes to start instances.
@@ -63,25 +63,48 @@ impl Starts {
         let starts = self.clone();
         tokio::spawn(async move {
             let function = deployment.function.clone();
-            let got = starts.get_one_more(&deployment, idle, timeout).await;
-            if let Err(failure) = &got {
-                starts.report_back_off(&function, &deployment.revision, failure);
-                starts.failures.report(&function, failure);
-            }
-            let started = got.unwrap_or(false);
+            let need = Need::Requests;
+            let started = starts.one_more(&deployment, need, idle, timeout).await;
             starts.outbox.send(Update::Scaled { function, started });
         });
+    }
+
+    /// Gets one more instance of a deployment, if that is needed. A failure is reported: except that Redis is out of reach, as
+    /// that is where it is noted.
+    pub async fn one_more(
+        &self,
+        deployment: &Deployment,
+        need: Need,
+        idle: Duration,
+        timeout: Duration,
+    ) -> bool {
+        let got = self.get_one_more(deployment, need, idle, timeout).await;
+        if let Err(failure) = &got {
+            let (function, revision) = (&deployment.function, &deployment.revision);
+            self.report_back_off(function, revision, failure);
+            if failure.code != ErrorCode::RedisUnavailable {
+                self.failures.report(function, failure);
+            }
+        }
+        got.unwrap_or(false)
     }
 
     async fn get_one_more(
         &self,
         deployment: &Deployment,
+        need: Need,
         idle: Duration,
         timeout: Duration,
     ) -> Result<bool, Failure> {
         let token = random_id()?.to_string();
         let mut events = self.subscribers.subscribe(&deployment.function);
-        let got = one_more(self, self, &mut events, deployment, &token, idle, timeout).await;
+        let order = Order {
+            deployment,
+            token: &token,
+            idle,
+            timeout,
+        };
+        let got = one_more(self, self, &mut events, order, need).await;
         drop(events);
         self.subscribers.tidy(&deployment.function);
         match got {
@@ -105,7 +128,13 @@ impl Starts {
         let token = random_id()?.to_string();
         let mut events = self.subscribers.subscribe(&deployment.function);
         let sent = clock::now();
-        let got = acquire(self, self, &mut events, &deployment, &token, idle, timeout).await;
+        let order = Order {
+            deployment: &deployment,
+            token: &token,
+            idle,
+            timeout,
+        };
+        let got = acquire(self, self, &mut events, order).await;
         drop(events);
         self.subscribers.tidy(&deployment.function);
         match got {
@@ -194,8 +223,16 @@ impl Ledger for Starts {
         }
     }
 
-    async fn count(&self, deployment: &Deployment) -> Result<u32, Failure> {
-        self.redis.ask(self.redis.store.count(deployment)).await
+    async fn count(&self, deployment: &Deployment, need: Need) -> Result<u32, Failure> {
+        let store = &self.redis.store;
+        match need {
+            Need::Requests => self.redis.ask(store.count(deployment)).await,
+            Need::Standby => {
+                let count = self.redis.ask(store.count_standing(deployment)).await?;
+                // (What isn't known yet is looked at again.)
+                Ok(count.unwrap_or(u32::MAX))
+            }
+        }
     }
 
     async fn claim(
@@ -275,9 +312,9 @@ impl Launcher for Starts {
         timeout: Duration,
         needless: impl Future<Output = ()> + Send,
     ) -> Option<Instance> {
-        let begin = clock::now();
+        let steps = Steps::begin();
         let instance = thaw(&self.docker, deployment, frozen, timeout, needless).await?;
-        log_launch("thawed", &instance, begin, "");
+        log_launch("thawed", &instance, steps.elapsed(), "");
         Some(instance)
     }
 
@@ -294,11 +331,11 @@ impl Launcher for Starts {
         let Some(sandboxes) = &self.sandboxes else {
             return Ok(None);
         };
-        let begin = clock::now();
-        let start = start_in_sandbox(&self.docker, sandboxes, deployment, timeout, needless);
+        let (docker, mut steps) = (&self.docker, Steps::begin());
+        let start = start_in_sandbox(docker, sandboxes, deployment, timeout, needless, &mut steps);
         let instance = start.await?;
         if let Some(instance) = &instance {
-            log_start(instance, begin, "a sandbox");
+            log_start(instance, "a sandbox", &steps);
         }
         Ok(instance)
     }
@@ -309,23 +346,24 @@ impl Launcher for Starts {
         timeout: Duration,
         needless: impl Future<Output = ()> + Send,
     ) -> Result<Instance, Failure> {
-        let begin = clock::now();
+        let mut steps = Steps::begin();
         let mut needless = std::pin::pin!(needless);
         if let Some(sandboxes) = &self.sandboxes
             && Sandboxes::should_hold(deployment)
         {
             let (docker, needless) = (&self.docker, needless.as_mut());
-            let start = start_in_held_network(docker, sandboxes, deployment, timeout, needless);
+            let start =
+                start_in_held_network(docker, sandboxes, deployment, timeout, needless, &mut steps);
             if let Some(instance) = start.await? {
-                log_start(&instance, begin, "its image, on a sandbox's network");
+                log_start(&instance, "its image, on a sandbox's network", &steps);
                 return Ok(instance);
             }
         }
-        let passed = Duration::from_millis(clock::now() - begin);
-        let left = timeout.saturating_sub(passed);
+        let left = timeout.saturating_sub(steps.elapsed());
         let number = self.redis.ask(self.redis.store.next_address()).await?;
-        let instance = start(&self.docker, deployment, number, left, needless).await?;
-        log_start(&instance, begin, "its image");
+        let (docker, steps) = (&self.docker, &mut steps);
+        let instance = start(docker, deployment, number, left, needless, steps).await?;
+        log_start(&instance, "its image", steps);
         Ok(instance)
     }
 
@@ -336,12 +374,13 @@ impl Launcher for Starts {
     }
 }
 
-/// Tells of a start that began at a time of [`clock::now`].
-fn log_start(instance: &Instance, begin: u64, from: &str) {
-    log_launch("started", instance, begin, &format!(" from {from}"));
+/// Tells of a start that has ended just now.
+fn log_start(instance: &Instance, from: &str, steps: &Steps) {
+    let from = format!(" from {from} ({steps})");
+    log_launch("started", instance, steps.elapsed(), &from);
 }
 
-fn log_launch(what: &str, instance: &Instance, begin: u64, from: &str) {
+fn log_launch(what: &str, instance: &Instance, took: Duration, from: &str) {
     let Instance {
         id,
         function,
@@ -349,6 +388,8 @@ fn log_launch(what: &str, instance: &Instance, begin: u64, from: &str) {
         address,
         ..
     } = instance;
-    let took = clock::now() - begin;
-    info!("{what} instance {id} of {function} revision {revision} at {address} in {took} ms{from}");
+    let took = took.as_secs_f64() * 1000.0;
+    info!(
+        "{what} instance {id} of {function} revision {revision} at {address} in {took:.1} ms{from}"
+    );
 }

@@ -8,6 +8,7 @@ use corefn_core::error::Failure;
 use corefn_core::instance::Instance;
 use tracing::warn;
 
+use super::Steps;
 use super::settle::{Begun, TIDYING, Unready, hangs, settle};
 use crate::docker::{Docker, DockerError, Joined, Purpose};
 use crate::pauses::Pauses;
@@ -25,11 +26,13 @@ pub async fn start_in_sandbox(
     deployment: &Deployment,
     timeout: Duration,
     needless: impl Future<Output = ()>,
+    steps: &mut Steps,
 ) -> Result<Option<Instance>, Failure> {
     let begin = Instant::now();
     let Some(taken) = sandboxes.start(docker, deployment).await else {
         return Ok(None);
     };
+    steps.done("handed over");
     let begun = Begun {
         container: taken.container,
         placement: taken.placement,
@@ -50,12 +53,15 @@ pub async fn start_in_held_network(
     deployment: &Deployment,
     timeout: Duration,
     needless: impl Future<Output = ()>,
+    steps: &mut Steps,
 ) -> Result<Option<Instance>, Failure> {
     let begin = Instant::now();
     let Some(holder) = sandboxes.hold(docker, deployment).await else {
         return Ok(None);
     };
-    let begun = tokio::time::timeout(timeout, run_beside(docker, deployment, &holder)).await;
+    steps.done("held");
+    let run = run_beside(docker, deployment, &holder, steps);
+    let begun = tokio::time::timeout(timeout, run).await;
     let why = match begun {
         Ok(Ok((begun, true))) => return Ok(Some(begun.instance(deployment))),
         Ok(Ok((begun, false))) => {
@@ -104,6 +110,7 @@ async fn run_beside(
     docker: &Arc<Docker>,
     deployment: &Deployment,
     holder: &Taken,
+    steps: &mut Steps,
 ) -> Result<(Begun, bool), DockerError> {
     let Taken {
         container: of,
@@ -112,6 +119,7 @@ async fn run_beside(
     let joined = Joined::Holder(of);
     let created = docker.create(deployment, *placement, joined, Purpose::Serve);
     let container = created.await?;
+    steps.done("created");
     let begun = Begun {
         container: container.clone(),
         placement: *placement,

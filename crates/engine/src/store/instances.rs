@@ -50,7 +50,7 @@ pub enum Fenced {
     Yes,
     /// Nobody will before it is thawed, and that can be only after [`Store::keep`]. It is to be frozen.
     ForFreezing,
-    /// Somebody holds a lease on it, or it is not registered any more.
+    /// Somebody holds a lease on it, it stands by, or it is not registered any more.
     Leased,
     /// Nobody does, but the watch has lapsed: whoever held one may not have been able to renew it.
     Unwatched,
@@ -100,6 +100,33 @@ impl Store {
                 kept: state[4] == Some(1),
             })
             .collect())
+    }
+
+    /// How many instances of a deployment may get work, or are frozen or about to be; nothing if Redis was emptied, and what
+    /// runs is yet to be found.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn count_standing(&self, deployment: &Deployment) -> Result<Option<u32>, StoreError> {
+        let key = self.keys.instances();
+        let mut pipeline = redis::pipe();
+        pipeline.atomic();
+        pipeline.cmd("EXISTS").arg(self.keys.epoch());
+        pipeline.cmd("HVALS").arg(&key);
+        let (is_complete, values): (bool, Vec<String>) = self.pipeline(&pipeline).await?;
+        if !is_complete {
+            return Ok(None);
+        }
+        let mut count = 0;
+        for text in values {
+            let instance: Instance = read(&key, &text)?;
+            if instance.function == deployment.function && instance.revision == deployment.revision
+            {
+                let standing = self.standing(instance.id, &instance.function).await?;
+                count += u32::from(matches!(standing, Standing::Ready | Standing::Frozen));
+            }
+        }
+        Ok(Some(count))
     }
 
     /// How many instances of a deployment may get work.
@@ -276,22 +303,29 @@ impl Store {
         Ok(Fenced::of(self.invoke(&script).await?))
     }
 
-    /// The same, or for freezing, if it is of a revision that is deployed and whose instances are frozen. It is kept so until
-    /// its idle time is over, which is `idle` where its function doesn't say.
+    /// The same, if it is needless: it may be one of those that stand by, and is leased or kept anew then. Or for freezing, if it
+    /// is not, and is of a revision that is deployed and whose instances are frozen. It is kept so until its idle time is over,
+    /// which is `idle` where its function doesn't say.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn fence_or_freeze(
+    pub async fn fence_needless(
         &self,
         instance: &Instance,
         token: &str,
         idle: Duration,
     ) -> Result<Fenced, StoreError> {
+        let event = Event::Ready {
+            instance: instance.clone(),
+            lease_ms: millis(idle),
+            thawed: false,
+        };
         let mut script = self.fence_script(instance, token);
         script
             .arg(instance.function.as_str())
             .arg(&instance.revision.0)
-            .arg(millis(idle));
+            .arg(millis(idle))
+            .arg(json(&event));
         Ok(Fenced::of(self.invoke(&script).await?))
     }
 

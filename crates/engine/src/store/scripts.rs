@@ -35,7 +35,7 @@ impl Default for Scripts {
             release: Script::new(RELEASE),
             register: Script::new(&[EXTEND, NEXT_TURN, REGISTER].concat()),
             withhold: Script::new(WITHHOLD),
-            fence: Script::new(FENCE),
+            fence: Script::new(&[OTHERS, FENCE].concat()),
             keep: Script::new(KEEP),
             take: Script::new(TAKE),
             drain: Script::new(DRAIN),
@@ -313,9 +313,24 @@ end
 if redis.call('SREM', KEYS[2], ARGV[1]) == 1 then redis.call('PUBLISH', KEYS[4], ARGV[2]) end
 ";
 
-/// KEYS instances, ready, lease, events, young, frozen, kept, watch, functions; ARGV instance, event, function and revision
-/// if it may be frozen, the idle time of a function that sets none. Returns 0 if it is leased, or not there any more, 2 if
-/// it is not leased but the watch has lapsed, 1 if it is fenced for being stopped, and 3 for being frozen.
+/// How many other instances of a revision are ready or frozen.
+const OTHERS: &str = r"
+local function others(sets, instances, one, revision)
+  local count = 0
+  for _, id in ipairs(redis.call('SUNION', unpack(sets))) do
+    local text = id ~= one and redis.call('HGET', instances, id)
+    if text and cjson.decode(text).revision == revision then count = count + 1 end
+  end
+  return count
+end
+";
+
+/// KEYS instances, ready, lease, events, young, frozen, kept, watch, functions; ARGV instance, event, and if it may be frozen
+/// or stand by, function, revision, the idle time of a function that sets none, and the event that it is leased. Returns 0 if
+/// it is leased, or not there any more, 2 if it is not leased but the watch has lapsed, 1 if it is fenced for being stopped,
+/// and 3 for being frozen.
+///
+/// One without which there would be fewer than `scale.min` is not stopped: it is leased anew, or kept frozen.
 ///
 /// A lease that lasts for longer than it was given for, since Redis' clock was put back, is
 /// shortened. The lease is written before the fence: a Redis that refuses writes, and with them
@@ -331,15 +346,29 @@ if granted then
 end
 if redis.call('EXISTS', KEYS[8]) == 0 then return 2 end
 redis.call('SET', KEYS[3], 0, 'PX', 1)
+local record = ARGV[3] and redis.call('HGET', KEYS[9], ARGV[3])
+local deployed = record and cjson.decode(record)
+local config = deployed and deployed.revision == ARGV[4] and deployed.config or {}
+local idle = config.idle_ms or tonumber(ARGV[5])
+local left = config.freeze_ms and idle - config.freeze_ms
+if left and left < 1 then left = nil end
+local frozen = redis.call('SISMEMBER', KEYS[6], ARGV[1]) == 1
+if config.min_instances and (frozen or not left)
+  and others({KEYS[2], KEYS[6]}, KEYS[1], ARGV[1], ARGV[4]) < config.min_instances then
+  if frozen then
+    redis.call('SET', KEYS[7], 1, 'PX', left or idle)
+  else
+    local event = cjson.decode(ARGV[6])
+    event.lease_ms = idle
+    redis.call('SET', KEYS[3], idle, 'PX', idle)
+    redis.call('PUBLISH', KEYS[4], cjson.encode(event))
+  end
+  return 0
+end
 redis.call('DEL', KEYS[3], KEYS[5], KEYS[7])
 redis.call('SREM', KEYS[6], ARGV[1])
 if redis.call('SREM', KEYS[2], ARGV[1]) == 1 then redis.call('PUBLISH', KEYS[4], ARGV[2]) end
-if not ARGV[3] then return 1 end
-local record = redis.call('HGET', KEYS[9], ARGV[3])
-local deployed = record and cjson.decode(record)
-local freeze = deployed and deployed.revision == ARGV[4] and deployed.config.freeze_ms
-local left = freeze and (deployed.config.idle_ms or tonumber(ARGV[5])) - freeze
-if not left or left < 1 then return 1 end
+if frozen or not left then return 1 end
 redis.call('SET', KEYS[7], 1, 'PX', left)
 return 3
 ";

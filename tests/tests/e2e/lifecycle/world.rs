@@ -4,6 +4,7 @@
 //! model stands for nginx (who has how many requests) and for time (what has lapsed).
 
 use std::collections::HashSet;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -15,7 +16,7 @@ use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::event::Event;
 use corefn_core::function::{FunctionName, RevisionId};
 use corefn_core::instance::Instance;
-use corefn_engine::acquire::{Launcher, Ledger, acquire};
+use corefn_engine::acquire::{Launcher, Ledger, Need, Order, acquire};
 use corefn_engine::start::random_id;
 use corefn_engine::store::{Claim, Renewed, Store, Way};
 use corefn_tests::folder::Folder;
@@ -96,7 +97,8 @@ impl World {
         })
     }
 
-    /// Makes a revision the one that is deployed, image first. Whether its instances are frozen changes from one to the next.
+    /// Makes a revision the one that is deployed, image first. Whether its instances are frozen changes from one to the next,
+    /// and of every third revision one is to stand by.
     pub async fn deploy(&self, function: &str, revision: u32) {
         let freeze = Duration::from_secs(10).as_millis() as u64;
         let deployment = Deployment {
@@ -105,6 +107,7 @@ impl World {
             image: format!("{function}:r{revision}"),
             config: FunctionConfig {
                 freeze_ms: revision.is_multiple_of(2).then_some(freeze),
+                min_instances: NonZeroU32::new(revision.is_multiple_of(3).into()),
                 ..FunctionConfig::default()
             },
         };
@@ -141,8 +144,13 @@ impl World {
     async fn acquire(&self, deployment: &Deployment) -> Result<Instance, Failure> {
         let mut news = self.news.subscribe();
         let token = random_id().unwrap().to_string();
-        let patience = Duration::from_secs(20);
-        let got = acquire(self, self, &mut news, deployment, &token, IDLE, patience).await;
+        let order = Order {
+            deployment,
+            token: &token,
+            idle: IDLE,
+            timeout: Duration::from_secs(20),
+        };
+        let got = acquire(self, self, &mut news, order).await;
         got.map(|(instance, _)| instance)
             .map_err(|refusal| refusal.failure)
     }
@@ -216,6 +224,33 @@ impl World {
         let output = command.kill_on_drop(true).output().await.unwrap();
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{text}");
+    }
+
+    /// The functions of which as many instances as should stand by, and could get work at once or be thawed.
+    pub async fn standing_by(&self, functions: &[&str]) -> Vec<String> {
+        let mut standing = Vec::new();
+        let known = self.store.instances().await.unwrap();
+        for function in functions {
+            let deployment = self.deployed(function);
+            let fits = known.iter().filter(|leased| {
+                let Instance {
+                    function,
+                    revision,
+                    container,
+                    ..
+                } = &leased.instance;
+                let state = self.docker.state();
+                let runs = state.containers.get(container).is_some_and(|c| c.running);
+                (leased.ready || leased.frozen)
+                    && runs
+                    && (function, revision) == (&deployment.function, &deployment.revision)
+            });
+            let least = deployment.config.least_instances() as usize;
+            if least > 0 && fits.count() >= least {
+                standing.push((*function).to_owned());
+            }
+        }
+        standing
     }
 
     /// Redis is empty.
@@ -307,8 +342,16 @@ impl Ledger for World {
         self.store.lease_any(d, idle).await.map_err(failed)
     }
 
-    async fn count(&self, d: &Deployment) -> Result<u32, Failure> {
-        self.store.count(d).await.map_err(failed)
+    async fn count(&self, d: &Deployment, need: Need) -> Result<u32, Failure> {
+        let count = match need {
+            Need::Requests => self.store.count(d).await,
+            Need::Standby => self
+                .store
+                .count_standing(d)
+                .await
+                .map(Option::unwrap_or_default),
+        };
+        count.map_err(failed)
     }
 
     async fn claim(&self, d: &Deployment, token: &str, way: Way) -> Result<Claim, Failure> {
