@@ -31,9 +31,18 @@ pub struct Ask {
     /// The status that the function answers with.
     pub status: u16,
     /// The body that it answers with.
-    pub answer: Bytes,
+    pub answer: Body,
     /// How long the function is to take until it answers.
     pub work: Duration,
+}
+
+/// The body of an answer.
+#[derive(Debug, Clone)]
+pub enum Body {
+    /// These bytes.
+    Bytes(Bytes),
+    /// What `/together` of the probe says: at most so many were there at once.
+    Together(u64),
 }
 
 /// What sends requests.
@@ -54,7 +63,7 @@ impl Ask {
             path: path.to_owned(),
             body: None,
             status: 200,
-            answer: answer.into(),
+            answer: Body::Bytes(answer.into()),
             work: Duration::ZERO,
         }
     }
@@ -150,14 +159,21 @@ async fn outcome(request: Request, ask: &Ask, record: &mut Record) -> Outcome {
     if status != ask.status || code.is_some() {
         return Outcome::Refused(status, code);
     }
-    if body != ask.answer {
-        return Outcome::Wrong(format!(
+    match &ask.answer {
+        Body::Bytes(bytes) if body == *bytes => Outcome::Answered,
+        Body::Bytes(bytes) => Outcome::Wrong(format!(
             "{} other bytes than the {} of the function",
             body.len(),
-            ask.answer.len()
-        ));
+            bytes.len()
+        )),
+        Body::Together(bound) => {
+            let seen: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+            match seen["most"].as_u64() {
+                Some(most) if most <= *bound => Outcome::Answered,
+                most => Outcome::Wrong(format!("{most:?} requests at once, and not {bound}")),
+            }
+        }
     }
-    Outcome::Answered
 }
 
 async fn body(stream: &mut Stream) -> Result<Vec<u8>, String> {

@@ -13,6 +13,7 @@ use corefn_engine::docker::Container;
 use corefn_engine::sandboxes::EXECUTABLES;
 use corefn_tests::keeper::Keeper;
 use corefn_tests::push::Repository;
+use corefn_tests::room::Room;
 use corefn_tests::{Home, process};
 use fastrand::Rng;
 use rustix::process::Signal;
@@ -42,6 +43,8 @@ pub struct Breaker {
     pub keeper: Option<Keeper>,
     /// The installation.
     pub home: Home,
+    /// Where its keeper has all that it keeps.
+    pub room: Room,
     /// Where it is noted.
     pub recorder: Arc<Recorder>,
     /// A repository that is pushed from.
@@ -94,6 +97,13 @@ impl Breaker {
             Fault::NewbornKilled => self.kill_a_newborn().await,
             Fault::ExecutablesDeleted => self.replace_executables(None),
             Fault::ExecutablesGarbled => self.replace_executables(Some("garbage")),
+            Fault::DiskFull => {
+                let any = self.replace_executables(None);
+                self.room.fill();
+                tokio::time::sleep(step.lasts).await;
+                self.room.empty();
+                any
+            }
             Fault::RedisKilled
             | Fault::RedisStopped
             | Fault::RedisEmptied

@@ -56,11 +56,13 @@ pub enum Fault {
     ExecutablesDeleted,
     /// The host's executables are replaced by what can't be executed.
     ExecutablesGarbled,
+    /// They are deleted, and there is no room for others, or for anything else of the keeper's, until later.
+    DiskFull,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::WorkerKilled,
         Self::StarterKilled,
         Self::Reloaded,
@@ -84,6 +86,7 @@ impl Fault {
         Self::HolderKilled,
         Self::ExecutablesDeleted,
         Self::ExecutablesGarbled,
+        Self::DiskFull,
     ];
 
     /// What the table calls it.
@@ -112,6 +115,7 @@ impl Fault {
             Self::HolderKilled => "holder killed",
             Self::ExecutablesDeleted => "executables deleted",
             Self::ExecutablesGarbled => "executables garbled",
+            Self::DiskFull => "disk full",
         }
     }
 }

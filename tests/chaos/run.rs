@@ -8,6 +8,7 @@ use corefn_engine::docker::Docker;
 use corefn_tests::events::Events;
 use corefn_tests::keeper::Keeper;
 use corefn_tests::push::Repository;
+use corefn_tests::room::Room;
 use corefn_tests::{Home, docker, probe, runtime};
 
 use crate::ask::{INSTANCE, Sender};
@@ -16,10 +17,13 @@ use crate::faults::{Breaker, ROUNDS};
 use crate::history::{History, Recorder};
 use crate::plan::plan;
 use crate::report::Report;
-use crate::traffic::{RUNTIME, Traffic, functions, of_runtime, simple};
+use crate::traffic::{NARROW, RUNTIME, Traffic, functions, of_runtime, simple};
 
 /// The function that is pushed.
 const PUSHED: &str = "chaos/pushed";
+
+/// How many bytes the keeper may keep: more than it does.
+const ROOM: u64 = 256 << 20;
 
 /// Within what time of the last request nothing may be left: the longest idle time, the age at
 /// which a dead starter's container counts as left over, and some rounds of the cleaner.
@@ -51,6 +55,9 @@ pub async fn run(seed: u64, total: Duration) -> Report {
     for (function, _) in functions() {
         sender.send(simple("afterwards", function)).await;
     }
+    if let Err(missing) = end_standby(&breaker.home).await {
+        recorder.complain(missing);
+    }
     let left = left_over(&breaker.home).await;
     let log = breaker.home.error_log();
     for line in log.lines().filter(|line| is_alarming(line)) {
@@ -74,6 +81,7 @@ async fn set_up() -> Breaker {
         .without_nginx()
         .start()
         .await;
+    let room = Room::make(&home.folder, "sandboxes", ROOM);
     let keeper = Keeper::start_with_nginx(&mut home, "floor = 2\nceiling = 6").await;
     home.start_cleaner(Some(ROUNDS));
     for (function, config) in functions() {
@@ -99,11 +107,28 @@ async fn set_up() -> Breaker {
     };
     Breaker {
         home,
+        room,
         keeper: Some(keeper),
         recorder,
         repository,
         sender,
     }
+}
+
+/// Removes the function that has an instance though nobody asks for anything, when it has just that.
+async fn end_standby(home: &Home) -> Result<(), String> {
+    let begin = Instant::now();
+    let mut count = 0;
+    while count != 1 {
+        if begin.elapsed() > TIDY {
+            return Err(format!("{count} instances of {NARROW} stand by, and not 1"));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        count = home.instances(NARROW).await.len();
+    }
+    let function = NARROW.parse().map_err(|error| format!("{error}"))?;
+    let removed = home.store.remove(&function).await;
+    removed.map(|_| ()).map_err(|error| error.to_string())
 }
 
 /// What is still there though nobody asks for anything. What a killed builder leaves is the

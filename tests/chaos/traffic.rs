@@ -1,5 +1,6 @@
 //! The traffic: clients of every kind, each with random numbers of its own from the run's seed.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use fastrand::Rng;
 use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
-use crate::ask::{Ask, Sender};
+use crate::ask::{Ask, Body, Sender};
 
 /// Asked all the time.
 pub const WARM: &str = "chaos/warm";
@@ -22,6 +23,8 @@ pub const COLD: [&str; 3] = ["chaos/cold-a", "chaos/cold-b", "chaos/cold-c"];
 pub const RUNTIME: &str = "chaos/runtime";
 /// Asked now and then, and frozen in between.
 pub const FROZEN: &str = "chaos/frozen";
+/// Whose instances take only so many requests at once, and of which one is always there.
+pub const NARROW: &str = "chaos/narrow";
 /// Streams.
 pub const STREAMS: &str = "chaos/streams";
 /// Upgraded connections.
@@ -33,6 +36,9 @@ pub const DEPLOYED: &str = "chaos/deployed";
 /// Slow to start, for starters that are killed.
 pub const SLOW: &str = "chaos/slow";
 
+/// How many requests an instance of [`NARROW`] takes at once.
+const NARROWNESS: NonZeroU32 = NonZeroU32::new(2).unwrap();
+
 /// The functions and their configurations.
 pub fn functions() -> Vec<(&'static str, FunctionConfig)> {
     let with = |idle: u64| FunctionConfig {
@@ -43,6 +49,12 @@ pub fn functions() -> Vec<(&'static str, FunctionConfig)> {
         freeze_ms: Some(2000),
         ..with(8000)
     };
+    let narrow = FunctionConfig {
+        concurrency: Some(NARROWNESS),
+        max_instances: NonZeroU32::new(3),
+        min_instances: NonZeroU32::new(1),
+        ..with(2000)
+    };
     let slow = FunctionConfig {
         idle_ms: Some(2000),
         ..probe::misbehaving("slow-start:1500")
@@ -50,6 +62,7 @@ pub fn functions() -> Vec<(&'static str, FunctionConfig)> {
     let mut functions = vec![
         (WARM, with(5000)),
         (FROZEN, frozen),
+        (NARROW, narrow),
         (STREAMS, with(2000)),
         (SOCKETS, with(2000)),
         (UPLOADS, with(3000)),
@@ -93,6 +106,7 @@ enum Kind {
     Sleeps,
     Cold(&'static str, &'static str),
     Frozen,
+    Narrow,
     Streams,
     Sockets,
     Uploads,
@@ -107,6 +121,8 @@ impl Traffic {
         kinds.extend(COLD.map(|function| Kind::Cold("cold", function)));
         kinds.extend([
             Kind::Frozen,
+            Kind::Narrow,
+            Kind::Narrow,
             Kind::Streams,
             Kind::Streams,
             Kind::Sockets,
@@ -163,6 +179,12 @@ async fn client(sender: Sender, kind: Kind, mut random: Rng, stop: Arc<AtomicBoo
                 // From when it is not frozen yet to when it is stopped.
                 random.u64(500..9000)
             }
+            Kind::Narrow => {
+                let burst = random.usize(1..12);
+                let time = random.u64(0..300);
+                join_all((0..burst).map(|_| sender.send(together(time)))).await;
+                random.u64(0..3000)
+            }
             Kind::Streams => {
                 let (count, time) = (random.u64(2..40), random.u64(10..200));
                 let lines: String = (0..count).map(|at| format!("line {at}\n")).collect();
@@ -192,6 +214,15 @@ async fn client(sender: Sender, kind: Kind, mut random: Rng, stop: Arc<AtomicBoo
         };
         tokio::time::sleep(Duration::from_millis(pause)).await;
     }
+}
+
+/// A question that takes so many milliseconds, and is answered with how many were asked at once.
+fn together(time: u64) -> Ask {
+    let path = format!("/together/{time}");
+    let mut ask = Ask::get("bounded", NARROW, &path, "");
+    ask.answer = Body::Together(NARROWNESS.get().into());
+    ask.work = Duration::from_millis(time);
+    ask
 }
 
 /// A POST of so many bytes, in pieces with milliseconds between them.

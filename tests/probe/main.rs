@@ -221,7 +221,10 @@ fn answer(
             sleep(number(time));
             send(writer, request, "200", &[], b"slept\n")
         }
-        ["together", time] => json(writer, request, &together(number(time))),
+        ["together", time] => {
+            let seen = together(number(time), writer)?;
+            json(writer, request, &seen)
+        }
         ["told"] => {
             while uploads().remove("told").is_none() {
                 sleep(5);
@@ -289,23 +292,45 @@ fn answer(
     }
 }
 
-/// Whether, and how, the process dies.
-/// Takes its time, and counts how many do so at once: how many at the most, and how many have begun before.
-fn together(time: u64) -> String {
-    static INSIDE: AtomicUsize = AtomicUsize::new(0);
+/// Takes its time, and counts how many do so at once: how many at the most, and how many have begun before. Whoever has
+/// closed the connection meanwhile doesn't count.
+fn together(time: u64, connection: &TcpStream) -> io::Result<String> {
+    static INSIDE: Mutex<Vec<TcpStream>> = Mutex::new(Vec::new());
     static MOST: AtomicUsize = AtomicUsize::new(0);
     static BEGUN: AtomicUsize = AtomicUsize::new(0);
-    let inside = INSIDE.fetch_add(1, Ordering::SeqCst) + 1;
-    MOST.fetch_max(inside, Ordering::SeqCst);
-    let before = BEGUN.fetch_add(1, Ordering::SeqCst);
+    let inside = || INSIDE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let asker = connection.peer_addr()?;
+    let own = connection.try_clone()?;
+    let before = {
+        let mut inside = inside();
+        inside.retain(is_open);
+        inside.push(own);
+        MOST.fetch_max(inside.len(), Ordering::SeqCst);
+        BEGUN.fetch_add(1, Ordering::SeqCst)
+    };
     sleep(time);
+    inside().retain(|other| other.peer_addr().is_ok_and(|other| other != asker));
     let most = MOST.load(Ordering::SeqCst);
-    INSIDE.fetch_sub(1, Ordering::SeqCst);
     let host = fs::read_to_string("/etc/hostname").unwrap_or_default();
     let host = quote(host.trim().as_bytes());
-    format!("{{\"most\":{most},\"before\":{before},\"host\":{host}}}\n")
+    Ok(format!("{{\"most\":{most},\"before\":{before},\"host\":{host}}}\n"))
 }
 
+/// Whether the other side has not closed a connection that nobody reads from or writes to meanwhile.
+fn is_open(connection: &TcpStream) -> bool {
+    let peek = || {
+        connection.set_nonblocking(true)?;
+        let peeked = connection.peek(&mut [0]);
+        connection.set_nonblocking(false)?;
+        peeked
+    };
+    match peek() {
+        Ok(count) => count > 0,
+        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+    }
+}
+
+/// Whether, and how, the process dies.
 static DYING: AtomicU8 = AtomicU8::new(NOT);
 const NOT: u8 = 0;
 /// It accepts nobody, and still listens.

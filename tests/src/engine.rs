@@ -1,6 +1,5 @@
 //! A Docker engine of the installation's own, which may be stopped and killed.
 
-use std::ffi::CString;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -13,11 +12,11 @@ use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
 use corefn_core::names::{self, label};
 use corefn_core::network::NetworkKind;
 use corefn_engine::docker::Docker;
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::Signal;
 
 use crate::folder::Folder;
 use crate::process::Process;
+use crate::room::Room;
 use crate::wait::wait_until;
 
 /// What the names of the bridges of all such engines begin with; `scripts/sweep` looks for it.
@@ -29,9 +28,6 @@ const BRIDGE_OPTION: &str = "com.docker.network.bridge.name";
 /// How many bytes there are for all that one keeps. They are in memory.
 const ROOM: u64 = 256 << 20;
 
-/// What fills them.
-const FILLER: &str = "docker/filler";
-
 /// What stopping takes with containers that ignore SIGTERM for ten seconds, and a bit.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -40,6 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Engine {
     folder: Arc<Folder>,
+    /// Where it keeps everything.
+    pub room: Room,
     process: Option<Process>,
     bridges: Bridges,
     /// Whether containers go on while it doesn't run; it goes by it from its next start on.
@@ -52,15 +50,11 @@ impl Engine {
     /// # Panics
     /// When its folders or its bridge can't be made.
     pub fn new(folder: &Arc<Folder>) -> Self {
-        for part in ["docker", "docker-run"] {
-            fs::create_dir(folder.file(part)).expect("the folder can be written to");
-        }
-        let (place, options) = (folder.file("docker"), format!("size={ROOM}"));
-        let options = CString::new(options).expect("a number");
-        mount("tmpfs", place, "tmpfs", MountFlags::empty(), &*options)
-            .unwrap_or_else(|error| panic!("no file system in memory: {error}"));
+        let room = Room::make(folder, "docker", ROOM);
+        fs::create_dir(folder.file("docker-run")).expect("the folder can be written to");
         Self {
             folder: folder.clone(),
+            room,
             process: None,
             bridges: Bridges::new(),
             live_restore: false,
@@ -75,24 +69,6 @@ impl Engine {
     /// What to connect to.
     pub fn url(&self) -> String {
         format!("unix://{}", self.socket().display())
-    }
-
-    /// Leaves no room on the file system that it keeps everything on.
-    ///
-    /// # Panics
-    /// When that can't be written to.
-    pub fn fill(&self) {
-        let mut file = fs::File::create(self.folder.file(FILLER)).expect("there is the folder");
-        let block = vec![0; 1 << 20];
-        // The last bytes one by one.
-        for size in [block.len(), 1] {
-            while file.write_all(&block[..size]).is_ok() {}
-        }
-    }
-
-    /// Ends what [`Engine::fill`] began.
-    pub fn make_room(&self) {
-        let _ = fs::remove_file(self.folder.file(FILLER));
     }
 
     /// Starts it, and waits until it answers.
@@ -212,8 +188,6 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.resume();
         self.process = None;
-        // dockerd mounts its folder on itself once more.
-        while unmount(self.folder.file("docker"), UnmountFlags::DETACH).is_ok() {}
     }
 }
 

@@ -40,6 +40,7 @@ pub mod proxy;
 pub mod push;
 pub mod raw;
 pub mod redis;
+pub mod room;
 pub mod runtime;
 pub mod slow;
 pub mod wait;
