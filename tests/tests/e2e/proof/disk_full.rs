@@ -25,7 +25,7 @@ async fn docker_without_room_rejects_the_push_and_serves_on() {
     })
     .await;
 
-    home.engine().fill();
+    home.engine().room.fill();
     repository.write("revision", &"2".repeat(1 << 20));
     let second = repository.commit("Second").await;
     let pushed = repository.push().await;
@@ -34,7 +34,7 @@ async fn docker_without_room_rejects_the_push_and_serves_on() {
     assert_eq!(home.get("/demo/hello/status/200").await.status, 200);
     assert_eq!(home.instances("demo/hello").await.len(), 1);
 
-    home.engine().make_room();
+    home.engine().room.empty();
     repository.push().await.accepted();
     assert_eq!(repository.head("main").await, Some(second));
     assert_eq!(home.get("/demo/hello/status/200").await.status, 200);

@@ -1,6 +1,9 @@
 //! What it costs that many functions are deployed: a worker's memory, a start and a reload of nginx, the last step of a push,
 //! a route, and Redis' work.
 
+mod instances;
+mod starts;
+
 use std::time::{Duration, Instant};
 
 use corefn_core::config::{Export, FunctionConfig};
@@ -89,6 +92,19 @@ async fn least(mut measure: impl AsyncFnMut(usize) -> Duration) -> Duration {
     least
 }
 
+/// How many commands Redis is sent in ten seconds.
+async fn commands(home: &Home) -> u64 {
+    let count = async || {
+        let about: String = home.redis.command(&["INFO", "stats"]).await;
+        let mut lines = about.lines();
+        let count = lines.find_map(|line| line.strip_prefix("total_commands_processed:"));
+        count.unwrap().parse::<u64>().unwrap()
+    };
+    let before = count().await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    count().await - before
+}
+
 async fn measure(home: &mut Home, functions: usize) -> Row {
     let begin = home.error_log().len();
     let start = Instant::now();
@@ -103,16 +119,7 @@ async fn measure(home: &mut Home, functions: usize) -> Row {
         .map(process::resident)
         .sum();
 
-    let commands = async || {
-        let about: String = home.redis.command(&["INFO", "stats"]).await;
-        let mut lines = about.lines();
-        let count = lines.find_map(|line| line.strip_prefix("total_commands_processed:"));
-        count.unwrap().parse::<u64>().unwrap()
-    };
-    let before = commands().await;
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    let commands = commands().await - before;
-
+    let commands = commands(home).await;
     let deploy = least(async |revision| {
         let deployment = deployment(functions / 2, revision + 1);
         let begin = Instant::now();
