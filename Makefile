@@ -35,7 +35,7 @@ chaos: ## Break everything in turn under traffic for CHAOS_SECONDS (300); CHAOS_
 fuzz: ## Fuzz every parser, each for FUZZ_SECONDS (180)
 	@scripts/fuzz
 
-bench: ## Measure CoreFn against plain nginx and bare Docker (QUICK=1: half a minute; BENCH_PEER=URL: and another)
+bench: ## Measure CoreFn against plain nginx and bare Docker (QUICK=1: two minutes; BENCH_PEER=URL: and another)
 	@scripts/bench
 
 soak: ## A million requests of every kind against one worker, whose memory must stay flat

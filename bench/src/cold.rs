@@ -25,7 +25,7 @@ pub const PATH: &str = "/status/200";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How the sides compare.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Cold {
     /// Milliseconds until the first answer from a sandbox.
     pub sandbox: Compared,
@@ -33,7 +33,15 @@ pub struct Cold {
     pub image: Compared,
     /// Milliseconds of the bare side's parts.
     pub parts: Parts<Summary>,
+    /// Milliseconds of what the other two spend their time on.
+    pub sandbox_steps: Vec<(String, Summary)>,
+    pub image_steps: Vec<(String, Summary)>,
 }
+
+/// What is done when the last of a start's steps is.
+const READY: &str = "ready";
+/// And what else there is: to find out that nothing runs, and to answer.
+const REST: &str = "Redis, nginx, answer";
 
 /// What the bare side's time goes to.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
@@ -54,11 +62,13 @@ impl Parts<f64> {
 }
 
 /// One turn: a start of each.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Turn {
     sandbox: f64,
     image: f64,
     bare: Parts<f64>,
+    sandbox_steps: Vec<(String, f64)>,
+    image_steps: Vec<(String, f64)>,
 }
 
 /// Measures cold starts in turns, after one that isn't counted.
@@ -94,8 +104,21 @@ pub async fn measure(site: &Site, repeats: u32) -> Result<Cold, BenchError> {
         let values: Vec<_> = turns.iter().map(|turn| value(&turn.bare)).collect();
         Summary::of(&values)
     };
+    let steps = |of: fn(&Turn) -> &Vec<(String, f64)>| -> Option<Vec<(String, Summary)>> {
+        let names = of(turns.first()?).iter().map(|step| &step.0);
+        names
+            .enumerate()
+            .map(|(at, name)| {
+                let values = turns.iter().filter_map(|turn| Some(of(turn).get(at)?.1));
+                let summary = Summary::of(&values.collect::<Vec<_>>())?;
+                Some((name.clone(), summary))
+            })
+            .collect()
+    };
     let cold = || {
         Some(Cold {
+            sandbox_steps: steps(|turn| &turn.sandbox_steps)?,
+            image_steps: steps(|turn| &turn.image_steps)?,
             sandbox: compared(|turn| turn.sandbox)?,
             image: compared(|turn| turn.image)?,
             parts: Parts {
@@ -118,13 +141,15 @@ async fn take_turn(site: &Site, deployment: &Deployment, number: u32) -> Result<
             start_ms: 0.0,
             answer_ms: 0.0,
         },
+        sandbox_steps: Vec::new(),
+        image_steps: Vec::new(),
     };
     for at in 0..3 {
         match (at + number) % 3 {
-            0 => turn.sandbox = by_sandbox(site, COLD, "a sandbox").await?,
+            0 => (turn.sandbox, turn.sandbox_steps) = by_sandbox(site, COLD, "a sandbox").await?,
             1 => {
                 let how = "its image, on a sandbox's network";
-                turn.image = by_sandbox(site, COLD_IMAGE, how).await?;
+                (turn.image, turn.image_steps) = by_sandbox(site, COLD_IMAGE, how).await?;
             }
             _ => turn.bare = bare(site, deployment).await?,
         }
@@ -132,14 +157,33 @@ async fn take_turn(site: &Site, deployment: &Deployment, number: u32) -> Result<
     Ok(turn)
 }
 
-/// One through CoreFn, which must be from what the router says that it was.
-async fn by_sandbox(site: &Site, function: &str, from: &str) -> Result<f64, BenchError> {
+/// One through CoreFn, which must be from what the router says that it was; with what its time was spent on.
+async fn by_sandbox(
+    site: &Site,
+    function: &str,
+    from: &str,
+) -> Result<(f64, Vec<(String, f64)>), BenchError> {
     let before = site.started_from(from);
     let took = corefn(site, function).await?;
     if site.started_from(from) != before + 1 {
         return Err(BenchError::NoSandbox);
     }
-    Ok(took)
+    Ok((took, spent(site, from, took)))
+}
+
+/// What the time of the last start was spent on, until it was answered after `took`.
+fn spent(site: &Site, from: &str, took: f64) -> Vec<(String, f64)> {
+    let Some((start, steps)) = site.last_start(from) else {
+        return Vec::new();
+    };
+    let (mut parts, mut before) = (Vec::new(), 0.0);
+    for (name, after) in steps {
+        parts.push((name, after - before));
+        before = after;
+    }
+    parts.push((READY.to_owned(), start - before));
+    parts.push((REST.to_owned(), took - start));
+    parts
 }
 
 /// What the router knows of the function.

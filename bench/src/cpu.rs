@@ -8,7 +8,7 @@ use serde::Serialize;
 ///
 /// Where the scheduler moves three busy processes about on two processors, equal loads differ by a
 /// tenth. With nginx alone on one, nginx is what limits the throughput, so that its cost shows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
 pub struct Pinning {
     /// The worker's processor; none if there are too few to choose from.
     pub nginx: Option<usize>,
@@ -35,10 +35,7 @@ impl Pinning {
                     others: Some(others.join(",")),
                 }
             }
-            _ => Self {
-                nginx: None,
-                others: None,
-            },
+            _ => Self::default(),
         }
     }
 

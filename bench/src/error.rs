@@ -87,6 +87,14 @@ pub enum BenchError {
         /// Why not.
         cause: std::io::Error,
     },
+    /// A picture can't be drawn.
+    #[error("{path} can't be drawn: {cause}")]
+    Undrawn {
+        /// Where to.
+        path: PathBuf,
+        /// Why not.
+        cause: String,
+    },
     /// Somebody wanted it to end.
     #[error("interrupted; everything was taken down")]
     Interrupted,

@@ -3,7 +3,7 @@
 //! Warm requests go through CoreFn and through a plain `proxy_pass`, to the same container, on the
 //! same nginx. Cold ones wait for a sandbox that becomes the function, an executable or a
 //! runtime's; for a container that CoreFn starts, or for one that is started by the bare Docker API; or for one that is frozen
-//! to go on. All sides take turns within one run, each time in the other order, and what is compared is always those of one
+//! to go on; and a crowd waits for several. All sides take turns within one run, each time in the other order, and what is compared is always those of one
 //! turn: a machine that gets slower meanwhile slows both.
 //!
 //! The figures are printed and written to `target/bench/latest.json`; [`report::Report`] describes
@@ -14,9 +14,12 @@
 mod burst;
 mod cold;
 mod cpu;
+mod crowd;
 mod error;
+mod growth;
 mod machine;
 mod plan;
+mod plots;
 mod refill;
 mod report;
 mod runtimes;
@@ -72,6 +75,10 @@ async fn run(plan: &Plan) -> Result<(), BenchError> {
     let burst = burst::measure(&site, plan.burst_repeats).await?;
     eprintln!("Thaws, {}", plan.thaw_repeats);
     let thaw = thaw::measure(&mut site, plan.thaw_repeats).await?;
+    eprintln!("Crowds, {}", plan.crowd_repeats);
+    let crowd = crowd::measure(&site, plan).await?;
+    eprintln!("Sandboxes made, {} times", plan.rate_repeats);
+    let rate = refill::rate(&site, plan.rate_repeats).await?;
     site.warm_up(&pinning).await?;
     let warm = measure_warm(&site, &site.plain_url(), &pinning, plan).await?;
     let most = plan.connections.iter().copied().max().unwrap_or(1);
@@ -80,14 +87,18 @@ async fn run(plan: &Plan) -> Result<(), BenchError> {
         plan.refill_repeats
     );
     let refill = refill::measure(&site, &pinning, plan, most).await?;
+    eprintln!("Growth, {} pairs each", plan.growth_repeats);
+    let growth = growth::measure(&site, &pinning, plan).await?;
     let starts = Starts {
         cold,
         runtimes,
         burst,
         refill,
         thaw,
+        crowd,
+        rate,
     };
-    let mut report = Report::new(plan, machine, &pinning, &warm, &starts);
+    let mut report = Report::new(plan, machine, &pinning, &warm, &starts, &growth);
     if let Some(peer) = &plan.peer {
         eprintln!("The same against {peer}");
         let warm = measure_warm(&site, peer, &pinning, plan).await?;
@@ -96,7 +107,11 @@ async fn run(plan: &Plan) -> Result<(), BenchError> {
     println!("{report}");
     let path = programs::target().join("bench/latest.json");
     report.write(&path)?;
-    println!("\nThe same figures are in {}", path.display());
+    plots::draw(&report.picture(), &programs::target().join("bench"))?;
+    println!(
+        "\nThe same figures are in {}, with pictures beside it",
+        path.display()
+    );
     Ok(())
 }
 
@@ -113,7 +128,8 @@ async fn measure_warm(
             "Warm requests, connections: {connections}, {} pairs",
             plan.warm_repeats
         );
-        warm.push(warm::measure(site, other, pinning, plan, connections).await?);
+        let script = site.script();
+        warm.push(warm::measure(site, other, &script, pinning, plan, connections).await?);
     }
     Ok(warm)
 }

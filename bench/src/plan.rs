@@ -54,8 +54,29 @@ pub struct Plan {
     pub thaw_repeats: u32,
     /// How many pairs of loads there are, of which one meets the making of sandboxes.
     pub refill_repeats: u32,
+    /// How many crowds there are.
+    pub crowd_repeats: u32,
+    /// Seconds of each.
+    pub crowd_seconds: u32,
+    /// With how much of what the growth of costs is measured.
+    pub growth: Counts,
+    /// How many pairs of warm loads each of these gets.
+    pub growth_repeats: u32,
+    /// How many times sandboxes are made for those that were taken, with nothing else to do.
+    pub rate_repeats: u32,
     /// Another system's address, if one gets the warm loads too.
     pub peer: Option<String>,
+}
+
+/// How much of something there is, one after the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counts {
+    /// Connections.
+    pub connections: Vec<u32>,
+    /// Functions that are deployed.
+    pub functions: Vec<u32>,
+    /// Instances that run.
+    pub instances: Vec<u32>,
 }
 
 impl Args {
@@ -66,6 +87,21 @@ impl Args {
         } else {
             (24, 2, 40, 10, 3, 10)
         };
+        let growth = if self.quick {
+            Counts {
+                connections: vec![10, 100],
+                functions: vec![10, 1_000],
+                instances: vec![1, 10],
+            }
+        } else {
+            Counts {
+                connections: vec![10, 100, 1_000, 10_000],
+                functions: vec![10, 100, 1_000, 10_000],
+                instances: vec![1, 10, 100, 200],
+            }
+        };
+        let (crowd_repeats, crowd_seconds, rate_repeats) =
+            if self.quick { (1, 2, 1) } else { (5, 10, 3) };
         Plan {
             quick: self.quick,
             connections: vec![1, 32],
@@ -75,6 +111,11 @@ impl Args {
             burst_repeats: burst,
             thaw_repeats: thaw,
             refill_repeats: refill,
+            crowd_repeats,
+            crowd_seconds,
+            growth,
+            growth_repeats: if self.quick { 1 } else { 5 },
+            rate_repeats,
             peer: self.peer,
         }
     }

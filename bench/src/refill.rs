@@ -5,6 +5,7 @@
 //! get, which feels whatever else is done.
 
 use std::path::Path;
+use std::time::Instant;
 
 use corefn_core::config::Network;
 use corefn_sandbox::claim::{Claimed, Kind, claim};
@@ -13,7 +14,7 @@ use crate::cpu::Pinning;
 use crate::error::BenchError;
 use crate::plan::Plan;
 use crate::site::{BURST, Site};
-use crate::stats::Compared;
+use crate::stats::{Compared, Summary};
 use crate::wrk::load;
 
 /// What the two loads feel: microseconds within which 99 of 100 requests were answered.
@@ -44,6 +45,24 @@ pub async fn measure(
         paced_share: some / all,
         full,
     })
+}
+
+/// Measures how many sandboxes a second are made for others that were taken, and removed, on a machine that does nothing else:
+/// so many requests a second could have one each.
+///
+/// # Errors
+/// [`BenchError`] when there are too few sandboxes.
+pub async fn rate(site: &Site, repeats: u32) -> Result<Summary, BenchError> {
+    let mut values = Vec::new();
+    for _ in 0..repeats {
+        site.until_full().await;
+        let taken = take(site).await?;
+        let begin = Instant::now();
+        drop(taken);
+        site.until_full().await;
+        values.push(BURST as f64 / begin.elapsed().as_secs_f64());
+    }
+    Ok(Summary::of(&values).expect("there was at least one, and all take their time"))
 }
 
 /// Measures pairs of one load; with the most requests a second that there were.

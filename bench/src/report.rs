@@ -11,11 +11,13 @@ use serde::Serialize;
 use crate::cold::{Cold, Parts};
 use crate::cpu::Pinning;
 use crate::error::BenchError;
+use crate::growth::Growth;
 use crate::machine::Machine;
 use crate::plan::Plan;
 use crate::refill::Refill;
 use crate::stats::{Compared, Summary};
 use crate::warm::Warm;
+use crate::wrk::{PERCENTILES, RATE};
 
 /// Plain nginx's own figures differ by less than this factor on a machine that does nothing else.
 const STEADY: f64 = 1.5;
@@ -77,6 +79,13 @@ pub struct Report {
     /// The same of requests that take all of the machine that they can get.
     warm_refill_full_p99_ratio: f64,
     warm_refill_full_p99_ratio_spread: [f64; 2],
+    /// Latency of the 99th percentile of a crowd's requests to a function of which nothing runs, in its first seconds, against
+    /// the time that one request takes, of which nothing runs either.
+    crowd_p99_ratio: f64,
+    crowd_p99_ratio_spread: [f64; 2],
+    /// How many sandboxes a second are made.
+    sandboxes_per_second: f64,
+    sandboxes_per_second_spread: [f64; 2],
     /// Milliseconds to the first answer of a function whose instance is frozen.
     thaw_ms: f64,
     thaw_ms_spread: [f64; 2],
@@ -88,6 +97,7 @@ pub struct Report {
     /// The same against another system, if one was named.
     peer: Option<PeerReport>,
     cold: ColdReport,
+    growth: GrowthReport,
     setup: Setup,
     machine: Machine,
 }
@@ -101,6 +111,8 @@ struct WarmReport {
     throughput: Compared,
     p50_us: Compared,
     p99_us: Compared,
+    /// By percentile.
+    latency_us: Vec<(f64, Compared)>,
     nginx_cpu_us: Option<Compared>,
 }
 
@@ -123,6 +135,9 @@ struct ColdReport {
     burst_ms: Summary,
     sandbox_ms: Compared,
     image_ms: Compared,
+    /// What the two spend their time on.
+    sandbox_steps_ms: Vec<(String, Summary)>,
+    image_steps_ms: Vec<(String, Summary)>,
     /// By runtime.
     runtimes_ms: BTreeMap<&'static str, Compared>,
     refill_p99_us: Compared,
@@ -130,8 +145,26 @@ struct ColdReport {
     refill_share: f64,
     refill_full_p99_us: Compared,
     thaw_ms: Compared,
+    /// How many crowds there were, of how many seconds each.
+    crowds: u32,
+    crowd_seconds: u32,
+    crowd_p99_ms: Compared,
+    /// How many times sandboxes were made.
+    rates: u32,
     /// What the time of the bare Docker API goes to.
     docker: Parts<Summary>,
+}
+
+/// Warm requests, by how much there is of something.
+#[derive(Debug, Serialize)]
+struct GrowthReport {
+    /// Connections, which send so many requests a second together.
+    connections: BTreeMap<u32, WarmReport>,
+    rate: u32,
+    /// Functions that are deployed.
+    functions: BTreeMap<u32, WarmReport>,
+    /// Instances that run besides.
+    instances: BTreeMap<u32, WarmReport>,
 }
 
 /// How nginx was run.
@@ -156,6 +189,26 @@ pub struct Starts {
     pub refill: Refill,
     /// Of those that are frozen.
     pub thaw: Compared,
+    /// Of a crowd.
+    pub crowd: Compared,
+    /// Of sandboxes: how many are made a second.
+    pub rate: Summary,
+}
+
+/// Bars: the name of each, and its parts by their names.
+pub type Bars = Vec<(String, Vec<(String, f64)>)>;
+
+/// What there are pictures of.
+#[derive(Debug)]
+pub struct Picture<'a> {
+    /// How many connections the latencies are of.
+    pub connections: u32,
+    /// Microseconds, by percentile.
+    pub latency: &'a [(f64, Compared)],
+    /// By what grows, the ratio of medians by how much there is of it.
+    pub growth: Vec<(&'static str, BTreeMap<u32, Summary>)>,
+    /// Milliseconds to the first answer: of what is quick, and of what isn't.
+    pub cold: [Bars; 2],
 }
 
 impl Report {
@@ -169,6 +222,7 @@ impl Report {
         pinning: &Pinning,
         warm: &[Warm],
         starts: &Starts,
+        growth: &Growth,
     ) -> Self {
         let Starts {
             cold,
@@ -176,6 +230,8 @@ impl Report {
             burst,
             refill,
             thaw,
+            crowd,
+            rate,
         } = starts;
         let slowest = runtimes.values().map(|runtime| runtime.ratio);
         let slowest = slowest
@@ -220,6 +276,10 @@ impl Report {
             warm_refill_p99_ratio_spread: spread(refill.paced.ratio),
             warm_refill_full_p99_ratio: refill.full.ratio.median,
             warm_refill_full_p99_ratio_spread: spread(refill.full.ratio),
+            crowd_p99_ratio: crowd.ratio.median,
+            crowd_p99_ratio_spread: spread(crowd.ratio),
+            sandboxes_per_second: rate.median,
+            sandboxes_per_second_spread: spread(*rate),
             thaw_ms: thaw.corefn.median,
             thaw_ms_spread: spread(thaw.corefn),
             thaw_ratio: thaw.ratio.median,
@@ -234,12 +294,24 @@ impl Report {
                 burst_ms: *burst,
                 sandbox_ms: cold.sandbox,
                 image_ms: cold.image,
+                sandbox_steps_ms: cold.sandbox_steps.clone(),
+                image_steps_ms: cold.image_steps.clone(),
                 runtimes_ms: runtimes.clone(),
                 refill_p99_us: refill.paced,
                 refill_share: refill.paced_share,
                 refill_full_p99_us: refill.full,
                 thaw_ms: *thaw,
+                crowds: plan.crowd_repeats,
+                crowd_seconds: plan.crowd_seconds,
+                crowd_p99_ms: *crowd,
+                rates: plan.rate_repeats,
                 docker: cold.parts,
+            },
+            growth: GrowthReport {
+                connections: by_count(plan, &growth.connections),
+                rate: RATE,
+                functions: by_count(plan, &growth.functions),
+                instances: by_count(plan, &growth.instances),
             },
             setup: Setup {
                 nginx_workers: 1,
@@ -261,6 +333,59 @@ impl Report {
             url: url.to_owned(),
             warm,
         });
+    }
+
+    /// What is to be drawn.
+    ///
+    /// # Panics
+    /// When there are no warm requests.
+    pub fn picture(&self) -> Picture<'_> {
+        let most = self.warm.last_key_value();
+        let (&connections, warm) = most.expect("there is at least one number of connections");
+        let ratios = |by_count: &BTreeMap<u32, WarmReport>| {
+            let each = by_count.iter();
+            each.map(|(count, warm)| (*count, warm.p50_us.ratio))
+                .collect()
+        };
+        let growth = &self.growth;
+        let cold = &self.cold;
+        let one = |value: f64| vec![(String::new(), value)];
+        let medians = |steps: &[(String, Summary)]| {
+            let each = steps.iter();
+            each.map(|(name, step)| (name.clone(), step.median))
+                .collect()
+        };
+        let mut bars: Bars = vec![("an executable".to_owned(), medians(&cold.sandbox_steps_ms))];
+        for (name, runtime) in &cold.runtimes_ms {
+            bars.push(((*name).to_owned(), one(runtime.corefn.median)));
+        }
+        bars.push((
+            "a frozen instance".to_owned(),
+            one(cold.thaw_ms.corefn.median),
+        ));
+        let mut slow: Bars = vec![("any image".to_owned(), medians(&cold.image_steps_ms))];
+        let Parts {
+            create_ms,
+            start_ms,
+            answer_ms,
+        } = cold.docker;
+        let parts = [
+            ("create", create_ms),
+            ("start", start_ms),
+            ("answer", answer_ms),
+        ];
+        let parts = parts.map(|(name, part)| (name.to_owned(), part.median));
+        slow.push(("the bare Docker API".to_owned(), parts.into()));
+        Picture {
+            connections,
+            latency: &warm.latency_us,
+            growth: vec![
+                ("open connections", ratios(&growth.connections)),
+                ("functions deployed", ratios(&growth.functions)),
+                ("instances running", ratios(&growth.instances)),
+            ],
+            cold: [bars, slow],
+        }
     }
 
     /// Writes the figures as JSON. A reader finds the old file or the new one, whole.
@@ -286,17 +411,34 @@ impl Report {
 
 fn by_connections(plan: &Plan, warm: &[Warm]) -> BTreeMap<u32, WarmReport> {
     let each = |warm: &Warm| {
-        let report = WarmReport {
-            repeats: plan.warm_repeats,
+        (
+            warm.connections,
+            WarmReport::of(warm, plan.warm_repeats, plan),
+        )
+    };
+    warm.iter().map(each).collect()
+}
+
+fn by_count(plan: &Plan, growth: &[(u32, Warm)]) -> BTreeMap<u32, WarmReport> {
+    let each = |(count, warm): &(u32, Warm)| {
+        let report = WarmReport::of(warm, plan.growth_repeats, plan);
+        (*count, report)
+    };
+    growth.iter().map(each).collect()
+}
+
+impl WarmReport {
+    fn of(warm: &Warm, repeats: u32, plan: &Plan) -> Self {
+        Self {
+            repeats,
             seconds: plan.seconds,
             throughput: warm.throughput,
             p50_us: warm.p50,
             p99_us: warm.p99,
+            latency_us: PERCENTILES.into_iter().zip(warm.latency).collect(),
             nginx_cpu_us: warm.cpu,
-        };
-        (warm.connections, report)
-    };
-    warm.iter().map(each).collect()
+        }
+    }
 }
 
 fn spread(summary: Summary) -> [f64; 2] {
@@ -306,6 +448,7 @@ fn spread(summary: Summary) -> [f64; 2] {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::plan::Counts;
 
     /// A report with two pairs of each figure.
     pub(crate) fn report() -> Report {
@@ -315,6 +458,7 @@ pub(crate) mod tests {
             throughput: compared(throughput, 10_000.0),
             p50: compared(100.0, 100.0),
             p99: compared(200.0, 160.0),
+            latency: [compared(100.0, 100.0); PERCENTILES.len()],
             cpu: None,
         };
         let part = Summary::of(&[100.0]).unwrap();
@@ -326,6 +470,8 @@ pub(crate) mod tests {
                 start_ms: part,
                 answer_ms: part,
             },
+            sandbox_steps: vec![("handed over".to_owned(), part)],
+            image_steps: vec![("created".to_owned(), part), ("ready".to_owned(), part)],
         };
         let machine = Machine {
             cpu: "a CPU".to_owned(),
@@ -349,6 +495,15 @@ pub(crate) mod tests {
             burst_repeats: 1,
             thaw_repeats: 1,
             refill_repeats: 1,
+            crowd_repeats: 1,
+            crowd_seconds: 1,
+            growth: Counts {
+                connections: vec![10],
+                functions: vec![10],
+                instances: vec![1],
+            },
+            growth_repeats: 1,
+            rate_repeats: 1,
             peer: None,
         };
         let pinning = Pinning {
@@ -370,8 +525,15 @@ pub(crate) mod tests {
                 full: compared(900.0, 300.0),
             },
             thaw: compared(12.0, 10.0),
+            crowd: compared(150.0, 60.0),
+            rate: part,
         };
-        let mut report = Report::new(&plan, machine, &pinning, &warm, &starts);
+        let growth = Growth {
+            connections: vec![(10, warm[0]), (100, warm[1])],
+            functions: vec![(10, warm[0])],
+            instances: vec![(1, warm[0])],
+        };
+        let mut report = Report::new(&plan, machine, &pinning, &warm, &starts, &growth);
         report.add_peer("http://peer/", &plan, &[warm[0]]);
         report
     }
@@ -401,6 +563,8 @@ pub(crate) mod tests {
         near(&json["warm_refill_p99_ratio"], 1.65);
         near(&json["warm_refill_full_p99_ratio"], 3.3);
         near(&json["cold"]["refill_share"], 0.25);
+        near(&json["crowd_p99_ratio"], 2.75);
+        near(&json["sandboxes_per_second"], 100.0);
         near(&json["thaw_ms"], 13.2);
         near(&json["thaw_ratio"], 1.32);
         near(&json["warm"]["1"]["throughput"]["ratio"]["median"], 0.55);

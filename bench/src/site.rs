@@ -61,6 +61,8 @@ impl Site {
     pub async fn start() -> Self {
         let mut home = Home::builder("bench")
             .workers(1)
+            .connections(32_768)
+            .main("worker_rlimit_nofile 65536;")
             .server("access_log off;")
             .without_nginx()
             .start()
@@ -125,6 +127,17 @@ impl Site {
         self.home.error_log().matches(&text).count()
     }
 
+    /// Milliseconds that the last start from `a sandbox`, or from what else the router says, has taken, and its steps with
+    /// those from its begin until each was done.
+    pub fn last_start(&self, what: &str) -> Option<(f64, Vec<(String, f64)>)> {
+        let log = self.home.error_log();
+        let text = format!(" ms from {what} (");
+        let mut lines = log.lines().rev();
+        let (line, steps) = lines.find_map(|line| line.split_once(&text))?;
+        let (_, took) = line.rsplit_once(" in ")?;
+        Some((took.parse().ok()?, read_steps(steps)))
+    }
+
     /// Starts the function for warm requests, and nginx's second way to it.
     ///
     /// # Errors
@@ -179,6 +192,12 @@ impl Site {
     /// The file with the one that pauses.
     pub fn paced_script(&self) -> PathBuf {
         self.home.folder.file("paced.lua")
+    }
+
+    /// The file with the one for so many connections that send no more together than a few do.
+    pub fn steady_script(&self, connections: u32) -> PathBuf {
+        let script = wrk::steady_script(connections);
+        self.home.folder.write("steady.lua", script)
     }
 
     fn corefn_path(&self, rest: &str) -> String {
@@ -239,6 +258,17 @@ pub async fn get(client: &corefn_tests::Client, path: &str) -> Result<String, Be
             body: answer.text(),
         }),
     }
+}
+
+/// Reads `created after 80.1 ms, started after 140.0 ms)`.
+fn read_steps(text: &str) -> Vec<(String, f64)> {
+    let text = text.split(')').next().unwrap_or_default();
+    let each = text.split(", ").filter_map(|step| {
+        let (name, after) = step.split_once(" after ")?;
+        let after = after.strip_suffix(" ms")?.parse().ok()?;
+        Some((name.to_owned(), after))
+    });
+    each.collect()
 }
 
 /// The functions that are asked for at once.
@@ -302,6 +332,14 @@ mod tests {
     #[test]
     fn requests_are_of_one_length() {
         assert_eq!(PLAIN.len(), format!("/{WARM}/").len());
+    }
+
+    #[test]
+    fn steps_of_a_line() {
+        let text = "held after 0.4 ms, created after 80.1 ms)";
+        let want = [("held".to_owned(), 0.4), ("created".to_owned(), 80.1)];
+        assert_eq!(read_steps(text), want);
+        assert_eq!(read_steps(")"), []);
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Warm requests: through CoreFn against a plain `proxy_pass`, or against another system.
 
+use std::path::Path;
+
 use crate::cpu::{self, Pinning};
 use crate::error::BenchError;
 use crate::plan::Plan;
 use crate::site::Site;
 use crate::stats::Compared;
-use crate::wrk::{Load, load};
+use crate::wrk::{Load, PERCENTILES, load};
 
 /// Seconds of load on each side before anything is measured.
 const WARM_UP: u32 = 1;
@@ -21,6 +23,8 @@ pub struct Warm {
     pub p50: Compared,
     /// Microseconds within which 99 of 100 were.
     pub p99: Compared,
+    /// Microseconds within which [`PERCENTILES`] of 100 were.
+    pub latency: [Compared; PERCENTILES.len()],
     /// Microseconds of processor time that nginx's worker used for a request, all of its threads
     /// together; none if the kernel doesn't tell. Others' work on the machine hardly changes it.
     pub cpu: Option<Compared>,
@@ -37,17 +41,19 @@ struct Side {
 /// # Errors
 /// [`BenchError`] when it doesn't.
 pub async fn try_out(site: &Site, pinning: &Pinning, url: &str) -> Result<(), BenchError> {
-    side(site, pinning, url, 1, WARM_UP).await?;
+    let script = site.script();
+    side(site, &script, pinning, url, 1, WARM_UP).await?;
     Ok(())
 }
 
-/// Measures pairs of loads, of CoreFn and of another URL, the first of each being the second of the one before.
+/// Measures pairs of loads by a script, of CoreFn and of another URL, the first of each being the second of the one before.
 ///
 /// # Errors
 /// [`BenchError`] when a single request fails.
 pub async fn measure(
     site: &Site,
     other: &str,
+    script: &Path,
     pinning: &Pinning,
     plan: &Plan,
     connections: u32,
@@ -55,7 +61,7 @@ pub async fn measure(
     let corefn = site.corefn_url();
     let corefn = corefn.as_str();
     for url in [corefn, other] {
-        side(site, pinning, url, connections, WARM_UP).await?;
+        side(site, script, pinning, url, connections, WARM_UP).await?;
     }
     let mut pairs = Vec::new();
     for repeat in 0..plan.warm_repeats {
@@ -64,8 +70,8 @@ pub async fn measure(
             true => (corefn, other),
             false => (other, corefn),
         };
-        let first = side(site, pinning, first, connections, plan.seconds).await?;
-        let second = side(site, pinning, second, connections, plan.seconds).await?;
+        let first = side(site, script, pinning, first, connections, plan.seconds).await?;
+        let second = side(site, script, pinning, second, connections, plan.seconds).await?;
         let pair = match corefn_first {
             true => (first, second),
             false => (second, first),
@@ -79,25 +85,30 @@ pub async fn measure(
         );
         pairs.push(pair);
     }
-    let compare = |value: fn(&Side) -> f64| {
+    let compare = |value: &dyn Fn(&Side) -> f64| {
         let values: Vec<_> = pairs.iter().map(|(a, b)| (value(a), value(b))).collect();
         Compared::of(&values).ok_or_else(|| BenchError::BadLoad {
             url: other.to_owned(),
             why: "a figure is zero".to_owned(),
         })
     };
+    let latency = (0..PERCENTILES.len())
+        .map(|at| compare(&|side| side.load.percentiles[at]))
+        .collect::<Result<Vec<_>, _>>()?;
     let cpu: Option<Vec<_>> = pairs.iter().map(|(a, b)| Some((a.cpu?, b.cpu?))).collect();
     Ok(Warm {
         connections,
-        throughput: compare(|side| side.load.throughput)?,
-        p50: compare(|side| side.load.p50)?,
-        p99: compare(|side| side.load.p99)?,
+        throughput: compare(&|side| side.load.throughput)?,
+        p50: compare(&|side| side.load.p50)?,
+        p99: compare(&|side| side.load.p99)?,
+        latency: latency.try_into().expect("there are as many"),
         cpu: cpu.and_then(|pairs| Compared::of(&pairs)),
     })
 }
 
 async fn side(
     site: &Site,
+    script: &Path,
     pinning: &Pinning,
     url: &str,
     connections: u32,
@@ -106,7 +117,7 @@ async fn side(
     let worker = site.home.nginx.workers().first().copied();
     let used = || worker.and_then(cpu::used);
     let before = used();
-    let load = load(url, &site.script(), pinning, connections, seconds).await?;
+    let load = load(url, script, pinning, connections, seconds).await?;
     let cpu = before
         .zip(used())
         .map(|(before, after)| (after - before) / load.requests as f64);

@@ -14,6 +14,18 @@ pub const SCRIPT: &str = include_str!("report.lua");
 /// The same, and has each connection pause between its requests.
 pub const PACED_SCRIPT: &str = concat!(include_str!("report.lua"), "\n", include_str!("paced.lua"));
 
+/// About how many requests a second all connections of [`steady_script`] send together, however many they are.
+pub const RATE: u32 = 2_500;
+
+/// The same, and has each of so many connections pause, so that all together send [`RATE`].
+pub fn steady_script(connections: u32) -> String {
+    let most = 2 * 1000 * connections / RATE;
+    format!("{SCRIPT}\nfunction delay()\n   return math.random(0, {most})\nend\n")
+}
+
+/// Of which percentiles the latencies are told. The script has the same.
+pub const PERCENTILES: [f64; 6] = [50.0, 75.0, 90.0, 95.0, 99.0, 99.9];
+
 /// What that line begins with.
 const MARK: &str = "wrk-summary ";
 
@@ -32,14 +44,15 @@ pub struct Load {
     pub p50: f64,
     /// Within how many microseconds 99 of 100 were.
     pub p99: f64,
+    /// Within how many microseconds [`PERCENTILES`] of 100 were.
+    pub percentiles: [f64; PERCENTILES.len()],
 }
 
 #[derive(Deserialize)]
 struct Line {
     requests: u64,
     microseconds: u64,
-    p50: u32,
-    p99: u32,
+    percentiles: [u32; PERCENTILES.len()],
     connect: u64,
     read: u64,
     write: u64,
@@ -124,14 +137,17 @@ impl Load {
                 return Err(format!("{count} {what}"));
             }
         }
-        if [line.requests, line.microseconds, line.p50.into()].contains(&0) {
+        let percentiles = line.percentiles.map(f64::from);
+        let [p50, .., p99, _] = percentiles;
+        if [line.requests, line.microseconds].contains(&0) || p50 == 0.0 {
             return Err("no request was answered".to_owned());
         }
         Ok(Self {
             requests: line.requests,
             throughput: line.requests as f64 * 1e6 / line.microseconds as f64,
-            p50: f64::from(line.p50),
-            p99: f64::from(line.p99),
+            p50,
+            p99,
+            percentiles,
         })
     }
 }
@@ -153,7 +169,7 @@ mod tests {
   40000 requests in 2.00s, 5.49MB read
 Requests/sec:  20000.00
 Transfer/sec:      2.74MB
-wrk-summary {"requests":40000,"microseconds":2000000,"p50":1560,"p99":2950,"connect":0,"read":0,"write":0,"timeout":0}
+wrk-summary {"requests":40000,"microseconds":2000000,"percentiles":[1560,1650,1790,1900,2950,4000],"connect":0,"read":0,"write":0,"timeout":0}
 "#;
 
     #[test]

@@ -6,6 +6,7 @@ use std::fmt;
 use super::{Report, STEADY, WarmReport};
 use crate::cold::Parts;
 use crate::cpu::Pinning;
+use crate::crowd::{CONCURRENCY, CONNECTIONS, INSTANCES, SERVICE};
 use crate::site::BURST;
 use crate::stats::Compared;
 
@@ -20,6 +21,7 @@ const WANTED_COLD_RUNTIME: f64 = 0.08;
 const WANTED_BURST: f64 = 60.0;
 const WANTED_REFILL_P99: f64 = 1.5;
 const WANTED_THAW: f64 = 15.0;
+const WANTED_CROWD_P99: f64 = 3.0;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -40,6 +42,7 @@ impl fmt::Display for Report {
         writeln!(f, "Each figure is a median (min–max).")?;
         self.show_warm(f)?;
         self.show_cold(f)?;
+        self.show_growth(f)?;
         writeln!(f, "\nWanted")?;
         let wanted = [
             (
@@ -72,6 +75,7 @@ impl fmt::Display for Report {
                 false,
             ),
             ("thaw, ms", self.thaw_ms, WANTED_THAW, false),
+            ("crowd's p99", self.crowd_p99_ratio, WANTED_CROWD_P99, false),
         ];
         for (at, (what, have, limit, at_least)) in wanted.into_iter().enumerate() {
             let (sign, reached) = match at_least {
@@ -108,6 +112,30 @@ impl Report {
         show_loads(f, &peer.warm, "the other")
     }
 
+    fn show_growth(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let growth = &self.growth;
+        writeln!(
+            f,
+            "\nGrowth: CoreFn's p50 in µs against plain nginx's under the same"
+        )?;
+        for (what, by_count) in [
+            (
+                format!("connections, {} requests/s", growth.rate),
+                &growth.connections,
+            ),
+            ("functions deployed".to_owned(), &growth.functions),
+            ("instances that run".to_owned(), &growth.instances),
+        ] {
+            let repeats = by_count.values().map(|warm| warm.repeats).max();
+            let pairs = format!("{} pairs", repeats.unwrap_or_default());
+            heading(f, "", "plain", &format!("{pairs}; {what}"))?;
+            for (count, warm) in by_count {
+                row(f, &count.to_string(), &warm.p50_us, 0)?;
+            }
+        }
+        Ok(())
+    }
+
     fn show_cold(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cold = &self.cold;
         writeln!(
@@ -134,6 +162,16 @@ impl Report {
             f,
             "  (Docker: create {create_ms:.0}, start {start_ms:.0}, answer {answer_ms:.1})"
         )?;
+        for (what, steps) in [
+            ("Executable", &cold.sandbox_steps_ms),
+            ("Any image", &cold.image_steps_ms),
+        ] {
+            let steps: Vec<_> = steps
+                .iter()
+                .map(|(name, step)| format!("{name} {step:.1}"))
+                .collect();
+            writeln!(f, "  ({what}: {})", steps.join(", "))?;
+        }
         writeln!(
             f,
             "  {BURST} executables at once, {} times: the last answer after {:.0} ms",
@@ -152,7 +190,21 @@ impl Report {
             "\nFrozen: the first answer through CoreFn against Docker's call to go on, and an answer"
         )?;
         heading(f, "frozen", "Docker", &format!("{} times", cold.thaws))?;
-        row(f, "thawed, ms", &cold.thaw_ms, 1)
+        row(f, "thawed, ms", &cold.thaw_ms, 1)?;
+        writeln!(
+            f,
+            "\nA crowd: {CONNECTIONS} connections for {} s to a function of which nothing runs, that takes {SERVICE} ms, {CONCURRENCY} at\n\
+             once, with up to {INSTANCES} instances; against one request, of which nothing runs either",
+            cold.crowd_seconds
+        )?;
+        heading(f, "crowd", "one", &format!("{} pairs", cold.crowds))?;
+        row(f, "p99, ms", &cold.crowd_p99_ms, 0)?;
+        let each = self.sandboxes_per_second;
+        let [least, most] = self.sandboxes_per_second_spread;
+        writeln!(
+            f,
+            "  (A sandbox for each request would be {each:.1} requests a second at the most, {least:.1} to {most:.1}: as many are made.)"
+        )
     }
 }
 
