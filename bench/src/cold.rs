@@ -12,7 +12,7 @@ use corefn_core::deployment::Deployment;
 use corefn_engine::docker::{Joined, Placement, Purpose};
 use corefn_engine::ready::ready;
 use corefn_engine::start::random_id;
-use corefn_tests::{Client, Home, wait_until};
+use corefn_tests::{Client, Home};
 
 use crate::error::BenchError;
 use crate::site::{self, COLD, COLD_IMAGE, Site};
@@ -20,9 +20,6 @@ use crate::stats::{Compared, Summary};
 
 /// What is asked for, on any side.
 pub const PATH: &str = "/status/200";
-
-/// How long Docker may take to know of a start.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How the sides compare.
 #[derive(Debug, Clone)]
@@ -204,11 +201,6 @@ async fn corefn(site: &Site, function: &str) -> Result<f64, BenchError> {
     let begin = Instant::now();
     site::get(&home.client(), &format!("/{function}{PATH}")).await?;
     let took = milliseconds(begin.elapsed());
-    // (What a sandbox has become, Docker is told meanwhile.)
-    wait_until("Docker knows it", PATIENCE, async || {
-        !home.instances(function).await.is_empty()
-    })
-    .await;
     site.clear().await?;
     Ok(took)
 }

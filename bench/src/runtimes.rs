@@ -108,6 +108,12 @@ impl Runtimes {
         if starts() != before + 1 {
             return Err(BenchError::NoSandbox);
         }
+        // (Docker is told of it meanwhile.)
+        let function = deployment.function.as_str();
+        wait_until("Docker knows it", PATIENCE, async || {
+            !home.instances(function).await.is_empty()
+        })
+        .await;
         Ok(took)
     }
 

@@ -61,8 +61,7 @@ impl Site {
     pub async fn start() -> Self {
         let mut home = Home::builder("bench")
             .workers(1)
-            .connections(32_768)
-            .main("worker_rlimit_nofile 65536;")
+            .connections(16_384)
             .server("access_log off;")
             .without_nginx()
             .start()
@@ -106,6 +105,18 @@ impl Site {
     /// [`BenchError`] when Docker can't do it.
     pub async fn clear(&self) -> Result<(), BenchError> {
         let home = &self.home;
+        // (What sandboxes have become, Docker is told a moment later.)
+        wait_until("Docker knows all", PATIENCE, async || {
+            let known = home.store.instances().await.unwrap_or_default();
+            let containers = home.docker.containers().await.unwrap_or_default();
+            let has_name = |id: &String| {
+                let found = containers.iter().find(|container| container.id == *id);
+                found.is_some_and(|container| container.labels.contains_key(label::FUNCTION))
+            };
+            let mut known = known.iter();
+            known.all(|leased| has_name(&leased.instance.container))
+        })
+        .await;
         for container in home.docker.containers().await? {
             let is_holder = container.has(label::ROLE, label::ROLE_HOLDER);
             if is_holder || container.labels.contains_key(label::FUNCTION) {
