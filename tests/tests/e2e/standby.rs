@@ -31,6 +31,10 @@ async fn list(home: &Home) -> Vec<Leased> {
     home.store.instances().await.unwrap()
 }
 
+fn started(home: &Home) -> usize {
+    home.error_log().matches("started instance").count()
+}
+
 /// Waits until so many instances of a revision are ready, and nothing else runs.
 async fn standing_by(home: &Home, revision: &str, count: usize) -> BTreeSet<InstanceId> {
     let what = format!("{count} of {revision} stand by");
@@ -71,7 +75,7 @@ async fn they_outlive_their_idle_time_and_those_that_requests_needed_do_not() {
     assert_eq!(standing_by(&home, &revision, 2).await, stay);
     assert_eq!(home.get("/demo/hello/x").await.status, 200);
     assert_eq!(home.accesses(4).await[3].start, "warm");
-    assert_eq!(home.error_log().matches("started instance").count(), 3);
+    assert_eq!(started(&home), 3);
 }
 
 #[tokio::test]
@@ -92,20 +96,33 @@ async fn those_that_are_missing_are_started() {
         standing_by(&home, &first.revision.0, 2).await;
         home.reload().await;
     }
-    // A Redis that forgets all, and that nobody fills for a while: what runs counts.
     let kept = standing_by(&home, &first.revision.0, 2).await;
     assert_ne!(kept, before);
+    // A Redis that forgets all, and that nobody fills for a while: of those that it doesn't know none is missing.
     home.take_cleaner().stop().await;
-    home.redis.command::<String>(&["FLUSHALL"]).await;
+    let killed = list(&home).await.remove(0).instance;
+    let before = started(&home);
     let mut monitor = home.redis.monitor().await;
-    wait_until("it is looked what runs", LONG, async || {
+    home.redis.command::<String>(&["FLUSHALL"]).await;
+    home.docker.remove(&killed.container).await.unwrap();
+    let mut looks = 0;
+    wait_until("it is looked what runs, and again", LONG, async || {
         let commands = monitor.commands(&home.redis).await;
-        commands.iter().any(|command| command.contains("HVALS"))
+        let pairs = commands.windows(2);
+        let is_look = |pair: &&[String]| {
+            pair[0].starts_with("\"EXISTS\"") && pair[1].starts_with("\"HVALS\"")
+        };
+        looks += pairs.filter(is_look).count();
+        looks >= 3
     })
     .await;
     drop(monitor);
+    assert_eq!(started(&home), before);
     home.start_cleaner(Some(1));
-    assert_eq!(standing_by(&home, &first.revision.0, 2).await, kept);
+    let now = standing_by(&home, &first.revision.0, 2).await;
+    let survivor = kept.iter().find(|id| **id != killed.id).unwrap();
+    assert!(now.contains(survivor) && !now.contains(&killed.id));
+    assert_eq!(started(&home), before + 1);
     // Another revision, which wants fewer: the old one's go.
     let second = home.deploy(FUNCTION, config(1)).await;
     standing_by(&home, &second.revision.0, 1).await;
@@ -142,8 +159,7 @@ async fn they_may_be_frozen() {
     .await;
     assert_eq!(home.get("/demo/hello/x").await.status, 200);
     assert_eq!(home.accesses(1).await[0].start, "thawed");
-    let log = home.error_log();
-    assert_eq!(log.matches("started instance").count(), 2, "{log}");
+    assert_eq!(started(&home), 2, "{}", home.error_log());
     assert_eq!(home.instances(FUNCTION).await.len(), 2);
 }
 

@@ -126,6 +126,11 @@ impl Standby {
     }
 
     async fn fill(&self, deployment: &Deployment) {
+        // (Redis is asked only if there may be too few, as far as is known here: which ones are frozen is not.)
+        let known = self.starts.instances.known.of(deployment).len();
+        if known >= deployment.config.least_instances() as usize {
+            return;
+        }
         let idle = deployment.config.lease(DEFAULT_IDLE);
         let more = || {
             let need = Need::Standby;

@@ -2,13 +2,13 @@
 //! a route, and Redis' work.
 
 mod instances;
-mod starts;
 
 use std::time::{Duration, Instant};
 
 use corefn_core::config::{Export, FunctionConfig};
 use corefn_core::deployment::Deployment;
 use corefn_core::function::RevisionId;
+use corefn_tests::nginx::STATUS;
 use corefn_tests::{Home, process, wait_until};
 
 const COUNTS: [usize; 4] = [10, 100, 1_000, 10_000];
@@ -79,6 +79,9 @@ struct Row {
     deploy: Duration,
     /// A request for an export that a function hasn't.
     route: Duration,
+    /// What neither has to do with functions, at that time: a command of Redis', and a request for nginx's status.
+    ping: Duration,
+    status: Duration,
     /// Of Redis, in ten seconds.
     commands: u64,
 }
@@ -143,6 +146,26 @@ async fn measure(home: &mut Home, functions: usize) -> Row {
         begin.elapsed() / 100
     })
     .await;
+    let ping = least(async |_| {
+        let begin = Instant::now();
+        for _ in 0..10 {
+            home.redis.command::<String>(&["PING"]).await;
+        }
+        begin.elapsed() / 10
+    })
+    .await;
+    let mut connection = home.client().connect().await;
+    let status = least(async |_| {
+        let begin = Instant::now();
+        for _ in 0..100 {
+            let request = format!("GET {STATUS} HTTP/1.1\r\nHost: h\r\n\r\n");
+            connection.write(request).await;
+            assert_eq!(connection.answer().await.status, 200);
+        }
+        begin.elapsed() / 100
+    })
+    .await;
+    drop(connection);
     let begin = home.error_log().len();
     let reload = Instant::now();
     home.reload().await;
@@ -156,6 +179,8 @@ async fn measure(home: &mut Home, functions: usize) -> Row {
         reload,
         deploy,
         route,
+        ping,
+        status,
         commands,
     }
 }
@@ -175,17 +200,19 @@ async fn functions_that_are_deployed() {
         rows.push(measure(&mut home, functions).await);
     }
     println!(
-        "functions  KiB a worker  start ms  reload ms  deploy us  route us  Redis commands in 10 s"
+        "functions  KiB a worker  start ms  reload ms  deploy us (PING)  route us (status)  Redis commands in 10 s"
     );
     for row in &rows {
         println!(
-            "{:>9} {:>13} {:>9} {:>10} {:>10} {:>9} {:>9}",
+            "{:>9} {:>13} {:>9} {:>10} {:>10} ({:>4}) {:>9} ({:>6}) {:>9}",
             row.functions,
             row.memory >> 10,
             row.start.as_millis(),
             row.reload.as_millis(),
             row.deploy.as_micros(),
+            row.ping.as_micros(),
             row.route.as_micros(),
+            row.status.as_micros(),
             row.commands
         );
     }
@@ -193,8 +220,15 @@ async fn functions_that_are_deployed() {
     let bytes = (most.memory - fewest.memory) / (most.functions - fewest.functions);
     println!("{bytes} bytes a function");
     assert!(bytes <= MOST_BYTES, "{bytes} bytes a function");
-    for time in [|row: &Row| row.deploy, |row: &Row| row.route] {
-        let growth = time(most).as_secs_f64() / time(fewest).as_secs_f64();
+    // (Against what is the same with any number: the machine may be slower just then.)
+    type Time = fn(&Row) -> Duration;
+    let times: [(Time, Time); 2] = [
+        (|row| row.deploy, |row| row.ping),
+        (|row| row.route, |row| row.status),
+    ];
+    for (time, same) in times {
+        let cost = |row: &Row| time(row).as_secs_f64() / same(row).as_secs_f64();
+        let growth = cost(most) / cost(fewest);
         assert!(growth <= MOST_GROWTH, "it takes {growth:.2} times as long");
     }
     assert!(most.commands <= MOST_COMMANDS, "{} commands", most.commands);
