@@ -303,9 +303,9 @@ impl Store {
         Ok(Fenced::of(self.invoke(&script).await?))
     }
 
-    /// The same, if it is needless: it may be one of those that stand by, and is leased or kept anew then. Or for freezing, if it
-    /// is not, and is of a revision that is deployed and whose instances are frozen. It is kept so until its idle time is over,
-    /// which is `idle` where its function doesn't say.
+    /// The same, unless without it fewer would stand by than its function wants: then it is leased anew, or kept frozen. It is
+    /// fenced for freezing if it is of a revision that is deployed and whose instances are frozen, and kept so until its idle time
+    /// is over, which is `idle` where its function doesn't say.
     ///
     /// # Errors
     /// [`StoreError`].
