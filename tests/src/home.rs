@@ -347,7 +347,7 @@ impl Home {
 
     /// The workers that serve functions, once they know which there are: from then on they hear of
     /// each change by itself.
-    async fn ready_workers(&self) -> Vec<u32> {
+    pub async fn ready_workers(&self) -> Vec<u32> {
         if !(self.conf.module && self.conf.functions) {
             return Vec::new();
         }

@@ -95,6 +95,8 @@ async fn those_that_are_missing_are_started() {
         .await;
         standing_by(&home, &first.revision.0, 2).await;
         home.reload().await;
+        // (One that finds Redis empty when it begins fills it.)
+        home.ready_workers().await;
     }
     let kept = standing_by(&home, &first.revision.0, 2).await;
     assert_ne!(kept, before);
