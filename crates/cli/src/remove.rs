@@ -155,8 +155,13 @@ async fn stop_instances(here: &Installation, function: &FunctionName) -> Result<
     let containers = here.docker.containers().await?;
     let ours = containers.iter().filter(|container| {
         let of = container.labels.get(label::FUNCTION);
-        of.is_some_and(|of| of == function.as_str())
-            && container.labels.contains_key(label::INSTANCE)
+        let says_so = of.is_some_and(|of| of == function.as_str())
+            && container.labels.contains_key(label::INSTANCE);
+        // (A sandbox that has just become one has no name yet by which Docker would know.)
+        says_so
+            || known
+                .clone()
+                .any(|leased| leased.instance.container == container.id)
     });
     let stopped =
         try_join_all(ours.map(|container| here.docker.stop(&container.id, GRACE))).await?;
