@@ -1,7 +1,6 @@
 //! What a worker keeps of an instance.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 
 use slab::Slab;
@@ -33,10 +32,10 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// One at an address.
-    pub fn new(counters: Slot, address: SocketAddr) -> Self {
+    pub fn new(counters: Slot, address: Address) -> Self {
         Self {
             counters,
-            address: Rc::new(Address::new(address)),
+            address: Rc::new(address),
             active: RefCell::default(),
             ejected: Cell::new(false),
             readmissions: Cell::new(0),

@@ -27,7 +27,8 @@ use crate::endpoint::{Endpoint, Seat};
 use crate::inbox::{Inbox, Message};
 use crate::line::{Line, Room, Terms};
 use crate::ngx::{
-    SharedZone, guard, log, now, pin, reserve_descriptors, serves_requests, with_signals_blocked,
+    Address, SharedZone, guard, log, now, pin, reserve_descriptors, serves_requests,
+    with_signals_blocked,
 };
 use crate::waiting::{Resumption, Waiting};
 use crate::zone::{Place, Shard, Slot, Taken};
@@ -506,7 +507,8 @@ impl Worker {
 
     fn make_endpoint(&self, instance: Instance) -> Option<Rc<Peer<Endpoint>>> {
         let id = instance.id;
-        let endpoint = Endpoint::new(self.shard.instance(id).ok()?, instance.address);
+        let address = Address::new(&instance.address).ok()?;
+        let endpoint = Endpoint::new(self.shard.instance(id).ok()?, address);
         let peer = Rc::new(Peer { instance, endpoint });
         let mut endpoints = self.endpoints.borrow_mut();
         endpoints.retain(|_, peer| peer.strong_count() > 0);

@@ -235,7 +235,11 @@ pub async fn start_bare(
     let created = begin.elapsed();
     docker.start(&container).await?;
     let started = begin.elapsed();
-    ready(placement.address(), deployment.config.health.as_deref()).await;
+    ready(
+        &placement.address().into(),
+        deployment.config.health.as_deref(),
+    )
+    .await;
     site::get(&Client::new(placement.address()), path).await?;
     let answered = begin.elapsed();
     Ok(Parts {

@@ -29,6 +29,9 @@ pub enum BenchError {
         /// What is wrong.
         why: String,
     },
+    /// An instance has no port to be asked at.
+    #[error("an instance serves on a socket, and was to be asked at its port")]
+    NoPort,
     /// A single request had no answer.
     #[error(transparent)]
     Client(#[from] ClientError),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bollard::models::ContainerUpdateBody;
 use corefn_core::config::{FunctionConfig, Limits};
 use corefn_core::deployment::Deployment;
+use corefn_core::instance::Instance;
 use corefn_core::names::label;
 use corefn_engine::sandboxes::EXECUTABLES;
 use corefn_sandbox::executables::Digest;
@@ -220,7 +221,7 @@ impl Site {
         let mut instances = self.home.store.instances().await?;
         instances.retain(|leased| leased.instance.function.as_str() == WARM);
         match &instances[..] {
-            [one] => Ok((one.instance.container.clone(), one.instance.address)),
+            [one] => Ok((one.instance.container.clone(), port(&one.instance)?)),
             others => Err(BenchError::Instances {
                 function: WARM.to_owned(),
                 want: 1,
@@ -315,6 +316,14 @@ fn config() -> FunctionConfig {
         idle_ms: Some(3_600_000),
         ..FunctionConfig::default()
     }
+}
+
+/// The port at which an instance listens.
+///
+/// # Errors
+/// [`BenchError::NoPort`] when it serves on a socket.
+pub fn port(instance: &Instance) -> Result<SocketAddr, BenchError> {
+    instance.address.port().ok_or(BenchError::NoPort)
 }
 
 /// What nginx needs for the plain way: lines for the main level, for `http` and for `server`.

@@ -99,6 +99,6 @@ async fn corefn(site: &Site, instance: &Instance) -> Result<f64, BenchError> {
 async fn bare(site: &Site, instance: &Instance) -> Result<f64, BenchError> {
     let begin = Instant::now();
     site.home.docker.unpause(&instance.container).await?;
-    site::get(&Client::new(instance.address), PATH).await?;
+    site::get(&Client::new(site::port(instance)?), PATH).await?;
     Ok(milliseconds(begin.elapsed()))
 }

@@ -1,7 +1,8 @@
 //! Where a peer of an upstream listens.
 
-use std::net::SocketAddr;
+use std::io;
 
+use corefn_core::instance;
 use ngx::ffi::{ngx_peer_connection_t, ngx_str_t};
 use socket2::SockAddr;
 
@@ -14,17 +15,23 @@ pub struct Address {
 }
 
 impl Address {
-    /// That of a socket.
-    pub fn new(address: SocketAddr) -> Self {
+    /// That of an instance.
+    ///
+    /// # Errors
+    /// When a socket's path is too long, which that of no instance is.
+    pub fn new(address: &instance::Address) -> io::Result<Self> {
         let text = address.to_string().into_boxed_str();
-        Self {
-            socket: address.into(),
+        Ok(Self {
+            socket: match address {
+                instance::Address::Port(address) => (*address).into(),
+                instance::Address::Socket(path) => SockAddr::unix(path)?,
+            },
             name: ngx_str_t {
                 len: text.len(),
                 data: text.as_ptr().cast_mut(),
             },
             _text: text,
-        }
+        })
     }
 
     /// Makes it the address of a connection, which must not be used for longer than this is kept.

@@ -27,7 +27,8 @@
 //! | anything else | what it has seen of the request |
 //!
 //! Answers are JSON where they hold data. The variable `MODE` makes it misbehave from its start:
-//! `never-listen`, `exit`, `wrong-port`, `loopback`, `slow-start:MS`.
+//! `never-listen`, `exit`, `wrong-port`, `loopback`, `slow-start:MS`. Where it is given a socket (`stacks/README.md`), it
+//! serves there as well.
 //!
 //! Started with `wait` and the path of a socket, it is a runtime that waits (`stacks/README.md`). What it is handed has no
 //! meaning to it but its variables, with which it begins anew.
@@ -37,7 +38,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -75,6 +77,7 @@ fn main() {
         eprintln!("the probe can't listen on {host}:{port}: {error}");
         process::exit(1)
     });
+    listen_on_socket();
     println!("the probe listens on {host}:{port}");
     for stream in listener.incoming().flatten() {
         match DYING.load(Ordering::SeqCst) {
@@ -93,6 +96,33 @@ fn main() {
             let _ = serve(stream);
         });
     }
+}
+
+/// Serves on the socket that it was given, if it was given one, as well.
+fn listen_on_socket() {
+    const BACKLOG: i32 = 4096;
+    unsafe extern "C" {
+        fn listen(socket: i32, backlog: i32) -> i32;
+    }
+    let Ok(number) = env::var("COREFN_SOCKET") else {
+        return;
+    };
+    let number = number.parse().expect("it is the number of a descriptor");
+    // SAFETY: it takes numbers.
+    assert_eq!(
+        unsafe { listen(number, BACKLOG) },
+        0,
+        "the probe can't listen on its socket"
+    );
+    // SAFETY: nobody else has the descriptor.
+    let listener = unsafe { UnixListener::from_raw_fd(number) };
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            // (What is done with a connection is the same, but for what a unix socket has no need of.)
+            let stream = TcpStream::from(OwnedFd::from(stream));
+            thread::spawn(move || serve(stream));
+        }
+    });
 }
 
 /// Waits until it is told what to become, and becomes it; ends when nobody was there to tell it for half a minute.
@@ -168,7 +198,7 @@ struct Request {
 }
 
 fn serve(stream: TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
+    let _ = stream.set_nodelay(true);
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut writer = stream;
     while let Some(request) = read_head(&mut reader)? {
@@ -202,7 +232,13 @@ fn answer(
         return upload(name, Body::of(request, reader), request, writer);
     }
     if parts[..] == ["early"] {
-        send(writer, request, "413", &[("Connection", "close")], b"too much\n")?;
+        send(
+            writer,
+            request,
+            "413",
+            &[("Connection", "close")],
+            b"too much\n",
+        )?;
         // Closed at once, what was not read would reset the connection.
         sleep(500);
         return Err(io::ErrorKind::ConnectionAborted.into());
@@ -254,11 +290,7 @@ fn answer(
             request,
             &uploads().get(name).copied().unwrap_or(0).to_string(),
         ),
-        ["has", name] => json(
-            writer,
-            request,
-            &uploads().contains_key(name).to_string(),
-        ),
+        ["has", name] => json(writer, request, &uploads().contains_key(name).to_string()),
         ["header", name, value] => send(writer, request, "200", &[(name, value)], b"a header\n"),
         ["huge-header"] => {
             let value = "x".repeat(100_000);
@@ -298,7 +330,11 @@ fn together(time: u64, connection: &TcpStream) -> io::Result<String> {
     static INSIDE: Mutex<Vec<TcpStream>> = Mutex::new(Vec::new());
     static MOST: AtomicUsize = AtomicUsize::new(0);
     static BEGUN: AtomicUsize = AtomicUsize::new(0);
-    let inside = || INSIDE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let inside = || {
+        INSIDE
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    };
     let asker = connection.peer_addr()?;
     let own = connection.try_clone()?;
     let before = {
@@ -313,7 +349,9 @@ fn together(time: u64, connection: &TcpStream) -> io::Result<String> {
     let most = MOST.load(Ordering::SeqCst);
     let host = fs::read_to_string("/etc/hostname").unwrap_or_default();
     let host = quote(host.trim().as_bytes());
-    Ok(format!("{{\"most\":{most},\"before\":{before},\"host\":{host}}}\n"))
+    Ok(format!(
+        "{{\"most\":{most},\"before\":{before},\"host\":{host}}}\n"
+    ))
 }
 
 /// Whether the other side has not closed a connection that nobody reads from or writes to meanwhile.
@@ -371,7 +409,11 @@ fn connections(port: u16) -> HashSet<String> {
     const ESTABLISHED: &str = "01";
     const CLOSE_WAIT: &str = "08";
     let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
-    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let words = |line: &str| {
+        line.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
     table
         .lines()
         .map(words)
@@ -457,7 +499,10 @@ fn traces() -> String {
     files.sort();
     descriptors.sort();
     let arguments = fs::read_to_string("/proc/self/cmdline").unwrap_or_default();
-    let arguments = arguments.split_terminator('\0').map(str::to_owned).collect();
+    let arguments = arguments
+        .split_terminator('\0')
+        .map(str::to_owned)
+        .collect();
     let processes = names("/proc");
     let is_process = |name: &String| name.bytes().all(|byte| byte.is_ascii_digit());
     let processes = processes.into_iter().filter(is_process).collect();
@@ -478,7 +523,10 @@ fn traces() -> String {
 fn collect(folder: &Path, files: &mut Vec<String>) {
     for name in names(&folder.display().to_string()) {
         let path = folder.join(name);
-        if ["/proc", "/sys", "/dev"].iter().any(|of| path == Path::new(of)) {
+        if ["/proc", "/sys", "/dev"]
+            .iter()
+            .any(|of| path == Path::new(of))
+        {
             continue;
         }
         files.push(path.display().to_string());
@@ -521,12 +569,7 @@ fn asked(count: u64, writer: &mut TcpStream) -> io::Result<()> {
     write!(writer, "0\r\n\r\n")
 }
 
-fn stream(
-    count: u64,
-    time: u64,
-    request: &Request,
-    writer: &mut TcpStream,
-) -> io::Result<()> {
+fn stream(count: u64, time: u64, request: &Request, writer: &mut TcpStream) -> io::Result<()> {
     write!(
         writer,
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -42,6 +42,7 @@ const EXECUTABLE: &str = "/work/out/function";
 const FILES: &str = "/work/out/files";
 const EXPORTS: &str = "/work/out/exports.json";
 const CAN_BE_HANDED_OVER: &str = "/work/out/can-be-handed-over";
+const CAN_SERVE_ON_SOCKET: &str = "/work/out/can-serve-on-socket";
 
 /// What a stack made of a tree.
 #[derive(Debug)]
@@ -73,6 +74,8 @@ pub struct Compiler<'a> {
 pub struct Compiled {
     /// What it made.
     pub product: Product,
+    /// Whether what serves it takes a socket as well as a port.
+    pub socket: bool,
     /// The named entry points, if the stack finds them.
     pub exports: Option<Vec<Export>>,
 }
@@ -118,11 +121,16 @@ pub async fn compile(
             }
         }
     };
+    let socket = take(docker, &container, CAN_SERVE_ON_SOCKET, MAX_EXPORTS).await?;
     let exports = match take(docker, &container, EXPORTS, MAX_EXPORTS).await? {
         Some(text) => Some(read_exports(&text)?),
         None => None,
     };
-    Ok(Compiled { product, exports })
+    Ok(Compiled {
+        product,
+        socket: socket.is_some(),
+        exports,
+    })
 }
 
 /// Removes the containers in which a function was compiled.

@@ -1,6 +1,5 @@
 //! `corefn ps`: what runs, and what waits.
 
-use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt as _;
@@ -8,7 +7,7 @@ use serde::Serialize;
 
 use corefn_build::output::size;
 use corefn_core::function::{FunctionName, RevisionId};
-use corefn_core::instance::InstanceId;
+use corefn_core::instance::{Address, InstanceId};
 use corefn_core::names::label;
 use corefn_engine::docker::Container;
 use corefn_engine::store::Leased;
@@ -38,7 +37,7 @@ struct Row {
     /// What it was started from: `image` or `sandbox`; none if the container isn't there.
     from: Option<&'static str>,
     /// None of a sandbox that waits.
-    address: Option<SocketAddr>,
+    address: Option<Address>,
     /// Milliseconds; none if nobody holds a lease.
     lease_ms: Option<u64>,
     /// Bytes; none if Docker can't say.
@@ -130,7 +129,7 @@ fn row(leased: &Leased, containers: &[Container], now: SystemTime) -> Row {
         revision: Some(instance.revision.clone()),
         state,
         from,
-        address: Some(instance.address),
+        address: Some(instance.address.clone()),
         lease_ms: leased
             .lease
             .and_then(|lease| u64::try_from(lease.as_millis()).ok()),

@@ -199,6 +199,7 @@ mod tests {
                     digest: "11".repeat(32),
                     runtime: "sha256:22".to_owned(),
                 })),
+                socket: true,
                 user: Some("1000".to_owned()),
             },
         };

@@ -54,6 +54,9 @@ pub struct FunctionConfig {
     /// The files that the image has beside its runtime, where a runtime that waits can take them.
     #[serde(skip_serializing_if = "is_default")]
     pub archive: Option<Box<Archive>>,
+    /// Whether what serves the function takes a socket to listen on ([`crate::names::env::SOCKET`]) as well as a port.
+    #[serde(skip_serializing_if = "is_default")]
+    pub socket: bool,
     /// `uid[:gid]` that the image asks for; [`crate::names::USER`] without one.
     #[serde(skip_serializing_if = "is_default")]
     pub user: Option<String>,

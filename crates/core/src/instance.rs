@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -76,6 +77,81 @@ impl fmt::Debug for InstanceId {
     }
 }
 
+/// Where an instance listens, written as nginx does: `ip:port`, or `unix:` and a path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Address {
+    /// A TCP port of a network.
+    Port(SocketAddr),
+    /// A unix socket, by its absolute path, which has [`Address::LONGEST_PATH`] bytes at most.
+    Socket(PathBuf),
+}
+
+/// A text is no address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no address: ip:port is wanted, or unix: and an absolute path")]
+pub struct AddressError(String);
+
+/// What the text of a unix socket's address begins with.
+const UNIX: &str = "unix:";
+
+impl Address {
+    /// The most bytes of a unix socket's path (unix(7): 108 with the NUL that ends it).
+    pub const LONGEST_PATH: usize = 107;
+
+    /// The TCP port, if that is what it is.
+    pub fn port(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Port(address) => Some(*address),
+            Self::Socket(_) => None,
+        }
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Self::Port(address)
+    }
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let address = match text.strip_prefix(UNIX) {
+            Some(path) => {
+                let fits = path.len() <= Self::LONGEST_PATH && !path.contains('\0');
+                (path.starts_with('/') && fits).then(|| Self::Socket(path.into()))
+            }
+            None => text.parse().ok().map(Self::Port),
+        };
+        address.ok_or_else(|| AddressError(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Address {
+    type Error = AddressError;
+
+    fn try_from(text: String) -> Result<Self, AddressError> {
+        text.parse()
+    }
+}
+
+impl From<Address> for String {
+    fn from(address: Address) -> Self {
+        address.to_string()
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(address) => address.fmt(f),
+            Self::Socket(path) => write!(f, "{UNIX}{}", path.display()),
+        }
+    }
+}
+
 /// A running container that is ready for requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instance {
@@ -88,12 +164,33 @@ pub struct Instance {
     /// Docker's identifier of the container.
     pub container: String,
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: Address,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses() {
+        let longest = format!("unix:/{}", "x".repeat(Address::LONGEST_PATH - 1));
+        for text in ["10.200.0.9:8080", "[::1]:80", "unix:/run/a", &longest] {
+            let address: Address = text.parse().unwrap();
+            assert_eq!(address.to_string(), text);
+        }
+        let too_long = format!("{longest}x");
+        for bad in [
+            "",
+            "10.200.0.9",
+            "unix:",
+            "unix:a",
+            "/run/a",
+            "unix:/a\0b",
+            &too_long,
+        ] {
+            assert!(bad.parse::<Address>().is_err(), "{bad:?} was taken");
+        }
+    }
 
     #[test]
     fn identifiers() {

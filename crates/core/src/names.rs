@@ -29,7 +29,7 @@ pub mod label {
     pub const REPOSITORY: &str = "corefn.repository";
     /// The instance's identifier. Only containers that serve requests, or will, carry it.
     pub const INSTANCE: &str = "corefn.instance";
-    /// The instance's address, `ip:port`.
+    /// The instance's address, as [`crate::instance::Address`] writes it.
     pub const ADDRESS: &str = "corefn.address";
     /// What a container that was made as no instance is for: [`ROLE_BUILD`], [`ROLE_SANDBOX`],
     /// [`ROLE_HOLDER`], [`ROLE_FETCH`].
@@ -50,6 +50,8 @@ pub mod label {
     pub const ROLE_FETCH: &str = "fetch";
     /// What a sandbox was made of, by a digest: those that were made otherwise are replaced.
     pub const SANDBOX: &str = "corefn.sandbox";
+    /// The path of the socket on which a sandbox's function may serve, if it can.
+    pub const SOCKET: &str = "corefn.socket";
     /// Docker's identifier of the runtime's image that a sandbox was made of; on others there is none.
     pub const RUNTIME: &str = "corefn.runtime";
 }
@@ -58,6 +60,9 @@ pub mod label {
 pub mod env {
     /// The TCP port a function must listen on, on all of its addresses.
     pub const PORT: &str = "PORT";
+    /// The number of a file descriptor: a unix socket for streams, bound but not listened on, on which a function that can
+    /// shall serve in place of the port. It is set only for those that can, and where there is such a socket.
+    pub const SOCKET: &str = "COREFN_SOCKET";
     /// The function's name, `account/name`; the builder gives it to a build as well.
     pub const FUNCTION: &str = "COREFN_FUNCTION";
     /// The last segment of the function's name, given to a build.
@@ -224,6 +229,19 @@ pub fn in_sandbox(
     parts.next().is_none().then_some((function, revision))
 }
 
+/// The end of a name that [`with_socket`] makes.
+const SERVES: &str = "--socket";
+
+/// The name of a sandbox that has become an instance which serves on its socket: `name` is that of [`sandbox_of`].
+pub fn with_socket(name: &str) -> String {
+    format!("{name}{SERVES}")
+}
+
+/// The name that [`with_socket`] has made another of; nothing of any other.
+pub fn without_socket(name: &str) -> Option<&str> {
+    name.strip_suffix(SERVES)
+}
+
 /// The name of a sandbox that holds the network of an instance: as of [`sandbox_of`], and `--network`.
 pub fn holder(
     namespace: &str,
@@ -308,6 +326,11 @@ mod tests {
             in_sandbox("ns", &name, instance),
             Some((function.clone(), revision.clone()))
         );
+        let serves = with_socket(&name);
+        assert_eq!(serves, "ns--alice--hello--r1--00000000000000ab--socket");
+        assert_eq!(without_socket(&serves), Some(&*name));
+        assert_eq!(without_socket(&name), None);
+        assert_eq!(in_sandbox("ns", &serves, instance), None);
         let holder = holder("ns", &function, &revision, instance);
         assert_eq!(holder, "ns--alice--hello--r1--00000000000000ab--network");
         assert_eq!(in_holder("ns", &holder, instance), Some(function.clone()));

@@ -269,7 +269,7 @@ mod tests {
             function: function.parse().unwrap(),
             revision: RevisionId(revision.to_owned()),
             container: id.to_string(),
-            address: ([10, 0, 0, 2], 8080).into(),
+            address: "10.0.0.2:8080".parse().unwrap(),
         }
     }
 

@@ -278,6 +278,7 @@ const ENV: &[(&str, &str)] = &[
     (env::NAME, "NAME"),
     (env::REVISION, "REVISION"),
     (env::INSTANCE, "INSTANCE"),
+    (env::SOCKET, "SOCKET"),
     (env::HOME, "HOME"),
 ];
 

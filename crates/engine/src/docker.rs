@@ -18,7 +18,7 @@ pub use create::{Joined, Placement, Purpose, environment};
 pub use events::{InstanceEvent, InstanceEventKind};
 pub use images::{Image, deployment};
 pub use network::ContainerNetwork;
-pub use sandboxes::{FOLDER as SANDBOX_FOLDER, SandboxParts};
+pub use sandboxes::{FOLDER as SANDBOX_FOLDER, Runtime as SandboxRuntime, SandboxParts};
 
 /// How long one call to Docker may take before it counts as failed. Starting a container on a
 /// loaded disk takes seconds; a minute without an answer means that Docker hangs.

@@ -1,17 +1,17 @@
-//! When an instance is ready: its port accepts a connection, and its health path answers where
-//! one is set.
+//! When an instance is ready: it accepts a connection where it listens, and its health path answers where one is set.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{sleep, timeout};
+
+use corefn_core::instance::Address;
 
 use crate::pauses::Pauses;
 
@@ -26,12 +26,12 @@ const RESET_TIMEOUT: Duration = Duration::from_millis(50);
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Waits until the instance at `address` is ready; never ends if it never is.
-pub async fn ready(address: SocketAddr, health: Option<&str>) {
+pub async fn ready(address: &Address, health: Option<&str>) {
     ready_after(Pauses::of_probes(), address, health).await;
 }
 
 /// The same, with pauses between two looks of the caller's choice.
-pub async fn ready_after(mut pauses: Pauses, address: SocketAddr, health: Option<&str>) {
+pub async fn ready_after(mut pauses: Pauses, address: &Address, health: Option<&str>) {
     loop {
         let ready = match health {
             None => connect(address).await.is_some(),
@@ -50,7 +50,7 @@ pub async fn ready_after(mut pauses: Pauses, address: SocketAddr, health: Option
 ///
 /// Of a process that is killed the kernel closes the connections first and what it listens on last. Until then it takes
 /// connections that nobody accepts any more, and then resets them.
-pub async fn accepts(address: SocketAddr) -> bool {
+pub async fn accepts(address: &Address) -> bool {
     let Some(mut stream) = connect(address).await else {
         return false;
     };
@@ -59,25 +59,41 @@ pub async fn accepts(address: SocketAddr) -> bool {
     !matches!(reset, Ok(Err(error)) if error.kind() == ErrorKind::ConnectionReset)
 }
 
-async fn connect(address: SocketAddr) -> Option<TcpStream> {
-    timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
-        .await
-        .ok()?
-        .ok()
+/// A connection of either kind.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+async fn connect(address: &Address) -> Option<Box<dyn Stream>> {
+    let connected = async {
+        Some(match address {
+            Address::Port(address) => Box::new(TcpStream::connect(address).await.ok()?) as Box<_>,
+            Address::Socket(path) => Box::new(UnixStream::connect(path).await.ok()?) as Box<_>,
+        })
+    };
+    timeout(CONNECT_TIMEOUT, connected).await.ok()?
+}
+
+/// How a request to a health path names the host.
+fn host(address: &Address) -> String {
+    match address {
+        Address::Port(address) => address.to_string(),
+        Address::Socket(_) => "localhost".to_owned(),
+    }
 }
 
 /// Whether a GET of the path answers with a status below 400.
-async fn is_healthy(address: SocketAddr, path: &str) -> bool {
+async fn is_healthy(address: &Address, path: &str) -> bool {
     health_status(address, path)
         .await
         .is_some_and(|status| status.as_u16() < 400)
 }
 
-async fn health_status(address: SocketAddr, path: &str) -> Option<StatusCode> {
+async fn health_status(address: &Address, path: &str) -> Option<StatusCode> {
     let stream = TokioIo::new(connect(address).await?);
     let (mut sender, connection) = http1::handshake(stream).await.ok()?;
     let request = Request::get(path)
-        .header(hyper::header::HOST, address.to_string())
+        .header(hyper::header::HOST, host(address))
         .body(Empty::<bytes::Bytes>::new())
         .ok()?;
     // The connection ends when the sender and the answer's body are gone.
@@ -95,10 +111,10 @@ async fn health_status(address: SocketAddr, path: &str) -> Option<StatusCode> {
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, UnixListener};
 
     /// A server that answers each connection with the next status, and the last one for ever.
-    async fn server(statuses: &'static [u16]) -> SocketAddr {
+    async fn server(statuses: &'static [u16]) -> Address {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
@@ -113,13 +129,13 @@ mod tests {
                 let _ = stream.write_all(answer.as_bytes()).await;
             }
         });
-        address
+        address.into()
     }
 
     #[tokio::test]
     async fn accepted_connection_is_enough() {
         let address = server(&[500]).await;
-        timeout(Duration::from_secs(5), ready(address, None))
+        timeout(Duration::from_secs(5), ready(&address, None))
             .await
             .unwrap();
     }
@@ -127,23 +143,61 @@ mod tests {
     #[tokio::test]
     async fn health_path_must_succeed() {
         let address = server(&[503, 404, 204]).await;
-        timeout(Duration::from_secs(5), ready(address, Some("/healthz")))
+        timeout(Duration::from_secs(5), ready(&address, Some("/healthz")))
             .await
             .unwrap();
         let failing = server(&[500]).await;
-        let waiting = timeout(Duration::from_millis(300), ready(failing, Some("/healthz"))).await;
+        let waiting = timeout(
+            Duration::from_millis(300),
+            ready(&failing, Some("/healthz")),
+        )
+        .await;
         assert!(waiting.is_err());
     }
 
     #[tokio::test]
     async fn nobody_listens() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let address = listener.local_addr().unwrap().into();
         drop(listener);
         assert!(
-            timeout(Duration::from_millis(300), ready(address, None))
+            timeout(Duration::from_millis(300), ready(&address, None))
                 .await
                 .is_err()
         );
+    }
+
+    #[tokio::test]
+    async fn socket_is_ready_when_it_is_listened_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let address = Address::Socket(path.clone());
+        let bound = corefn_sandbox::message::bound(&path).unwrap();
+        let waiting = timeout(Duration::from_millis(300), ready(&address, None)).await;
+        assert!(waiting.is_err(), "it is bound alone");
+        assert!(!accepts(&address).await);
+        drop(bound);
+        std::fs::remove_file(&path).unwrap();
+        let listener = UnixListener::bind(&path).unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = [0; 1024];
+                let count = stream.read(&mut request).await.unwrap_or(0);
+                let text = String::from_utf8_lossy(&request[..count]).to_lowercase();
+                let status = if text.contains("host: localhost") {
+                    204
+                } else {
+                    400
+                };
+                let answer = format!("HTTP/1.1 {status} x\r\n\r\n");
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        let patience = Duration::from_secs(5);
+        timeout(patience, ready(&address, None)).await.unwrap();
+        let healthy = ready(&address, Some("/healthz"));
+        timeout(patience, healthy).await.unwrap();
+        assert!(accepts(&address).await);
     }
 }

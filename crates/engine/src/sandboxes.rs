@@ -11,12 +11,14 @@ use std::time::Duration;
 
 use corefn_core::config::{FunctionConfig, Limits, Network};
 use corefn_core::deployment::Deployment;
-use corefn_core::instance::Instance;
-use corefn_core::names::FUNCTION_PATH;
+use corefn_core::instance::{Address, Instance};
+use corefn_core::names::{FUNCTION_PATH, env};
 use corefn_sandbox::archive;
 use corefn_sandbox::claim::{self, Claimed, Fetch, Form, Kind};
 use corefn_sandbox::executables::{Digest, Executables};
-use corefn_sandbox::hand_over::{HandOverError, Program, hand_over, hand_over_files, stay};
+use corefn_sandbox::hand_over::{
+    HandOverError, LISTENER, Program, hand_over, hand_over_files, stay,
+};
 use corefn_sandbox::order;
 use tracing::{debug, warn};
 
@@ -25,6 +27,9 @@ use crate::pauses::Pauses;
 
 /// The socket of the keeper, in the folder that it shares.
 pub const KEEPER: &str = "keeper";
+
+/// The folder of the sockets on which functions serve, there.
+pub const SERVING: &str = "serving";
 
 /// The folder of executables, there.
 pub const EXECUTABLES: &str = "executables";
@@ -59,6 +64,8 @@ pub struct Taken {
     pub container: String,
     /// Which instance it is, and where.
     pub placement: Placement,
+    /// Where it listens.
+    pub address: Address,
 }
 
 /// Why there is none.
@@ -175,22 +182,30 @@ impl Sandboxes {
             Some(kind) => kind.clone(),
             None => self.kind(config.network),
         };
-        let (taken, connection) = self.claim(&kind).await?;
+        let (mut taken, socket, connection) = self.claim(&kind).await?;
+        // (It may have another path for whoever sees the folder elsewhere.)
+        let socket = socket.filter(|path| config.socket && path.exists());
+        let listens = socket.is_some();
+        taken.address = socket.map_or(taken.address, Address::Socket);
         let Taken {
             container,
             placement,
-        } = taken;
+            ..
+        } = &taken;
         let became = async {
             if !is_default(&config.limits) {
                 let network = docker.network(config.network).await?;
                 docker
-                    .limit_sandbox(&container, &config.limits, &network)
+                    .limit_sandbox(container, &config.limits, &network)
                     .await?;
             }
             let mut variables = environment(deployment, placement.id);
+            if listens {
+                variables.push(format!("{}={LISTENER}", env::SOCKET));
+            }
             // (A runtime has Docker's own already.)
             if parcel.runtime.is_none() {
-                add_docker_variables(&mut variables, &container);
+                add_docker_variables(&mut variables, container);
             }
             let order = order::write([FUNCTION_PATH], variables.iter().map(String::as_str));
             let order = order.ok_or(Miss::HandOver(HandOverError::Order))?;
@@ -201,7 +216,7 @@ impl Sandboxes {
                 let program = Program {
                     executable: file.as_fd(),
                     order: &order,
-                    listener: None,
+                    listens,
                 };
                 hand_over(connection, program).await
             };
@@ -214,20 +229,17 @@ impl Sandboxes {
                     function: deployment.function.clone(),
                     revision: deployment.revision.clone(),
                     container: container.clone(),
-                    address: placement.address(),
+                    address: taken.address.clone(),
                 };
                 tokio::spawn(name(docker.clone(), instance, None));
-                Ok(Taken {
-                    container,
-                    placement,
-                })
+                Ok(taken)
             }
             Err(why) => {
                 if let Miss::HandOver(HandOverError::Program(_)) = &why {
                     // What can't be executed, or unpacked, is not what it should be: the image has it.
                     let _ = self.executables.remove(&parcel.digest);
                 }
-                if let Err(error) = docker.remove(&container).await {
+                if let Err(error) = docker.remove(container).await {
                     warn!("{error}");
                 }
                 Err(why)
@@ -236,7 +248,7 @@ impl Sandboxes {
     }
 
     async fn begin_to_hold(&self, docker: &Docker, network: Network) -> Result<Taken, Miss> {
-        let (taken, connection) = self.claim(&self.kind(network)).await?;
+        let (taken, _, connection) = self.claim(&self.kind(network)).await?;
         if let Err(why) = stay(connection).await {
             if let Err(error) = docker.remove(&taken.container).await {
                 warn!("{error}");
@@ -254,8 +266,8 @@ impl Sandboxes {
         }
     }
 
-    /// Takes a sandbox that waits, and the connection to it.
-    async fn claim(&self, kind: &Kind) -> Result<(Taken, OwnedFd), Miss> {
+    /// Takes a sandbox that waits, the path of the socket that it has, and the connection to it.
+    async fn claim(&self, kind: &Kind) -> Result<(Taken, Option<PathBuf>, OwnedFd), Miss> {
         let claimed = claim::claim(&self.keeper, kind).await;
         let Claimed {
             sandbox,
@@ -265,12 +277,12 @@ impl Sandboxes {
             id: sandbox.instance,
             ip: sandbox.ip,
         };
-        let container = sandbox.container;
         let taken = Taken {
-            container,
+            container: sandbox.container,
             placement,
+            address: placement.address().into(),
         };
-        Ok((taken, connection))
+        Ok((taken, sandbox.socket, connection))
     }
 }
 

@@ -152,7 +152,7 @@ async fn look(
 ) -> State {
     tokio::select! {
         biased;
-        () = ready(found.address, deployment.config.health.as_deref()) => State::Ready,
+        () = ready(&found.address, deployment.config.health.as_deref()) => State::Ready,
         _ = docker.exit_code(&found.container) => State::Ended,
         () = sleep(patience) => State::Unready,
     }

@@ -38,8 +38,9 @@ use crate::make::{MakeError, Recipe, make};
 /// How often it is looked whether there are too few, or too many.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How often it is looked which runtimes functions are deployed for, besides when the keeper is told of a function.
-const LOOK_FOR_RUNTIMES: Duration = Duration::from_secs(60);
+/// How often it is looked which runtimes functions are deployed for, besides when the keeper is told of a function, and what
+/// instances that have ended have left.
+const LOOK_AROUND: Duration = Duration::from_secs(60);
 
 /// How long nothing is made after the first of several claims: so many starts have the processors first.
 const BURST: Duration = Duration::from_millis(150);
@@ -257,9 +258,13 @@ impl Inner {
         }
         let mut looked = Instant::now();
         loop {
-            if self.told_of_runtime.take() || looked.elapsed() >= LOOK_FOR_RUNTIMES {
-                looked = Instant::now();
+            let is_time = looked.elapsed() >= LOOK_AROUND;
+            if self.told_of_runtime.take() || is_time {
                 self.look_for_runtimes().await;
+            }
+            if is_time {
+                looked = Instant::now();
+                self.tidy_up().await;
             }
             let kinds: Vec<Kind> = self.kinds.borrow().keys().cloned().collect();
             for kind in kinds {
@@ -278,7 +283,9 @@ impl Inner {
         for kind in self.runtimes().await? {
             self.keep(&kind);
         }
-        self.take_over().await
+        self.take_over().await?;
+        self.tidy_up().await;
+        Ok(())
     }
 
     /// Makes or removes what there is to make or to remove of a kind.
@@ -397,12 +404,36 @@ impl Inner {
         });
     }
 
-    /// Removes a sandbox and its folder.
+    /// Removes a sandbox, its folder and its socket.
     async fn give_up(&self, id: InstanceId, container: &str) {
         if let Err(error) = self.folder.remove(id) {
             warn!("the folder of the sandbox {id} is left: {error}");
         }
         self.end(container).await;
+        self.stop_serving(id);
+    }
+
+    /// Removes the sockets of instances that have ended.
+    async fn tidy_up(&self) {
+        // (A socket is made when its container is there.)
+        let Ok(served) = self.folder.served() else {
+            return;
+        };
+        let Ok(containers) = self.docker.containers().await else {
+            return;
+        };
+        for id in served {
+            let text = id.to_string();
+            if !containers.iter().any(|found| found.name.contains(&text)) {
+                self.stop_serving(id);
+            }
+        }
+    }
+
+    fn stop_serving(&self, id: InstanceId) {
+        if let Err(error) = self.folder.stop_serving(id) {
+            warn!("the socket of the sandbox {id} is left: {error}");
+        }
     }
 
     /// Removes a container.

@@ -1,16 +1,18 @@
 //! Making a sandbox.
 
 use std::io;
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use corefn_core::config::Network;
 use corefn_core::instance::InstanceId;
-use corefn_engine::docker::{Docker, DockerError, Placement, SandboxParts};
+use corefn_engine::docker::{Docker, DockerError, Placement, SandboxParts, SandboxRuntime};
 use corefn_engine::store::Store;
 use corefn_sandbox::claim::Sandbox;
+use corefn_sandbox::hand_over::{HandOverError, send_listener, start_with_listener};
 use corefn_sandbox::message::{Connection, Listener};
 
-use crate::folder::{Folder, SOCKET};
+use crate::folder::{Folder, LISTENER, SOCKET, STARTER};
 
 /// How long a sandbox may take to connect, once it is started.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,6 +25,7 @@ const ATTEMPTS: u64 = 3;
 pub enum MakeError {
     Docker(DockerError),
     Io(io::Error),
+    Runtime(HandOverError),
     Silent,
 }
 
@@ -31,6 +34,7 @@ impl std::fmt::Display for MakeError {
         match self {
             Self::Docker(error) => error.fmt(f),
             Self::Io(error) => write!(f, "the sandboxes' folder: {error}"),
+            Self::Runtime(error) => write!(f, "a runtime does not start: {error}"),
             Self::Silent => write!(f, "a new sandbox does not connect"),
         }
     }
@@ -69,6 +73,19 @@ pub async fn make(
     id: InstanceId,
 ) -> Result<(Sandbox, Connection), MakeError> {
     let listener = folder.listen_for(id, recipe.is_runtime)?;
+    let starter = match recipe.is_runtime {
+        true => Some((
+            docker.entrypoint(recipe.image).await?,
+            folder.listen_for_starter(id)?,
+        )),
+        false => None,
+    };
+    let runtime = starter.as_ref().map(|(entrypoint, _)| SandboxRuntime {
+        entrypoint,
+        init: STARTER,
+        socket: LISTENER,
+    });
+    let serving = folder.serving(id);
     // Redis counts the addresses that were given out. Without it chance decides.
     let number = match store.next_address().await {
         Ok(number) => number,
@@ -80,10 +97,11 @@ pub async fn make(
         let ip = network.subnet.address(number.wrapping_add(attempt));
         let parts = SandboxParts {
             image: recipe.image,
-            is_runtime: recipe.is_runtime,
+            runtime,
             version: recipe.version,
             folder: &folder.on_host(id),
             socket: SOCKET,
+            serving: &serving,
         };
         let placement = Placement { id, ip };
         let container = docker.create_sandbox(parts, placement, &network).await?;
@@ -93,8 +111,18 @@ pub async fn make(
                     instance: id,
                     container,
                     ip,
+                    socket: Some(serving),
                 };
-                let connection = connected(&listener).await?;
+                let connection = match starter {
+                    None => connected_with_listener(folder, id, &listener).await?,
+                    Some((_, starter)) => {
+                        let starter = connected(&starter).await?;
+                        let serving = folder.serve(id)?;
+                        let started = start_with_listener(&starter, serving.as_fd());
+                        in_time(started).await?.map_err(MakeError::Runtime)?;
+                        connected(&listener).await?
+                    }
+                };
                 return Ok((sandbox, connection));
             }
             Err(error) => error,
@@ -114,8 +142,25 @@ pub async fn make(
 /// # Errors
 /// [`MakeError::Silent`] when that takes too long.
 pub async fn connected(listener: &Listener) -> Result<Connection, MakeError> {
-    match tokio::time::timeout(PATIENCE, listener.accept()).await {
-        Ok(accepted) => Ok(accepted?),
-        Err(_) => Err(MakeError::Silent),
-    }
+    Ok(in_time(listener.accept()).await??)
+}
+
+/// The same for one that is no runtime's, which is sent the socket on which what it becomes may serve.
+///
+/// # Errors
+/// [`MakeError`].
+pub async fn connected_with_listener(
+    folder: &Folder,
+    id: InstanceId,
+    listener: &Listener,
+) -> Result<Connection, MakeError> {
+    let connection = connected(listener).await?;
+    let serving = folder.serve(id)?;
+    send_listener(&connection, serving.as_fd()).await?;
+    Ok(connection)
+}
+
+async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, MakeError> {
+    let done = tokio::time::timeout(PATIENCE, work).await;
+    done.map_err(|_| MakeError::Silent)
 }

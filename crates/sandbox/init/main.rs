@@ -1,13 +1,21 @@
 //! `corefn-init`: what runs in a sandbox until it becomes a function.
 //!
-//! It is given the path of a socket, connects to it, and waits for one message there: a byte that says what comes, and
-//! open files. The first is the program to become, the second an order (`src/order/parse.rs`) with its arguments and variables, and
-//! the third, if there is one, a socket that the program is to have as [`LISTENER`]. When it has become the program the
-//! connection is closed; if it can't, it sends the number of the error (errno(3)), four bytes of little endian, and ends.
-//! Another byte, with no file, says that it is to stay what it is, for the sake of its network: it closes the connection too.
+//! It is given the path of a socket, connects to it, and waits for messages there: a byte that says what comes, and open
+//! files.
 //!
-//! Whoever is at the other end of the socket may go away before there was a message: then it connects anew, for as long as
-//! there is a socket, and ends when there was none for a while.
+//! | byte | files | what it does |
+//! |---|---|---|
+//! | [`LISTEN`] | a socket | keeps it as [`LISTENER`], for what it becomes, in the place of one that it has |
+//! | [`BECOME`] | a program, and an order (`src/order/parse.rs`) with its arguments and variables | becomes the program, without the socket |
+//! | [`BECOME_AND_LISTEN`] | the same | becomes the program, which has the socket |
+//! | [`STAY`] | none | stays what it is, for the sake of its network |
+//!
+//! When it has done one of the last three the connection is closed; if it can't, it sends the number of the error (errno(3)),
+//! four bytes of little endian, and ends. Whoever is at the other end of the socket may go away before that: then it
+//! connects anew, for as long as there is a socket, and ends when there was none for a while.
+//!
+//! If it is given a program besides, by its name and arguments, it becomes that when it has been sent the socket, and takes
+//! nothing else: so a runtime is started that can't be sent one itself.
 #![no_std]
 #![no_main]
 #![no_builtins]
@@ -20,16 +28,22 @@ mod system;
 
 use core::panic::PanicInfo;
 
-use system::{Descriptor, EFBIG, EINTR, EINVAL, Errno, Message};
+use system::{Descriptor, EFBIG, EINTR, EINVAL, ENAMETOOLONG, ENOENT, Errno, Message};
 
-/// The first byte of a message: what this version understands.
-const VERSION: u8 = 1;
+/// The byte of a message with a program.
+const BECOME: u8 = 1;
 
-/// The first byte of a message without files: to stay.
+/// The byte of a message without files: to stay.
 const STAY: u8 = 2;
 
-/// The number of the descriptor that a program listens on, the first after standard error.
-const LISTENER: Descriptor = 3;
+/// The byte of a message with a socket.
+const LISTEN: u8 = 3;
+
+/// The byte of a message with a program that listens.
+const BECOME_AND_LISTEN: u8 = 4;
+
+/// The number of the descriptor that a program listens on. (What is opened here has smaller ones.)
+const LISTENER: Descriptor = 9;
 
 /// The pause between two attempts to connect, in milliseconds.
 const PAUSE: u32 = 50;
@@ -43,22 +57,44 @@ const DAY: u32 = 86_400_000;
 /// The status with which it ends if it can't become the program, as a shell's would.
 const CANNOT_EXECUTE: i32 = 126;
 
-/// Where the program begins. `stack` is the count of its arguments, which pointers to them follow.
+/// The most bytes of a program's path, with the NUL that ends it (`PATH_MAX` of limits.h).
+const PATH: usize = 4096;
+
+/// A program by its name.
+#[derive(Clone, Copy)]
+struct Named {
+    /// Its arguments, the first of which is its name.
+    arguments: *const *const u8,
+    /// Its variables.
+    variables: *const *const u8,
+}
+
+/// Where the program begins. `stack` is the count of its arguments, which pointers to them follow, and after a null pointer
+/// those to its variables.
 extern "C" fn begin(stack: *const usize) -> ! {
     // SAFETY: the kernel has put the count there, and behind it so many pointers to texts that end with NUL.
-    let path = unsafe {
-        match *stack {
-            2 => core::ffi::CStr::from_ptr(*stack.add(2) as *const core::ffi::c_char).to_bytes(),
-            _ => system::exit(2),
+    let (path, named) = unsafe {
+        let count = *stack;
+        if count < 2 {
+            system::exit(2);
         }
+        let named = Named {
+            arguments: stack.add(3).cast(),
+            variables: stack.add(count + 2).cast(),
+        };
+        (
+            text(*stack.add(2) as *const u8),
+            (count > 2).then_some(named),
+        )
     };
+    let mut listens = false;
     let mut attempts = 0;
     while attempts < ATTEMPTS {
         attempts += 1;
         if let Ok(socket) = system::socket() {
             if system::connect(socket, path).is_ok() {
                 attempts = 0;
-                wait(socket);
+                wait(socket, named, &mut listens);
             }
             system::close(socket);
         }
@@ -67,48 +103,135 @@ extern "C" fn begin(stack: *const usize) -> ! {
     system::exit(1)
 }
 
-/// Waits for the message, and becomes what it says. Returns if there is none to come.
-fn wait(socket: Descriptor) {
-    let mut version = [0];
-    let message = loop {
-        match system::receive(socket, &mut version) {
-            Err(EINTR) => {}
-            Ok(message) if message.length > 0 => break message,
+/// A text that ends with NUL.
+///
+/// # Safety
+/// It must be one, for as long as the program lasts.
+unsafe fn text(at: *const u8) -> &'static [u8] {
+    // SAFETY: it is the caller's promise.
+    unsafe { core::ffi::CStr::from_ptr(at.cast()).to_bytes() }
+}
+
+/// Waits for messages, and becomes what they say. Returns if there is none to come. `listens` is whether there is a
+/// [`LISTENER`].
+fn wait(socket: Descriptor, named: Option<Named>, listens: &mut bool) {
+    let why = loop {
+        let mut byte = [0];
+        let message = match system::receive(socket, &mut byte) {
+            Err(EINTR) => continue,
+            Ok(message) if message.length > 0 => message,
             _ => return,
+        };
+        if message.is_cut {
+            break EINVAL;
         }
-    };
-    if message.length == 1 && version[0] == STAY && message.count == 0 && !message.is_cut {
-        system::close(socket);
-        loop {
-            system::sleep(DAY);
+        match (byte[0], named) {
+            (LISTEN, _) => {
+                if let Err(errno) = take_listener(&message) {
+                    break errno;
+                }
+                *listens = true;
+                if let Some(named) = named {
+                    break begin_named(named);
+                }
+            }
+            (BECOME, None) => {
+                leave_listener(listens);
+                break become_program(&message);
+            }
+            (BECOME_AND_LISTEN, None) if *listens => break become_program(&message),
+            (STAY, None) if message.count == 0 => {
+                leave_listener(listens);
+                system::close(socket);
+                loop {
+                    system::sleep(DAY);
+                }
+            }
+            _ => break EINVAL,
         }
-    }
-    let why = if version[0] == VERSION && !message.is_cut {
-        become_program(&message)
-    } else {
-        EINVAL
     };
     let _ = system::write(socket, &why.to_le_bytes());
     system::exit(CANNOT_EXECUTE)
 }
 
+/// Keeps the socket of a message.
+fn take_listener(message: &Message) -> Result<(), Errno> {
+    if message.count != 1 {
+        return Err(EINVAL);
+    }
+    system::duplicate(message.descriptors[0], LISTENER)?;
+    system::close(message.descriptors[0]);
+    Ok(())
+}
+
+/// Closes the socket that it has, if there is one.
+fn leave_listener(listens: &mut bool) {
+    if *listens {
+        system::close(LISTENER);
+        *listens = false;
+    }
+}
+
 /// Becomes the program of a message. Returns why it could not.
 fn become_program(message: &Message) -> Errno {
-    let (program, bytes) = match message.count {
-        2 | 3 => (message.descriptors[0], message.descriptors[1]),
-        _ => return EINVAL,
-    };
-    let (arguments, variables) = match read_order(bytes) {
+    if message.count != 2 {
+        return EINVAL;
+    }
+    let (arguments, variables) = match read_order(message.descriptors[1]) {
         Ok(lists) => lists,
         Err(errno) => return errno,
     };
-    if message.count == 3
-        && let Err(errno) = system::duplicate(message.descriptors[2], LISTENER)
-    {
-        return errno;
-    }
     // SAFETY: they are lists as `read_order` makes them.
-    unsafe { system::execute(program, arguments, variables) }
+    unsafe { system::execute(message.descriptors[0], arguments, variables) }
+}
+
+/// Becomes a program that is named, which is looked for as a shell does: where its name has no slash, in the folders of the
+/// variable PATH. Returns why it could not.
+fn begin_named(program: Named) -> Errno {
+    // SAFETY: the kernel has put the lists there, which end with a null pointer, and all the texts.
+    let (name, path) = unsafe {
+        let mut variable = program.variables;
+        let path = loop {
+            if (*variable).is_null() {
+                break None;
+            }
+            if let Some(folders) = text(*variable).strip_prefix(b"PATH=") {
+                break Some(folders);
+            }
+            variable = variable.add(1);
+        };
+        (text(*program.arguments), path)
+    };
+    if name.contains(&b'/') {
+        return begin_at(&[name], program);
+    }
+    let mut why = ENOENT;
+    for folder in path.unwrap_or_default().split(|byte| *byte == b':') {
+        match begin_at(&[folder, b"/", name], program) {
+            ENOENT => {}
+            errno => why = errno,
+        }
+    }
+    why
+}
+
+/// Becomes the program at a path, given in pieces. Returns why it could not.
+fn begin_at(pieces: &[&[u8]], program: Named) -> Errno {
+    let mut path = [0; PATH];
+    let mut length = 0;
+    for piece in pieces {
+        match path.get_mut(length..length + piece.len()) {
+            Some(to) => to.copy_from_slice(piece),
+            None => return ENAMETOOLONG,
+        }
+        length += piece.len();
+    }
+    // (What follows is zero.)
+    if length == PATH {
+        return ENAMETOOLONG;
+    }
+    // SAFETY: the path ends with NUL, and the lists are the kernel's.
+    unsafe { system::execute_at(path.as_ptr(), program.arguments, program.variables) }
 }
 
 /// Two lists of pointers to texts, as a program gets them.

@@ -180,7 +180,8 @@ pub fn socket() -> Result<Descriptor, Errno> {
     const CLOSE_ON_EXEC: usize = 0o2_000_000;
     let kind = SEQUENCED_PACKETS | CLOSE_ON_EXEC;
     // SAFETY: it takes numbers.
-    unsafe { call(number::SOCKET, [UNIX, kind, 0, 0, 0, 0]) }.map(|descriptor| descriptor as Descriptor)
+    unsafe { call(number::SOCKET, [UNIX, kind, 0, 0, 0, 0]) }
+        .map(|descriptor| descriptor as Descriptor)
 }
 
 /// The most bytes that the path of a socket may have, with the NUL that ends it (unix(7)).
@@ -207,7 +208,7 @@ pub fn connect(socket: Descriptor, path: &[u8]) -> Result<(), Errno> {
 }
 
 /// The most descriptors of a message.
-pub const DESCRIPTORS: usize = 3;
+pub const DESCRIPTORS: usize = 2;
 
 /// A message that was received.
 pub struct Message {
@@ -273,7 +274,14 @@ pub fn receive(socket: Descriptor, bytes: &mut [u8]) -> Result<Message, Errno> {
         control_length: head + DESCRIPTORS * size_of::<Descriptor>(),
         flags: 0,
     };
-    let arguments = [socket as usize, &raw mut header as usize, CLOSE_ON_EXEC, 0, 0, 0];
+    let arguments = [
+        socket as usize,
+        &raw mut header as usize,
+        CLOSE_ON_EXEC,
+        0,
+        0,
+        0,
+    ];
     // SAFETY: it writes to what the header names, and no more than that has room for.
     let length = unsafe { call(number::RECVMSG, arguments) }?;
     let mut message = Message {
@@ -293,23 +301,60 @@ pub fn receive(socket: Descriptor, bytes: &mut [u8]) -> Result<Message, Errno> {
 /// Makes another descriptor of the same file, of that number, which stays open when another program begins.
 pub fn duplicate(descriptor: Descriptor, number: Descriptor) -> Result<(), Errno> {
     // SAFETY: it takes numbers.
-    unsafe { call(number::DUP3, [descriptor as usize, number as usize, 0, 0, 0, 0]) }.map(drop)
+    unsafe {
+        call(
+            number::DUP3,
+            [descriptor as usize, number as usize, 0, 0, 0, 0],
+        )
+    }
+    .map(drop)
 }
 
 /// Becomes the program in a file. Returns only why it could not.
 ///
 /// # Safety
 /// Both lists must be pointers to texts that end with NUL, and end with a null pointer.
-pub unsafe fn execute(file: Descriptor, arguments: *const *const u8, variables: *const *const u8) -> Errno {
+pub unsafe fn execute(
+    file: Descriptor,
+    arguments: *const *const u8,
+    variables: *const *const u8,
+) -> Errno {
     const EMPTY_PATH: usize = 0x1000;
     let path = c"".as_ptr() as usize;
     let (arguments, variables) = (arguments as usize, variables as usize);
     // SAFETY: the lists are as the caller promises.
-    match unsafe { call(number::EXECVEAT, [file as usize, path, arguments, variables, EMPTY_PATH, 0]) } {
+    match unsafe {
+        call(
+            number::EXECVEAT,
+            [file as usize, path, arguments, variables, EMPTY_PATH, 0],
+        )
+    } {
         Ok(_) => 0,
         Err(errno) => errno,
     }
 }
+
+/// Becomes the program at a path. Returns only why it could not.
+///
+/// # Safety
+/// As of [`execute`]; the path must end with NUL.
+pub unsafe fn execute_at(
+    path: *const u8,
+    arguments: *const *const u8,
+    variables: *const *const u8,
+) -> Errno {
+    /// `AT_FDCWD`: paths are looked up as those of any call.
+    const HERE: usize = -100isize as usize;
+    let (path, arguments, variables) = (path as usize, arguments as usize, variables as usize);
+    // SAFETY: the path and the lists are as the caller promises.
+    match unsafe { call(number::EXECVEAT, [HERE, path, arguments, variables, 0, 0]) } {
+        Ok(_) => 0,
+        Err(errno) => errno,
+    }
+}
+
+/// There is no such file.
+pub const ENOENT: Errno = 2;
 
 /// Interrupted by a signal.
 pub const EINTR: Errno = 4;

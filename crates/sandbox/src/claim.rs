@@ -8,7 +8,7 @@
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,9 @@ pub struct Sandbox {
     pub container: String,
     /// Its address on its network.
     pub ip: Ipv4Addr,
+    /// The path of the socket that it was sent, on which what it becomes may serve.
+    #[serde(default)]
+    pub socket: Option<PathBuf>,
 }
 
 /// What is asked of a keeper.
@@ -185,6 +188,7 @@ mod tests {
             instance: InstanceId::from_random(7),
             container: "0123".to_owned(),
             ip: Ipv4Addr::new(10, 192, 0, 2),
+            socket: Some("/run/corefn/serving/7".into()),
         }
     }
 

@@ -12,11 +12,20 @@ use rustix::io::Errno;
 use crate::message::Connection;
 use crate::order;
 
-/// The first byte of a message: what it means.
-const VERSION: u8 = 1;
+/// The byte of a message that has a sandbox become a program.
+const BECOME: u8 = 1;
 
-/// The only byte of a message that has a sandbox stay what it is.
+/// The byte of one that has it stay what it is.
 const STAY: u8 = 2;
+
+/// The byte of one that brings a socket.
+const LISTEN: u8 = 3;
+
+/// The byte of one that has it become a program which gets the socket.
+const BECOME_AND_LISTEN: u8 = 4;
+
+/// The number of the descriptor that such a program has it as.
+pub const LISTENER: u32 = 9;
 
 /// How many bytes a sandbox says why it could not with.
 const WHY: usize = 4;
@@ -45,8 +54,27 @@ pub struct Program<'a> {
     pub executable: BorrowedFd<'a>,
     /// Its arguments and environment, as of [`order::write`].
     pub order: &'a [u8],
-    /// A socket that listens, for the program to serve on.
-    pub listener: Option<BorrowedFd<'a>>,
+    /// Whether it gets the socket that the sandbox was sent by [`send_listener`].
+    pub listens: bool,
+}
+
+/// Sends a sandbox the socket that what it becomes may serve on, as [`LISTENER`].
+///
+/// # Errors
+/// When the sandbox is gone.
+pub async fn send_listener(sandbox: &Connection, listener: BorrowedFd<'_>) -> io::Result<()> {
+    sandbox.send(&[LISTEN], &[listener]).await
+}
+
+/// The same for one that was given a program's name: waits until it has become that.
+///
+/// # Errors
+/// [`HandOverError`]; the sandbox ends then.
+pub async fn start_with_listener(
+    sandbox: &Connection,
+    listener: BorrowedFd<'_>,
+) -> Result<(), HandOverError> {
+    tell(sandbox, LISTEN, &[listener]).await
 }
 
 /// Has the sandbox at the other end of a connection become a program, and waits until it has.
@@ -59,9 +87,11 @@ pub async fn hand_over(sandbox: OwnedFd, program: Program<'_>) -> Result<(), Han
     }
     let order = sealed(program.order).map_err(|errno| HandOverError::Connection(errno.into()))?;
     let connection = Connection::of(sandbox).map_err(HandOverError::Connection)?;
-    let mut files = vec![program.executable, order.as_fd()];
-    files.extend(program.listener);
-    tell(&connection, VERSION, &files).await
+    let what = match program.listens {
+        true => BECOME_AND_LISTEN,
+        false => BECOME,
+    };
+    tell(&connection, what, &[program.executable, order.as_fd()]).await
 }
 
 /// The bytes before an order and files.

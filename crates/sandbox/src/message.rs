@@ -16,7 +16,7 @@ use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
 
 /// The most files of a message.
-pub const FILES: usize = 3;
+pub const FILES: usize = 2;
 
 /// How many connections may wait until they are accepted.
 const BACKLOG: i32 = 128;
@@ -169,6 +169,16 @@ impl Listener {
     pub async fn accept(&self) -> io::Result<Connection> {
         self.0.accept().await.map(|(stream, _)| Connection(stream))
     }
+}
+
+/// A socket for streams at a path, at which nothing may be. Nobody is listened to there until whoever gets it does.
+///
+/// # Errors
+/// Those of bind(2).
+pub fn bound(path: &Path) -> io::Result<OwnedFd> {
+    let socket = socket(SocketType::STREAM)?;
+    bind(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
 }
 
 fn socket(kind: SocketType) -> io::Result<OwnedFd> {

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use corefn_sandbox::hand_over::{HandOverError, Program, hand_over, stay};
+use corefn_sandbox::hand_over::{HandOverError, LISTENER, Program, hand_over, stay};
 use corefn_sandbox::{INIT, order};
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
@@ -29,6 +29,11 @@ struct Sandbox {
 
 impl Sandbox {
     fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// One that is given a program, too.
+    fn start_with(program: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let init = folder.path().join("init");
         fs::write(&init, INIT).unwrap();
@@ -37,7 +42,9 @@ impl Sandbox {
         let listener = listen_at(&socket);
         let process = Command::new(init)
             .arg(socket)
+            .args(program)
             .env_clear()
+            .env("PATH", "/nowhere:/etc:/usr/bin")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -78,14 +85,14 @@ async fn become_program(
     program: &str,
     arguments: &[&str],
     environment: &[&str],
-    listener: Option<BorrowedFd<'_>>,
+    listens: bool,
 ) -> Result<(), HandOverError> {
     let executable = File::open(program).unwrap();
     let order = order::write(arguments.iter().copied(), environment.iter().copied()).unwrap();
     let program = Program {
         executable: executable.as_fd(),
         order: &order,
-        listener,
+        listens,
     };
     let handed = hand_over(sandbox, program);
     tokio::time::timeout(PATIENCE, handed).await.unwrap()
@@ -101,7 +108,7 @@ async fn becomes_what_it_is_told() {
         "/usr/bin/env",
         &arguments,
         &environment,
-        None,
+        false,
     )
     .await
     .unwrap();
@@ -122,7 +129,7 @@ async fn a_large_environment() {
         "/usr/bin/env",
         &["env"],
         &environment,
-        None,
+        false,
     )
     .await
     .unwrap();
@@ -133,25 +140,70 @@ async fn a_large_environment() {
 #[tokio::test]
 async fn leaves_nothing_open() {
     // How much it has open before and after: first with the connection, then with the folder that `ls` reads.
-    let files = async |listener: Option<BorrowedFd<'_>>| {
+    let files = async |sent: u8, listens: bool| {
         let sandbox = Sandbox::start();
         // (Once it is connected it has nothing open any more that is its parent's.)
         let connection = sandbox.connection();
         let before = fs::read_dir(format!("/proc/{}/fd", sandbox.process.id())).unwrap();
         let before = before.count();
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..sent {
+            let listener = listen_at(&folder.path().join(number.to_string()));
+            tell(&connection, &[3], &[listener.as_fd()]);
+        }
         let arguments = ["ls", "/proc/self/fd"];
-        become_program(connection, "/bin/ls", &arguments, &[], listener)
+        become_program(connection, "/bin/ls", &arguments, &[], listens)
             .await
             .unwrap();
         let (text, _) = sandbox.ended();
+        let own = LISTENER.to_string();
+        assert_eq!(text.lines().any(|line| line == own), listens, "{text}");
         (before, text.lines().count())
     };
-    let (before, after) = files(None).await;
-    assert_eq!(after, before);
-    let folder = tempfile::tempdir().unwrap();
-    let listener = listen_at(&folder.path().join("serve"));
-    let (before, after) = files(Some(listener.as_fd())).await;
-    assert_eq!(after, before + 1);
+    for sent in 0..3 {
+        let (before, after) = files(sent, false).await;
+        assert_eq!(after, before, "{sent} sent");
+    }
+    for sent in 1..3 {
+        let (before, after) = files(sent, true).await;
+        assert_eq!(after, before + 1, "{sent} sent");
+    }
+}
+
+/// A program that is named gets the socket, and is found as a shell finds it.
+#[tokio::test]
+async fn becomes_what_is_named() {
+    for name in ["ls", "/bin/ls"] {
+        let sandbox = Sandbox::start_with(&[name, "-l", "/proc/self/fd/"]);
+        let connection = sandbox.connection();
+        let listener = listen_at(&sandbox.folder.path().join("serve"));
+        tell(&connection, &[3], &[listener.as_fd()]);
+        let mut why = [0; 8];
+        let (length, _) = recv(&connection, &mut why, RecvFlags::empty()).unwrap();
+        assert_eq!(
+            length, 0,
+            "{name}: the connection is closed by its beginning"
+        );
+        let (text, status) = sandbox.ended();
+        assert_eq!(status, Some(0));
+        let own = format!(" {LISTENER} -> socket:");
+        assert!(text.contains(&own), "{name}: {text}");
+        assert_eq!(text.matches("socket:").count(), 1, "{name}: {text}");
+    }
+    let long = "x".repeat(5000);
+    // (ENOENT, EACCES and ENAMETOOLONG of errno(3).)
+    for (name, wanted) in [
+        ("corefn-no-such-program", 2),
+        ("os-release", 13),
+        (&*long, 36),
+    ] {
+        let sandbox = Sandbox::start_with(&[name]);
+        let connection = sandbox.connection();
+        let listener = listen_at(&sandbox.folder.path().join("serve"));
+        tell(&connection, &[3], &[listener.as_fd()]);
+        assert_eq!(told(&connection), wanted, "{name}");
+        assert_eq!(sandbox.ended(), (String::new(), Some(126)), "{name}");
+    }
 }
 
 #[tokio::test]
@@ -162,7 +214,7 @@ async fn says_why_it_can_not() {
         ("/usr/bin/ldd", std::io::ErrorKind::NotFound),
     ] {
         let sandbox = Sandbox::start();
-        let became = become_program(sandbox.connection(), program, &["x"], &[], None).await;
+        let became = become_program(sandbox.connection(), program, &["x"], &[], false).await;
         match became.unwrap_err() {
             HandOverError::Program(error) => assert_eq!(error.kind(), kind, "{program}: {error}"),
             other => panic!("{program}: {other}"),
@@ -174,7 +226,7 @@ async fn says_why_it_can_not() {
     let program = Program {
         executable: executable.as_fd(),
         order: b"no order",
-        listener: None,
+        listens: false,
     };
     let became = hand_over(sandbox.connection(), program).await;
     assert!(matches!(became, Err(HandOverError::Order)), "{became:?}");
@@ -202,7 +254,7 @@ async fn connects_again() {
         "/bin/echo",
         &["echo", "here"],
         &[],
-        None,
+        false,
     )
     .await
     .unwrap();
@@ -216,6 +268,8 @@ async fn stays_what_it_is() {
     let files = format!("/proc/{}/fd", sandbox.process.id());
     let connection = sandbox.connection();
     let before = fs::read_dir(&files).unwrap().count();
+    let listener = listen_at(&sandbox.folder.path().join("serve"));
+    tell(&connection, &[3], &[listener.as_fd()]);
     stay(connection).await.unwrap();
     assert_eq!(sandbox.process.try_wait().unwrap(), None);
     assert_eq!(fs::read_dir(&files).unwrap().count(), before - 1);
@@ -239,6 +293,14 @@ fn tell(sandbox: &OwnedFd, bytes: &[u8], files: &[BorrowedFd<'_>]) {
     .unwrap();
 }
 
+/// The number of the error that it sends.
+fn told(sandbox: &OwnedFd) -> i32 {
+    let mut why = [0; 8];
+    let (length, _) = recv(sandbox, &mut why, RecvFlags::empty()).unwrap();
+    assert_eq!(length, 4);
+    i32::from_le_bytes(why[..4].try_into().unwrap())
+}
+
 /// What is no message of this version, or no order, ends it with a reason.
 #[tokio::test]
 async fn takes_nothing_else() {
@@ -259,12 +321,17 @@ async fn takes_nothing_else() {
     let many: Vec<_> = (0..4)
         .map(|_| good.as_fd().try_clone_to_owned().unwrap())
         .collect();
-    let cases: [(&str, &[u8], Vec<OwnedFd>, i32); 11] = [
-        ("another version", &[3], order(&good).into(), 22),
+    let one = || vec![good.as_fd().try_clone_to_owned().unwrap()];
+    let cases: [(&str, &[u8], Vec<OwnedFd>, i32); 15] = [
+        ("another version", &[9], order(&good).into(), 22),
+        ("a socket, without it", &[3], Vec::new(), 22),
+        ("a socket, and more", &[3], order(&good).into(), 22),
+        ("to listen, without a socket", &[4], order(&good).into(), 22),
         ("to stay, with files", &[2], order(&good).into(), 22),
         ("to stay, and more", &[2, 2], Vec::new(), 22),
         ("more bytes", &[1, 1], order(&good).into(), 22),
         ("no files", &[1], Vec::new(), 22),
+        ("no order", &[1], one(), 22),
         ("too many files", &[1], many, 22),
         ("an empty order", &[1], order(&none).into(), 22),
         ("a part of an order", &[1], order(&cut).into(), 22),
@@ -285,14 +352,7 @@ async fn takes_nothing_else() {
         let connection = sandbox.connection();
         let files: Vec<_> = files.iter().map(|file| file.as_fd()).collect();
         tell(&connection, bytes, &files);
-        let mut why = [0; 8];
-        let (length, _) = recv(&connection, &mut why, RecvFlags::empty()).unwrap();
-        assert_eq!(length, 4, "{what}");
-        assert_eq!(
-            i32::from_le_bytes(why[..4].try_into().unwrap()),
-            wanted,
-            "{what}"
-        );
+        assert_eq!(told(&connection), wanted, "{what}");
         assert_eq!(sandbox.ended(), (String::new(), Some(126)), "{what}");
     }
 }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include <event2/buffer.h>
 #include <event2/event.h>
@@ -23,6 +24,9 @@ __attribute__((used, section(".corefn"))) static const char mark[] = "serves fun
 
 /* Longer than nginx keeps a connection (60 s): it must not be closed here when nginx is about to use it. Seconds. */
 #define IDLE 75
+
+/* How many connections may wait until they are accepted: at a socket, one more is refused at once. */
+#define BACKLOG 4096
 
 /* A request that is being answered. libevent reads nothing from its connection meanwhile, and so doesn't end it. */
 struct job {
@@ -188,11 +192,28 @@ static void stop(evutil_socket_t number, short events, void *unused) {
     }
 }
 
+/* Takes connections at the socket that is the descriptor $COREFN_SOCKET if that is set, else on 0.0.0.0:$PORT. */
+static void start_listening(void) {
+    const char *port = getenv("PORT");
+    const char *text = getenv("COREFN_SOCKET");
+    if (text == NULL) {
+        listener = evhttp_bind_socket_with_handle(http, "0.0.0.0", (unsigned short)atoi(port == NULL ? "8080" : port));
+    } else {
+        int number = atoi(text);
+        if (evutil_make_socket_nonblocking(number) == 0 && evutil_make_socket_closeonexec(number) == 0 &&
+            listen(number, BACKLOG) == 0) {
+            listener = evhttp_accept_socket_with_handle(http, number);
+        }
+    }
+    if (listener == NULL) {
+        die(text == NULL ? "the port can't be listened on" : "the socket can't be listened on");
+    }
+}
+
 int main(int argc, char **argv) {
     if (argc == 2 && strcmp(argv[1], "--exports") == 0) {
         return functions_describe();
     }
-    const char *port = getenv("PORT");
     signal(SIGPIPE, SIG_IGN);
     if (evthread_use_pthreads() != 0 || (base = event_base_new()) == NULL || (http = evhttp_new(base)) == NULL) {
         die("libevent can't be used");
@@ -206,10 +227,7 @@ int main(int argc, char **argv) {
     evhttp_set_allowed_methods(http, EVHTTP_REQ_GET | EVHTTP_REQ_POST | EVHTTP_REQ_HEAD | EVHTTP_REQ_PUT |
                                          EVHTTP_REQ_DELETE | EVHTTP_REQ_OPTIONS | EVHTTP_REQ_PATCH);
     evhttp_set_gencb(http, take_request, NULL);
-    listener = evhttp_bind_socket_with_handle(http, "0.0.0.0", (unsigned short)atoi(port == NULL ? "8080" : port));
-    if (listener == NULL) {
-        die("the port can't be listened on");
-    }
+    start_listening();
     for (int number = 0; number < THREADS; number++) {
         pthread_t thread;
         if (pthread_create(&thread, NULL, work, NULL) != 0) {

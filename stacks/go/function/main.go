@@ -6,16 +6,21 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
 	"sort"
+	"strconv"
 	"syscall"
 	"time"
 )
 
 // idle is longer than nginx keeps a connection (60 s): it must not be closed here when nginx is about to use it.
 const idle = 75 * time.Second
+
+// backlog is how many connections may wait until they are accepted: at a socket, one more is refused at once.
+const backlog = 4096
 
 func main() {
 	served, err := exportsOf(functions)
@@ -44,13 +49,35 @@ func describe(served map[string]export) error {
 	return json.NewEncoder(os.Stdout).Encode(listed)
 }
 
-// serve answers on 0.0.0.0:$PORT until SIGTERM, and then finishes what it has begun.
-func serve(served map[string]export) error {
+// listen takes connections at the socket that is the descriptor $COREFN_SOCKET if that is set, else on 0.0.0.0:$PORT.
+func listen() (net.Listener, error) {
+	if text := os.Getenv("COREFN_SOCKET"); text != "" {
+		number, err := strconv.Atoi(text)
+		if err != nil {
+			return nil, fmt.Errorf("COREFN_SOCKET is no number: %q", text)
+		}
+		if err := syscall.Listen(number, backlog); err != nil {
+			return nil, os.NewSyscallError("listen", err)
+		}
+		// (The listener is another descriptor of it.)
+		file := os.NewFile(uintptr(number), "COREFN_SOCKET")
+		defer file.Close()
+		return net.FileListener(file)
+	}
 	port := os.Getenv("PORT")
 	if port == "" {
 		port = "8080"
 	}
-	server := &http.Server{Addr: "0.0.0.0:" + port, Handler: handler(served), IdleTimeout: idle}
+	return net.Listen("tcp", "0.0.0.0:"+port)
+}
+
+// serve answers until SIGTERM, and then finishes what it has begun.
+func serve(served map[string]export) error {
+	listener, err := listen()
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: handler(served), IdleTimeout: idle}
 	stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
 	ended := make(chan error, 1)
@@ -58,7 +85,7 @@ func serve(served map[string]export) error {
 		<-stop.Done()
 		ended <- server.Shutdown(context.Background())
 	}()
-	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return <-ended

@@ -1,4 +1,5 @@
-// Serves the exported functions on 0.0.0.0:$PORT until SIGTERM, and then finishes what it has begun.
+// Serves the exported functions until SIGTERM, and then finishes what it has begun: on the socket that is the descriptor
+// $COREFN_SOCKET if that is set, else on 0.0.0.0:$PORT.
 
 import { createServer } from "node:http";
 
@@ -6,13 +7,18 @@ import { find, kind } from "./find.mjs";
 
 const TEXT = "text/plain; charset=utf-8";
 
+// How many connections may wait until they are accepted: at a socket, one more is refused at once.
+const BACKLOG = 4096;
+
 // The body is not what the function takes.
 class BadArgument extends Error {}
 
 // Serves the functions of the package in the current folder.
 export async function serve() {
   const server = serverOf(await find());
-  server.listen(Number(process.env.PORT ?? 8080), "0.0.0.0");
+  const { COREFN_SOCKET: socket, PORT: port = 8080 } = process.env;
+  const where = socket === undefined ? { host: "0.0.0.0", port: Number(port) } : { fd: Number(socket) };
+  server.listen({ ...where, backlog: BACKLOG });
   process.on("SIGTERM", () => {
     server.close(() => process.exit(0));
     server.closeIdleConnections();

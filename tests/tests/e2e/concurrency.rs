@@ -99,7 +99,7 @@ async fn line_is_in_the_order_of_arrival() {
 async fn tell(home: &Home) {
     let instances = home.store.instances().await.unwrap();
     for leased in instances {
-        let client = corefn_tests::Client::new(leased.instance.address);
+        let client = corefn_tests::Client::new(leased.instance.address.port().unwrap());
         assert_eq!(client.post("/upload/told", "now").await.status, 200);
     }
 }

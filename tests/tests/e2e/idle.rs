@@ -161,7 +161,7 @@ async fn lease_that_ended_while_redis_hung_does_not_count() {
         function: deployment.function.clone(),
         revision: deployment.revision.clone(),
         container: "none".to_owned(),
-        address: ([127, 0, 0, 1], 1).into(),
+        address: "127.0.0.1:1".parse().unwrap(),
     };
     let lease = Duration::from_secs(1);
     home.store.begin_watch("me").await.unwrap();

@@ -40,6 +40,7 @@ mod reload;
 mod replay;
 mod same_as_nginx;
 mod sandbox_runtimes;
+mod sandbox_sockets;
 mod sandbox_starts;
 mod sandboxes;
 mod standby;

@@ -9,6 +9,7 @@ use corefn_tests::push::{Pushed, Repository, builds, keep_stack};
 use corefn_tests::{Home, wait_until};
 use futures_util::TryStreamExt;
 
+use crate::sandbox_sockets::{only, path};
 use crate::sandbox_starts::{kept, started_from, with_router};
 
 /// How soon the routers know of a deployment on a busy machine.
@@ -141,6 +142,7 @@ async fn the_next_start_is_from_a_sandbox(home: &Home) {
     }
     says(home, "Good day, Brendan.").await;
     assert_eq!(started_from(home, "a sandbox"), before + 1);
+    path(&only(home, "demo/hello").await);
 }
 
 async fn the_image_holds_the_executable_alone(home: &Home, commit: &str) {

@@ -270,7 +270,8 @@ async fn answers_are_those_of_plain_nginx() {
     };
     home.deploy("demo/hello", config).await;
     assert_eq!(home.get("/demo/hello/x").await.status, 200);
-    let address = home.store.instances().await.unwrap()[0].instance.address;
+    let instances = home.store.instances().await.unwrap();
+    let address = &instances[0].instance.address;
     let functions = home.folder.file("run/functions");
     let plain = home.folder.file("run/plain");
     home.conf.server = format!("listen unix:{};", functions.display());

@@ -1,6 +1,7 @@
 //! Sandboxes wait, are given away once, and are made again.
 
 use std::fs::{File, Permissions};
+use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use corefn_core::names::{HOST_FILE, PORT, label};
 use corefn_sandbox::claim::{Claimed, Kind, Sandbox, claim};
 use corefn_sandbox::hand_over::{Program, hand_over};
 use corefn_sandbox::order;
+use corefn_tests::cli::corefn;
 use corefn_tests::client::Client;
 use corefn_tests::keeper::{Keeper, waiting};
 use corefn_tests::programs::program;
@@ -57,7 +59,7 @@ pub async fn become_probe(home: &Home, claimed: Claimed) -> Client {
     let program = Program {
         executable: executable.as_fd(),
         order: &order,
-        listener: None,
+        listens: false,
     };
     hand_over(claimed.connection, program).await.unwrap();
     let client = Client::new((claimed.sandbox.ip, PORT).into());
@@ -68,15 +70,20 @@ pub async fn become_probe(home: &Home, claimed: Claimed) -> Client {
     client
 }
 
-/// Gives a sandbox the name of an instance of a deployment.
-async fn name(home: &Home, sandbox: &Sandbox, deployment: &Deployment) {
-    let instance = Instance {
+/// The instance of a deployment that a sandbox has become.
+fn instance(sandbox: &Sandbox, deployment: &Deployment) -> Instance {
+    Instance {
         id: sandbox.instance,
         function: deployment.function.clone(),
         revision: deployment.revision.clone(),
         container: sandbox.container.clone(),
-        address: (sandbox.ip, PORT).into(),
-    };
+        address: SocketAddr::from((sandbox.ip, PORT)).into(),
+    }
+}
+
+/// Gives a sandbox the name of an instance of a deployment.
+async fn name(home: &Home, sandbox: &Sandbox, deployment: &Deployment) {
+    let instance = instance(sandbox, deployment);
     home.docker.name_sandbox(&instance).await.unwrap();
 }
 
@@ -122,6 +129,24 @@ async fn sandboxes_become_functions() {
     assert!(claim(&keeper.socket(), &other).await.unwrap().is_none());
     // Its own is alive through all of this.
     assert_eq!(client.get("/status/204").await.status, 204);
+    keeper.end().await;
+}
+
+/// Docker doesn't know what it is yet, and it is removed all the same.
+#[tokio::test]
+async fn function_is_removed_with_an_instance_without_a_name() {
+    let home = Home::builder("nameless").without_nginx().start().await;
+    let keeper = Keeper::start(&home, "floor = 1\nceiling = 1");
+    let deployment = home.deploy("demo/hello", probe::config()).await;
+    let taken = claimed(&home, &keeper, Network::Outbound).await;
+    let sandbox = taken.sandbox.clone();
+    become_probe(&home, taken).await;
+    let instance = instance(&sandbox, &deployment);
+    let registered = home.store.register(&instance, None, PATIENCE);
+    assert!(registered.await.unwrap());
+    corefn(&home, &["rm", "demo/hello"]).await.succeeded();
+    let containers = home.docker.containers().await.unwrap();
+    assert!(!containers.iter().any(|it| it.id == sandbox.container));
     keeper.end().await;
 }
 

@@ -242,6 +242,7 @@ impl<'a> Build<'a> {
             exports: compiled.exports,
             user: None,
         });
+        config.socket = compiled.socket;
         let (docker, revision) = (&self.docker, &self.revision);
         let tag = match (compiled.product, images.runtime) {
             (Product::Executable(executable), _) => {

@@ -17,7 +17,7 @@ fn frozen(number: u64) -> Instance {
         function,
         revision,
         container: "frozen".to_owned(),
-        address: ([10, 0, 0, 2], 8080).into(),
+        address: "10.0.0.2:8080".parse().unwrap(),
     }
 }
 

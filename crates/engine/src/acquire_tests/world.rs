@@ -356,7 +356,7 @@ impl Launcher for World {
             function: deployment.function.clone(),
             revision: deployment.revision.clone(),
             container: number.to_string(),
-            address: ([10, 0, 0, 2], 8080).into(),
+            address: "10.0.0.2:8080".parse().unwrap(),
         })
     }
 

@@ -50,7 +50,7 @@ pub struct Placement {
 }
 
 impl Placement {
-    /// Where the function listens.
+    /// Where the function listens, if it does at its port.
     pub fn address(self) -> SocketAddr {
         (self.ip, names::PORT).into()
     }

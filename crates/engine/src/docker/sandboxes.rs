@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
+use std::path::Path;
 
 use bollard::models::{ContainerCreateBody, ContainerUpdateBody};
 use bollard::query_parameters::{
@@ -14,7 +15,7 @@ use bollard::query_parameters::{
 use futures_util::StreamExt as _;
 
 use corefn_core::config::Limits;
-use corefn_core::instance::Instance;
+use corefn_core::instance::{Address, Instance};
 use corefn_core::names::{self, label};
 
 use super::create::{at, locked_down};
@@ -35,13 +36,26 @@ const WAIT: &str = "wait";
 pub struct SandboxParts<'a> {
     /// The image, whose program waits. It is given the path of the socket.
     pub image: &'a str,
-    /// Whether it is a runtime's, which takes files, and not that of `corefn-init`.
-    pub is_runtime: bool,
+    /// How the image's program is started if it is a runtime's, which takes files, and not `corefn-init`.
+    pub runtime: Option<Runtime<'a>>,
     /// A digest of all that sandboxes of this kind are made of, for [`label::SANDBOX`].
     pub version: &'a str,
     /// The folder with the socket, as the host of Docker knows it.
     pub folder: &'a str,
     /// The socket's name in it.
+    pub socket: &'a str,
+    /// The path of the socket on which what it becomes may serve.
+    pub serving: &'a Path,
+}
+
+/// How a runtime is started in its sandbox: by `corefn-init`, which gets the socket for it on which it may serve.
+#[derive(Debug, Clone, Copy)]
+pub struct Runtime<'a> {
+    /// The image's own program and its arguments.
+    pub entrypoint: &'a [String],
+    /// The name of `corefn-init` in the folder.
+    pub init: &'a str,
+    /// The name of the socket that it connects to.
     pub socket: &'a str,
 }
 
@@ -81,6 +95,17 @@ impl Docker {
             .and_then(|settings| settings.networks);
         let networks = networks.unwrap_or_default().into_values();
         Ok(networks.filter_map(|network| network.network_id).collect())
+    }
+
+    /// The program of an image and its arguments, to which those of a container are added.
+    ///
+    /// # Errors
+    /// [`DockerError`] when Docker can't say.
+    pub async fn entrypoint(&self, image: &str) -> Result<Vec<String>, DockerError> {
+        let found = self.client().await?.inspect_image(image).await;
+        let found = found.map_err(|cause| self.failed("look at an image", cause))?;
+        let entrypoint = found.config.and_then(|config| config.entrypoint);
+        Ok(entrypoint.unwrap_or_default())
     }
 
     /// Gives a sandbox other limits than it was made with.
@@ -165,9 +190,13 @@ impl Docker {
             function,
             revision,
             container,
-            ..
+            address,
         } = instance;
         let name = names::sandbox_of(self.namespace(), function, revision, *id);
+        let name = match address {
+            Address::Socket(_) => names::with_socket(&name),
+            Address::Port(_) => name,
+        };
         self.rename(container, name).await
     }
 
@@ -205,6 +234,8 @@ pub(super) fn describe(namespace: &str, name: &str, labels: &mut HashMap<String,
         labels.insert(label::ROLE.to_owned(), label::ROLE_HOLDER.to_owned());
         return;
     }
+    let with_socket = names::without_socket(name);
+    let name = with_socket.unwrap_or(name);
     let Some((function, revision)) =
         instance.and_then(|instance| names::in_sandbox(namespace, name, instance))
     else {
@@ -212,6 +243,12 @@ pub(super) fn describe(namespace: &str, name: &str, labels: &mut HashMap<String,
         labels.remove(label::INSTANCE);
         return;
     };
+    if with_socket.is_some()
+        && let Some(path) = labels.get(label::SOCKET)
+    {
+        let address = Address::Socket(path.into());
+        labels.insert(label::ADDRESS.to_owned(), address.to_string());
+    }
     labels.remove(label::ROLE);
     labels.insert(label::FUNCTION.to_owned(), function.to_string());
     labels.insert(label::REVISION.to_owned(), revision.to_string());
@@ -231,13 +268,18 @@ fn body(
         (label::SANDBOX, parts.version.to_owned()),
         (label::INSTANCE, placement.id.to_string()),
         (label::ADDRESS, placement.address().to_string()),
+        (label::SOCKET, parts.serving.display().to_string()),
     ];
-    let mut command = vec![format!("{FOLDER}/{}", parts.socket)];
+    let within = |name: &str| format!("{FOLDER}/{name}");
+    let mut command = vec![within(parts.socket)];
+    let mut entrypoint = None;
     // (A container's folder is made where it is missing, by root and on top of the files.)
     let mut working_dir = None;
-    if parts.is_runtime {
+    if let Some(runtime) = parts.runtime {
         labels.push((label::RUNTIME, parts.image.to_owned()));
-        command.insert(0, WAIT.to_owned());
+        entrypoint = Some(vec![within(runtime.init), within(runtime.socket)]);
+        let program = runtime.entrypoint.iter().cloned();
+        command = program.chain([WAIT.to_owned()]).chain(command).collect();
         let folders = host.tmpfs.get_or_insert_default();
         folders.insert(names::FUNCTION_PATH.to_owned(), FILES_OPTIONS.to_owned());
         working_dir = Some("/".to_owned());
@@ -246,6 +288,7 @@ fn body(
     ContainerCreateBody {
         image: Some(parts.image.to_owned()),
         user: Some(names::USER.to_owned()),
+        entrypoint,
         cmd: Some(command),
         working_dir,
         labels: Some(
@@ -275,12 +318,19 @@ mod tests {
             id: "n1".to_owned(),
             subnet: Subnet::candidates(&[]).usable[0],
         };
+        let entrypoint = ["python3".to_owned(), "-m".to_owned()];
+        let runtime = Runtime {
+            entrypoint: &entrypoint,
+            init: "init",
+            socket: "listener",
+        };
         let parts = SandboxParts {
             image,
-            is_runtime,
+            runtime: is_runtime.then_some(runtime),
             version: "v1",
             folder: "/var/func/sandboxes/7",
             socket: "keeper",
+            serving: Path::new("/var/func/serving/7"),
         };
         let placement = Placement {
             id: InstanceId::from_random(7),
@@ -302,12 +352,16 @@ mod tests {
         assert_eq!(host.cap_drop.unwrap(), ["ALL"]);
         assert_eq!(host.security_opt.unwrap(), ["no-new-privileges"]);
         assert_eq!(made.cmd.unwrap(), ["/run/corefn/keeper"]);
+        assert_eq!(made.entrypoint, None);
     }
 
     #[test]
     fn runtimes_wait_for_files() {
         let made = made_of("sha256:01", true);
-        assert_eq!(made.cmd.unwrap(), ["wait", "/run/corefn/keeper"]);
+        let entrypoint = ["/run/corefn/init", "/run/corefn/listener"];
+        assert_eq!(made.entrypoint.unwrap(), entrypoint);
+        let command = ["python3", "-m", "wait", "/run/corefn/keeper"];
+        assert_eq!(made.cmd.unwrap(), command);
         assert_eq!(made.labels.unwrap()[label::RUNTIME], "sha256:01");
         let host = made.host_config.unwrap();
         assert_eq!(host.readonly_rootfs, Some(true));
@@ -332,6 +386,11 @@ mod tests {
         );
         assert_eq!(became[label::INSTANCE], "0000000000000007");
         assert_eq!(became[label::ADDRESS], "10.200.0.9:8080");
+        let mut serves = labels.clone();
+        let name = "ns--demo--hello--r1--0000000000000007--socket";
+        describe("ns", name, &mut serves);
+        assert_eq!(serves[label::FUNCTION], "demo/hello");
+        assert_eq!(serves[label::ADDRESS], "unix:/var/func/serving/7");
         let mut holds = labels.clone();
         let name = "ns--demo--hello--r1--0000000000000007--network";
         describe("ns", name, &mut holds);

@@ -237,7 +237,7 @@ impl Health {
             if let Ok(condition @ (Condition::Ended | Condition::Paused)) = condition {
                 return Ok(condition);
             }
-            if accepts(instance.address).await {
+            if accepts(&instance.address).await {
                 return Ok(Condition::Runs);
             }
             let Instance {

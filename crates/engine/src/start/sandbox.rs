@@ -35,7 +35,8 @@ pub async fn start_in_sandbox(
     steps.done("handed over");
     let begun = Begun {
         container: taken.container,
-        placement: taken.placement,
+        id: taken.placement.id,
+        address: taken.address,
         holder: None,
     };
     let settled = settle(docker, deployment, begun, begin, timeout, needless).await;
@@ -115,17 +116,17 @@ async fn run_beside(
     let Taken {
         container: of,
         placement,
+        ..
     } = holder;
     let joined = Joined::Holder(of);
     let created = docker.create(deployment, *placement, joined, Purpose::Serve);
     let container = created.await?;
     steps.done("created");
     let begun = Begun {
-        container: container.clone(),
-        placement: *placement,
         holder: Some(of.clone()),
+        ..Begun::alone(container.clone(), *placement)
     };
-    let (health, address) = (deployment.config.health.as_deref(), placement.address());
+    let health = deployment.config.health.as_deref();
     let start = {
         let (docker, container) = (docker.clone(), container.clone());
         // (A call that nobody waits for any more may be broken off.)
@@ -134,7 +135,7 @@ async fn run_beside(
     name_holder(docker, of.clone(), begun.clone().instance(deployment));
     let error = tokio::select! {
         biased;
-        () = ready_after(Pauses::of_start(), address, health) => return Ok((begun, true)),
+        () = ready_after(Pauses::of_start(), &begun.address, health) => return Ok((begun, true)),
         started = start => match started {
             Ok(Ok(())) => return Ok((begun, false)),
             Ok(Err(error)) => error,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use corefn_core::deployment::Deployment;
 use corefn_core::error::{ErrorCode, Failure};
-use corefn_core::instance::Instance;
+use corefn_core::instance::{Address, Instance, InstanceId};
 use corefn_core::names;
 
 use crate::docker::{Docker, DockerError, Placement};
@@ -31,7 +31,9 @@ const OUTPUT_LINES: usize = 20;
 #[derive(Clone)]
 pub(super) struct Begun {
     pub container: String,
-    pub placement: Placement,
+    /// Which instance it becomes, and where it listens.
+    pub id: InstanceId,
+    pub address: Address,
     /// Which other holds its network.
     pub holder: Option<String>,
 }
@@ -41,7 +43,8 @@ impl Begun {
     pub fn alone(container: String, placement: Placement) -> Self {
         Self {
             container,
-            placement,
+            id: placement.id,
+            address: placement.address().into(),
             holder: None,
         }
     }
@@ -49,11 +52,11 @@ impl Begun {
     /// The instance that it is.
     pub fn instance(self, deployment: &Deployment) -> Instance {
         Instance {
-            id: self.placement.id,
+            id: self.id,
             function: deployment.function.clone(),
             revision: deployment.revision.clone(),
             container: self.container,
-            address: self.placement.address(),
+            address: self.address,
         }
     }
 }
@@ -76,13 +79,12 @@ pub(super) async fn settle(
     timeout: Duration,
     needless: impl Future<Output = ()>,
 ) -> Result<Instance, Unready> {
-    let address = begun.placement.address();
     let container = &begun.container;
     let patience = timeout.saturating_sub(begin.elapsed());
     let mut was_killed = false;
     let failure = tokio::select! {
         biased;
-        () = ready(address, deployment.config.health.as_deref()) => {
+        () = ready(&begun.address, deployment.config.health.as_deref()) => {
             return Ok(begun.instance(deployment));
         }
         () = needless => Failure::new(ErrorCode::Internal, "the start was given up"),

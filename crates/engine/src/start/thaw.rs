@@ -1,6 +1,5 @@
 //! Having an instance go on that was frozen.
 
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use corefn_core::deployment::Deployment;
@@ -9,7 +8,7 @@ use corefn_core::instance::Instance;
 use tracing::warn;
 
 use super::settle::{Begun, TIDYING, settle};
-use crate::docker::{Docker, DockerError, Placement};
+use crate::docker::{Docker, DockerError};
 
 /// How long a frozen instance may take to be ready again. It has been before, so one that takes longer is replaced.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -41,13 +40,13 @@ pub async fn thaw(
 }
 
 async fn unpause(docker: &Docker, frozen: &Instance, patience: Duration) -> Result<Begun, Failure> {
-    let IpAddr::V4(ip) = frozen.address.ip() else {
-        let what = format!("{} is no address of ours", frozen.address);
-        return Err(Failure::new(ErrorCode::Internal, what));
-    };
     let unpaused = docker.within(patience, docker.unpause(&frozen.container));
     let failed = |error: DockerError| Failure::new(ErrorCode::DockerUnavailable, error.to_string());
     unpaused.await.map_err(failed)?;
-    let id = frozen.id;
-    Ok(Begun::alone(frozen.container.clone(), Placement { id, ip }))
+    Ok(Begun {
+        container: frozen.container.clone(),
+        id: frozen.id,
+        address: frozen.address.clone(),
+        holder: None,
+    })
 }

@@ -13,7 +13,7 @@ use tokio::task::spawn_local;
 
 use super::{Inner, version};
 use crate::given;
-use crate::make::{MakeError, connected};
+use crate::make::{MakeError, connected, connected_with_listener};
 
 impl Inner {
     /// Takes over what a former keeper has left.
@@ -75,7 +75,11 @@ impl Inner {
     async fn adopt(self: Rc<Self>, id: InstanceId, kind: Kind, container: Container) {
         let adopted = async {
             let listener = self.folder.listen_for(id, self.is_runtime(&kind))?;
-            connected(&listener).await
+            // (A runtime that connects has been sent its socket before it was started.)
+            match self.is_runtime(&kind) {
+                true => connected(&listener).await,
+                false => connected_with_listener(&self.folder, id, &listener).await,
+            }
         };
         let address = container.labels.get(label::ADDRESS);
         let address = address.and_then(|address| address.parse::<SocketAddrV4>().ok());
@@ -85,6 +89,7 @@ impl Inner {
                     instance: id,
                     container: container.id,
                     ip: *address.ip(),
+                    socket: Some(self.folder.serving(id)),
                 };
                 self.wait(&kind, sandbox, connection).await;
             }

@@ -14,7 +14,7 @@
 //! argument, what it returns is the answer. [`function`](macro@function) says which signatures there
 //! are. The rest of this crate is the server around the functions. The builder generates a `main` that
 //! calls [`serve`]; a library needs none.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 // The attribute names `::corefn`; this crate's own tests use it too.
 #[cfg(test)]
@@ -23,6 +23,7 @@ extern crate self as corefn;
 mod convert;
 mod example;
 mod export;
+mod listener;
 mod reply;
 mod serve;
 mod server;

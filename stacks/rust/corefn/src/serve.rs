@@ -4,12 +4,13 @@ use std::env::{self, VarError};
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::RawFd;
 use std::process::ExitCode;
 
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::export::{DuplicateName, Exports};
+use crate::listener::Listener;
 use crate::server;
 
 const DEFAULT_PORT: u16 = 8080;
@@ -20,7 +21,8 @@ const BLOCKING_THREADS: usize = 32;
 
 /// Serves every exported function in the executable until SIGTERM or SIGINT.
 ///
-/// It listens for HTTP/1.1 on `0.0.0.0`, at the port that `PORT` names, 8080 without it. On the signal
+/// It listens for HTTP/1.1 at the unix socket that it was given as a descriptor, if `COREFN_SOCKET` is the number of one; else
+/// on `0.0.0.0`, at the port that `PORT` names, 8080 without it. On the signal
 /// it takes no more connections, answers what is under way, and returns success. With the argument
 /// `--exports` it prints what is exported instead, as JSON. What keeps it from starting goes to
 /// standard error, and it returns failure.
@@ -44,6 +46,7 @@ fn run(arguments: Vec<String>) -> Result<(), Error> {
         }
         [argument, ..] => return Err(Error::Argument(argument.clone())),
     }
+    let socket = socket(env::var("COREFN_SOCKET"))?;
     let port = port(env::var("PORT"))?;
     let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -54,9 +57,13 @@ fn run(arguments: Vec<String>) -> Result<(), Error> {
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(Error::Runtime)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Runtime)?;
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|source| Error::Listen(address, source))?;
+        let listener = match socket {
+            Some(number) => Listener::of_descriptor(number)
+                .map_err(|source| Error::Listen(format!("the descriptor {number}"), source))?,
+            None => Listener::at_port(address)
+                .await
+                .map_err(|source| Error::Listen(address.to_string(), source))?,
+        };
         let stop = std::future::poll_fn(|context| {
             let stopped = terminate.poll_recv(context).is_ready();
             match stopped || interrupt.poll_recv(context).is_ready() {
@@ -77,14 +84,27 @@ fn port(variable: Result<String, VarError>) -> Result<u16, Error> {
     }
 }
 
+fn socket(variable: Result<String, VarError>) -> Result<Option<RawFd>, Error> {
+    match variable {
+        Ok(text) => match text.parse() {
+            // (The first three are the standard streams.)
+            Ok(number) if number > 2 => Ok(Some(number)),
+            _ => Err(Error::Socket(text)),
+        },
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(text)) => Err(Error::Socket(text.to_string_lossy().into_owned())),
+    }
+}
+
 /// Why nothing is served.
 #[derive(Debug)]
 enum Error {
     Exports(DuplicateName),
     Argument(String),
     Port(String),
+    Socket(String),
     Runtime(io::Error),
-    Listen(SocketAddr, io::Error),
+    Listen(String, io::Error),
 }
 
 impl fmt::Display for Error {
@@ -98,6 +118,10 @@ impl fmt::Display for Error {
             Self::Port(text) => write!(
                 formatter,
                 "the environment's PORT is `{text}`; it must be a number from 0 to 65535"
+            ),
+            Self::Socket(text) => write!(
+                formatter,
+                "the environment's COREFN_SOCKET is `{text}`; it must be the number of a descriptor, 3 or above"
             ),
             Self::Runtime(source) => write!(
                 formatter,
@@ -121,6 +145,17 @@ mod tests {
         for text in ["", "http", "65536", "-1"] {
             let message = port(Ok(text.into())).unwrap_err().to_string();
             assert!(message.contains(&format!("PORT is `{text}`")), "{message}");
+        }
+    }
+
+    #[test]
+    fn sockets() {
+        assert_eq!(socket(Err(VarError::NotPresent)).unwrap(), None);
+        assert_eq!(socket(Ok("9".into())).unwrap(), Some(9));
+        for text in ["", "unix:/run/x", "2", "-1"] {
+            let message = socket(Ok(text.into())).unwrap_err().to_string();
+            let wanted = format!("COREFN_SOCKET is `{text}`");
+            assert!(message.contains(&wanted), "{message}");
         }
     }
 

@@ -15,9 +15,9 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::TcpListener;
 
 use crate::export::{Call, Export, Exports};
+use crate::listener::Listener;
 use crate::reply::{Outcome, Reply};
 
 /// The largest request body, in bytes. It is held in memory as a whole.
@@ -27,7 +27,7 @@ const BODY_LIMIT: usize = 64 << 20;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until `stop` is ready, then lets every request that has begun come to its end.
-pub async fn serve(listener: TcpListener, exports: Exports, stop: impl Future<Output = ()>) {
+pub async fn serve(listener: Listener, exports: Exports, stop: impl Future<Output = ()>) {
     let exports = Arc::new(exports);
     let connections = GracefulShutdown::new();
     let mut stop = pin!(stop);
@@ -38,7 +38,7 @@ pub async fn serve(listener: TcpListener, exports: Exports, stop: impl Future<Ou
             Poll::Pending => stop.as_mut().poll(context).map(|()| None),
         });
         let stream = match accepted.await {
-            Some(Ok((stream, _))) => stream,
+            Some(Ok(stream)) => stream,
             Some(Err(error)) => {
                 eprintln!("corefn: can't accept a connection: {error}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -46,9 +46,6 @@ pub async fn serve(listener: TcpListener, exports: Exports, stop: impl Future<Ou
             }
             None => break,
         };
-        // Without this an answer in two segments waits for the peer's delayed acknowledgement. Where it
-        // can't be set, the answer is only later.
-        let _ = stream.set_nodelay(true);
         let exports = Arc::clone(&exports);
         let service = service_fn(move |request| {
             let exports = Arc::clone(&exports);

@@ -439,7 +439,7 @@ impl Launcher for World {
             function: deployment.function.clone(),
             revision: deployment.revision.clone(),
             container: format!("c{id}"),
-            address: ([10, 0, 0, 2], 8080).into(),
+            address: "10.0.0.2:8080".parse().unwrap(),
         };
         let container = Container {
             instance: instance.clone(),

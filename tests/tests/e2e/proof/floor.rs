@@ -83,7 +83,7 @@ async fn with_instance() -> (Home, Process, Port) {
         function: deployment.function,
         revision: deployment.revision,
         container: "none".to_owned(),
-        address,
+        address: address.into(),
     };
     let registered = home.store.register(&instance, None, LONG * 10);
     assert!(registered.await.unwrap());

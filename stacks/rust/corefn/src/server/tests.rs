@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -90,7 +90,7 @@ impl Server {
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let exports = Exports::collect().unwrap();
         let stopped = async { stopped.await.unwrap() };
-        let served = tokio::spawn(serve(listener, exports, stopped));
+        let served = tokio::spawn(serve(Listener::Port(listener), exports, stopped));
         Self {
             address,
             stop,

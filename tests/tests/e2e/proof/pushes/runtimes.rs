@@ -1,10 +1,13 @@
 //! Examples of each language with a runtime, started where that waits.
 
 use corefn_tests::push::{Repository, keep_stack};
+use corefn_tests::wait_until;
 
 use crate::push::the_exports_answer_below;
 use crate::sandbox_runtimes::{FROM_SANDBOX, SEEN, SETTINGS, archive, push, seen, until_prepared};
-use crate::sandbox_starts::{end_instance, started_from, with_router};
+use crate::sandbox_sockets::{only, path};
+use crate::sandbox_starts::{end_instance, kept, started_from, with_router};
+use crate::sandboxes::{PATIENCE, until_waiting};
 
 #[tokio::test]
 async fn runtimes_wait_for_functions() {
@@ -21,6 +24,10 @@ async fn runtimes_wait_for_functions() {
         end_instance(&home, &function).await;
         the_exports_answer_below(&home, &format!("/{function}/{class}")).await;
         assert_eq!(started_from(&home, "a sandbox"), number, "{stack}");
+        let instance = only(&home, &function).await;
+        let serves_at_port = instance.address.port().is_some();
+        // (Mono takes no socket of another process.)
+        assert_eq!(serves_at_port, stack == "csharp", "{stack}: {instance:?}");
     }
     // A server of one's own is what Node can't wait for.
     let server = Repository::create(&home, "demo/server").await;
@@ -39,6 +46,34 @@ async fn runtimes_wait_for_functions() {
     end_instance(&home, "demo/server").await;
     assert_eq!(home.get("/demo/server/").await.text(), "served");
     assert_eq!(started_from(&home, "a sandbox"), stacks.len());
+    keeper.end().await;
+}
+
+#[tokio::test]
+async fn executables_serve_on_sockets() {
+    let (home, keeper) = with_router("executables", SETTINGS).await;
+    for (number, stack) in (1..).zip(["go", "c"]) {
+        keep_stack(&home, stack).await;
+        let function = format!("demo/{stack}");
+        let repository = Repository::create(&home, &function).await;
+        repository.example(stack).await;
+        let pushed = repository.push().await.accepted();
+        home.knows(&function, &pushed.revision()).await;
+        let deployments = home.store.deployments().await.unwrap();
+        let deployed = deployments
+            .iter()
+            .find(|it| it.function.as_str() == function);
+        let executable = kept(
+            &home,
+            deployed.unwrap().config.executable.as_deref().unwrap(),
+        );
+        wait_until("it is kept", PATIENCE, async || executable.exists()).await;
+        until_waiting(&home, 2).await;
+        end_instance(&home, &function).await;
+        the_exports_answer_below(&home, &format!("/{function}/")).await;
+        assert_eq!(started_from(&home, "a sandbox"), number, "{stack}");
+        path(&only(&home, &function).await);
+    }
     keeper.end().await;
 }
 
