@@ -32,6 +32,9 @@ pub enum BenchError {
     /// An instance has no port to be asked at.
     #[error("an instance serves on a socket, and was to be asked at its port")]
     NoPort,
+    /// An instance has no socket.
+    #[error("an instance serves at a port, and was to serve on a socket: no sandbox was to be had")]
+    NoSocket,
     /// A single request had no answer.
     #[error(transparent)]
     Client(#[from] ClientError),

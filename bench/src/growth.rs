@@ -11,7 +11,7 @@ use corefn_tests::wait_until;
 use crate::cpu::Pinning;
 use crate::error::BenchError;
 use crate::plan::Plan;
-use crate::site::{PATIENCE, Site, executable};
+use crate::site::{PATIENCE, Site, WARM, executable};
 use crate::warm::{self, Warm};
 
 /// How many connections there are otherwise.
@@ -43,10 +43,11 @@ pub async fn measure(site: &Site, pinning: &Pinning, plan: &Plan) -> Result<Grow
         warm_repeats: plan.growth_repeats,
         ..plan.clone()
     };
-    let plain = site.plain_url();
+    let (corefn, plain) = (site.corefn_url(WARM), site.plain_url());
+    let urls = [&*corefn, &*plain];
     let usual = async || {
         let script = site.script();
-        warm::measure(site, &plain, &script, pinning, &few, CONNECTIONS).await
+        warm::measure(site, urls, &script, pinning, &few, CONNECTIONS).await
     };
     let mut growth = Growth {
         connections: Vec::new(),
@@ -56,7 +57,7 @@ pub async fn measure(site: &Site, pinning: &Pinning, plan: &Plan) -> Result<Grow
     for &count in &plan.growth.connections {
         eprintln!("  {count} connections");
         let script = site.steady_script(count);
-        let warm = warm::measure(site, &plain, &script, pinning, &few, count).await?;
+        let warm = warm::measure(site, urls, &script, pinning, &few, count).await?;
         growth.connections.push((count, warm));
     }
     let mut deployed = 0;

@@ -39,8 +39,8 @@ use cpu::Pinning;
 use error::BenchError;
 use machine::Machine;
 use plan::{Args, Plan};
-use report::{Report, Starts};
-use site::Site;
+use report::{Report, Requests, Starts};
+use site::{Site, WARM, WARM_SOCKET};
 use warm::Warm;
 
 #[tokio::main(flavor = "current_thread")]
@@ -80,8 +80,16 @@ async fn run(plan: &Plan) -> Result<(), BenchError> {
     eprintln!("Sandboxes made, {} times", plan.rate_repeats);
     let rate = refill::rate(&site, plan.rate_repeats).await?;
     site.warm_up(&pinning).await?;
-    let warm = measure_warm(&site, &site.plain_url(), &pinning, plan).await?;
+    let (url, plain) = (site.corefn_url(WARM), site.plain_url());
+    let warm = measure_warm(&site, [&url, &plain], &pinning, plan).await?;
     let most = plan.connections.iter().copied().max().unwrap_or(1);
+    eprintln!(
+        "Warm requests over a unix socket, {} pairs",
+        plan.warm_repeats
+    );
+    let (on_socket, script) = (site.corefn_url(WARM_SOCKET), site.script());
+    let urls = [&*on_socket, &plain];
+    let on_socket = warm::measure(&site, urls, &script, &pinning, plan, most).await?;
     eprintln!(
         "Warm requests while sandboxes are made, twice {} pairs",
         plan.refill_repeats
@@ -98,10 +106,11 @@ async fn run(plan: &Plan) -> Result<(), BenchError> {
         crowd,
         rate,
     };
-    let mut report = Report::new(plan, machine, &pinning, &warm, &starts, &growth);
+    let requests = Requests { warm, on_socket };
+    let mut report = Report::new(plan, machine, &pinning, &requests, &starts, &growth);
     if let Some(peer) = &plan.peer {
         eprintln!("The same against {peer}");
-        let warm = measure_warm(&site, peer, &pinning, plan).await?;
+        let warm = measure_warm(&site, [&url, peer], &pinning, plan).await?;
         report.add_peer(peer, plan, &warm);
     }
     println!("{report}");
@@ -115,10 +124,10 @@ async fn run(plan: &Plan) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// Measures warm requests against another URL, under each number of connections.
+/// Measures warm requests, of CoreFn's URL against another, under each number of connections.
 async fn measure_warm(
     site: &Site,
-    other: &str,
+    urls: [&str; 2],
     pinning: &Pinning,
     plan: &Plan,
 ) -> Result<Vec<Warm>, BenchError> {
@@ -129,7 +138,7 @@ async fn measure_warm(
             plan.warm_repeats
         );
         let script = site.script();
-        warm.push(warm::measure(site, other, &script, pinning, plan, connections).await?);
+        warm.push(warm::measure(site, urls, &script, pinning, plan, connections).await?);
     }
     Ok(warm)
 }

@@ -13,7 +13,7 @@ use corefn_sandbox::claim::{Claimed, Kind, claim};
 use crate::cpu::Pinning;
 use crate::error::BenchError;
 use crate::plan::Plan;
-use crate::site::{BURST, Site};
+use crate::site::{BURST, Site, WARM};
 use crate::stats::{Compared, Summary};
 use crate::wrk::load;
 
@@ -73,7 +73,7 @@ async fn pairs(
     plan: &Plan,
     connections: u32,
 ) -> Result<(Compared, f64), BenchError> {
-    let url = site.corefn_url();
+    let url = site.corefn_url(WARM);
     let mut pairs = Vec::new();
     let mut most: f64 = 0.0;
     for repeat in 0..plan.refill_repeats {

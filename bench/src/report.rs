@@ -49,6 +49,9 @@ pub struct Report {
     /// count it.
     warm_cpu_ratio: Option<f64>,
     warm_cpu_ratio_spread: Option<[f64; 2]>,
+    /// Throughput of a function that serves on a unix socket, against plain nginx's to one at a port.
+    warm_unix_throughput_ratio: f64,
+    warm_unix_throughput_ratio_spread: [f64; 2],
     /// Milliseconds to the first answer of a function that doesn't run, from a sandbox.
     cold_ms: f64,
     cold_ms_spread: [f64; 2],
@@ -94,6 +97,8 @@ pub struct Report {
     thaw_ratio_spread: [f64; 2],
     /// By number of connections.
     warm: BTreeMap<u32, WarmReport>,
+    /// The same of a function that serves on a unix socket, against plain nginx to one at a port.
+    warm_unix: BTreeMap<u32, WarmReport>,
     /// The same against another system, if one was named.
     peer: Option<PeerReport>,
     cold: ColdReport,
@@ -198,6 +203,15 @@ pub struct Starts {
 /// Bars: the name of each, and its parts by their names.
 pub type Bars = Vec<(String, Vec<(String, f64)>)>;
 
+/// Warm requests, against plain nginx's to a function at a port.
+#[derive(Debug)]
+pub struct Requests {
+    /// To a function at a port, under each number of connections.
+    pub warm: Vec<Warm>,
+    /// To one that serves on a unix socket, under the largest number.
+    pub on_socket: Warm,
+}
+
 /// What there are pictures of.
 #[derive(Debug)]
 pub struct Picture<'a> {
@@ -220,7 +234,7 @@ impl Report {
         plan: &Plan,
         machine: Machine,
         pinning: &Pinning,
-        warm: &[Warm],
+        requests: &Requests,
         starts: &Starts,
         growth: &Growth,
     ) -> Self {
@@ -237,6 +251,7 @@ impl Report {
         let slowest = slowest
             .max_by(|a, b| a.median.total_cmp(&b.median))
             .expect("there is at least one runtime");
+        let Requests { warm, on_socket } = requests;
         let most = warm
             .iter()
             .max_by_key(|warm| warm.connections)
@@ -257,6 +272,8 @@ impl Report {
             warm_p99_ratio_spread: spread(most.p99.ratio),
             warm_cpu_ratio: cpu.map(|ratio| ratio.median),
             warm_cpu_ratio_spread: cpu.map(spread),
+            warm_unix_throughput_ratio: on_socket.throughput.ratio.median,
+            warm_unix_throughput_ratio_spread: spread(on_socket.throughput.ratio),
             cold_ms: cold.sandbox.corefn.median,
             cold_ms_spread: spread(cold.sandbox.corefn),
             cold_image_ms: cold.image.corefn.median,
@@ -285,6 +302,7 @@ impl Report {
             thaw_ratio: thaw.ratio.median,
             thaw_ratio_spread: spread(thaw.ratio),
             warm: by_connections(plan, warm),
+            warm_unix: by_connections(plan, std::slice::from_ref(on_socket)),
             peer: None,
             cold: ColdReport {
                 repeats: plan.cold_repeats,
@@ -510,6 +528,7 @@ pub(crate) mod tests {
             nginx: Some(0),
             others: Some("1".to_owned()),
         };
+        let on_socket = warm(32, 10_000.0);
         let warm = [warm(1, 5_000.0), warm(32, 9_000.0)];
         let starts = Starts {
             cold,
@@ -533,7 +552,11 @@ pub(crate) mod tests {
             functions: vec![(10, warm[0])],
             instances: vec![(1, warm[0])],
         };
-        let mut report = Report::new(&plan, machine, &pinning, &warm, &starts, &growth);
+        let requests = Requests {
+            warm: warm.to_vec(),
+            on_socket,
+        };
+        let mut report = Report::new(&plan, machine, &pinning, &requests, &starts, &growth);
         report.add_peer("http://peer/", &plan, &[warm[0]]);
         report
     }
@@ -550,6 +573,7 @@ pub(crate) mod tests {
         near(&json["warm_throughput_ratio"], 0.99);
         near(&json["warm_throughput_ratio_spread"][0], 0.9);
         near(&json["warm_throughput_ratio_spread"][1], 1.08);
+        near(&json["warm_unix_throughput_ratio"], 1.1);
         near(&json["warm_p50_ratio"], 1.1);
         near(&json["warm_p99_ratio"], 1.375);
         near(&json["cold_ms"], 5.5);

@@ -22,6 +22,9 @@ use crate::wrk;
 /// The function that gets the warm requests.
 pub const WARM: &str = "bench/hello";
 
+/// The one that gets them on a unix socket. (Its name is as long, so that requests are too.)
+pub const WARM_SOCKET: &str = "bench/socks";
+
 /// The function that is started over and over, which is one executable.
 pub const COLD: &str = "bench/chill";
 
@@ -156,18 +159,12 @@ impl Site {
     /// [`BenchError`] when something fails, or the two ways are not the same to the function.
     pub async fn warm_up(&mut self, pinning: &Pinning) -> Result<(), BenchError> {
         self.home.deploy(WARM, config()).await;
-        self.check(&self.corefn_path(PATH)).await?;
-        let (container, address) = self.instance().await?;
-        if let Some(cpus) = &pinning.others {
-            let update = ContainerUpdateBody {
-                cpuset_cpus: Some(cpus.clone()),
-                ..ContainerUpdateBody::default()
-            };
-            let docker = &self.home.docker;
-            let client = docker.client().await?;
-            let updated = client.update_container(&container, update).await;
-            updated.map_err(|cause| docker.failed("pin the container", cause))?;
-        }
+        self.check(&corefn_path(WARM, PATH)).await?;
+        let instance = self.instance(WARM).await?;
+        self.pin(&instance, pinning).await?;
+        let address = instance.address.port().ok_or(BenchError::NoPort)?;
+        let on_socket = self.start_on_socket().await?;
+        self.pin(&on_socket, pinning).await?;
         self.home.folder.write("plain.conf", plain_proxy());
         let (main, http, server) = directives(address, pinning);
         self.home.conf.main.push_str(&main);
@@ -182,13 +179,56 @@ impl Site {
         self.compare().await
     }
 
-    /// The URL through CoreFn.
-    pub fn corefn_url(&self) -> String {
-        format!(
-            "http://{}{}",
-            self.home.nginx.address(),
-            self.corefn_path(PATH)
-        )
+    /// Starts the function that serves on a unix socket, from a sandbox.
+    async fn start_on_socket(&self) -> Result<Instance, BenchError> {
+        let config = FunctionConfig {
+            executable: executable().executable,
+            socket: true,
+            ..config()
+        };
+        let path = corefn_path(WARM_SOCKET, PATH);
+        let deployment = self.home.deploy(WARM_SOCKET, config).await;
+        // (A first start may miss what the next has.)
+        self.check(&path).await?;
+        self.until_executable(&deployment).await;
+        let first = self.instance(WARM_SOCKET).await?;
+        if first.address.port().is_none() {
+            return Ok(first);
+        }
+        self.home.docker.remove(&first.container).await?;
+        self.until_full().await;
+        wait_until("it is no more", PATIENCE, async || {
+            let found = self.instance(WARM_SOCKET).await;
+            found.is_err()
+        })
+        .await;
+        self.check(&path).await?;
+        let instance = self.instance(WARM_SOCKET).await?;
+        match instance.address.port() {
+            None => Ok(instance),
+            Some(_) => Err(BenchError::NoSocket),
+        }
+    }
+
+    /// Keeps an instance to the processors that are for what is not nginx.
+    async fn pin(&self, instance: &Instance, pinning: &Pinning) -> Result<(), BenchError> {
+        let Some(cpus) = &pinning.others else {
+            return Ok(());
+        };
+        let update = ContainerUpdateBody {
+            cpuset_cpus: Some(cpus.clone()),
+            ..ContainerUpdateBody::default()
+        };
+        let docker = &self.home.docker;
+        let client = docker.client().await?;
+        let updated = client.update_container(&instance.container, update).await;
+        updated.map_err(|cause| docker.failed("pin the container", cause).into())
+    }
+
+    /// The URL of a function.
+    pub fn corefn_url(&self, function: &str) -> String {
+        let path = corefn_path(function, PATH);
+        format!("http://{}{path}", self.home.nginx.address())
     }
 
     /// The URL through the plain `proxy_pass`.
@@ -212,18 +252,14 @@ impl Site {
         self.home.folder.write("steady.lua", script)
     }
 
-    fn corefn_path(&self, rest: &str) -> String {
-        format!("/{WARM}/{rest}")
-    }
-
-    /// The container of the only instance, and where it listens.
-    async fn instance(&self) -> Result<(String, SocketAddr), BenchError> {
+    /// The only instance of a function.
+    async fn instance(&self, function: &str) -> Result<Instance, BenchError> {
         let mut instances = self.home.store.instances().await?;
-        instances.retain(|leased| leased.instance.function.as_str() == WARM);
+        instances.retain(|leased| leased.instance.function.as_str() == function);
         match &instances[..] {
-            [one] => Ok((one.instance.container.clone(), port(&one.instance)?)),
+            [one] => Ok(one.instance.clone()),
             others => Err(BenchError::Instances {
-                function: WARM.to_owned(),
+                function: function.to_owned(),
                 want: 1,
                 have: others.len(),
             }),
@@ -233,7 +269,7 @@ impl Site {
     /// Sees that the function gets the same request either way, but for its random identifier.
     async fn compare(&self) -> Result<(), BenchError> {
         let mut seen = Vec::new();
-        for path in [self.corefn_path("seen?x=1"), format!("{PLAIN}seen?x=1")] {
+        for path in [corefn_path(WARM, "seen?x=1"), format!("{PLAIN}seen?x=1")] {
             let body = self.check(&path).await?;
             let mut request: serde_json::Value =
                 serde_json::from_str(&body).unwrap_or_else(|_| body.clone().into());
@@ -254,6 +290,11 @@ impl Site {
     async fn check(&self, path: &str) -> Result<String, BenchError> {
         get(&self.home.client(), path).await
     }
+}
+
+/// A path of a function's.
+fn corefn_path(function: &str, rest: &str) -> String {
+    format!("/{function}/{rest}")
 }
 
 /// GETs a path, which must succeed, and returns the body.
@@ -351,7 +392,9 @@ mod tests {
 
     #[test]
     fn requests_are_of_one_length() {
-        assert_eq!(PLAIN.len(), format!("/{WARM}/").len());
+        for function in [WARM, WARM_SOCKET] {
+            assert_eq!(PLAIN.len(), corefn_path(function, "").len());
+        }
     }
 
     #[test]

@@ -46,20 +46,18 @@ pub async fn try_out(site: &Site, pinning: &Pinning, url: &str) -> Result<(), Be
     Ok(())
 }
 
-/// Measures pairs of loads by a script, of CoreFn and of another URL, the first of each being the second of the one before.
+/// Measures pairs of loads by a script, of CoreFn's URL and of another, the first of each being the second of the one before.
 ///
 /// # Errors
 /// [`BenchError`] when a single request fails.
 pub async fn measure(
     site: &Site,
-    other: &str,
+    [corefn, other]: [&str; 2],
     script: &Path,
     pinning: &Pinning,
     plan: &Plan,
     connections: u32,
 ) -> Result<Warm, BenchError> {
-    let corefn = site.corefn_url();
-    let corefn = corefn.as_str();
     for url in [corefn, other] {
         side(site, script, pinning, url, connections, WARM_UP).await?;
     }

@@ -73,8 +73,10 @@ pub fn functions() -> Vec<(&'static str, FunctionConfig)> {
     // All but the last are as a push of an executable has them, and can start from sandboxes.
     let digest = Digest::of(&probe::executable());
     let executables = functions.len() - 1;
-    for (_, config) in &mut functions[..executables] {
+    for (function, config) in &mut functions[..executables] {
         config.executable = Some(digest.as_str().to_owned());
+        // Some of them serve at a port there.
+        config.socket = !COLD.contains(function);
     }
     functions
 }

@@ -43,7 +43,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use std::{env, fs, process, thread};
 
@@ -327,7 +327,7 @@ fn answer(
 /// Takes its time, and counts how many do so at once: how many at the most, and how many have begun before. Whoever has
 /// closed the connection meanwhile doesn't count.
 fn together(time: u64, connection: &TcpStream) -> io::Result<String> {
-    static INSIDE: Mutex<Vec<TcpStream>> = Mutex::new(Vec::new());
+    static INSIDE: Mutex<Vec<Arc<TcpStream>>> = Mutex::new(Vec::new());
     static MOST: AtomicUsize = AtomicUsize::new(0);
     static BEGUN: AtomicUsize = AtomicUsize::new(0);
     let inside = || {
@@ -335,17 +335,16 @@ fn together(time: u64, connection: &TcpStream) -> io::Result<String> {
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     };
-    let asker = connection.peer_addr()?;
-    let own = connection.try_clone()?;
+    let own = Arc::new(connection.try_clone()?);
     let before = {
         let mut inside = inside();
-        inside.retain(is_open);
-        inside.push(own);
+        inside.retain(|other| is_open(other));
+        inside.push(own.clone());
         MOST.fetch_max(inside.len(), Ordering::SeqCst);
         BEGUN.fetch_add(1, Ordering::SeqCst)
     };
     sleep(time);
-    inside().retain(|other| other.peer_addr().is_ok_and(|other| other != asker));
+    inside().retain(|other| !Arc::ptr_eq(other, &own));
     let most = MOST.load(Ordering::SeqCst);
     let host = fs::read_to_string("/etc/hostname").unwrap_or_default();
     let host = quote(host.trim().as_bytes());

@@ -12,6 +12,7 @@ use crate::stats::Compared;
 
 /// What is wanted of CoreFn.
 const WANTED_THROUGHPUT: f64 = 0.98;
+const WANTED_UNIX_THROUGHPUT: f64 = 1.05;
 const WANTED_P50: f64 = 1.03;
 const WANTED_P99: f64 = 1.1;
 const WANTED_COLD: f64 = 0.03;
@@ -49,6 +50,12 @@ impl fmt::Display for Report {
                 "throughput",
                 self.warm_throughput_ratio,
                 WANTED_THROUGHPUT,
+                true,
+            ),
+            (
+                "on a socket",
+                self.warm_unix_throughput_ratio,
+                WANTED_UNIX_THROUGHPUT,
                 true,
             ),
             ("p50", self.warm_p50_ratio, WANTED_P50, false),
@@ -105,6 +112,11 @@ impl Report {
         };
         writeln!(f, "(one worker, access_log off; {pinning})")?;
         show_loads(f, &self.warm, "plain")?;
+        writeln!(
+            f,
+            "\nWarm: a function on a unix socket through CoreFn against plain proxy_pass to one at a port"
+        )?;
+        show_loads(f, &self.warm_unix, "plain")?;
         let Some(peer) = &self.peer else {
             return Ok(());
         };
