@@ -117,7 +117,7 @@ async fn pairs(
 async fn take(site: &Site) -> Result<Vec<Claimed>, BenchError> {
     let kind = Kind {
         image: corefn_sandbox::image(site.home.namespace()),
-        network: Network::default(),
+        network: Some(Network::default()),
     };
     let mut taken = Vec::new();
     for _ in 0..BURST {

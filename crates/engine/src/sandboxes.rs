@@ -4,14 +4,14 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use corefn_core::config::{FunctionConfig, Limits, Network};
 use corefn_core::deployment::Deployment;
-use corefn_core::instance::{Address, Instance};
+use corefn_core::instance::{Address, Instance, InstanceId};
 use corefn_core::names::{FUNCTION_PATH, env};
 use corefn_sandbox::archive;
 use corefn_sandbox::claim::{self, Claimed, Fetch, Form, Kind};
@@ -58,14 +58,22 @@ pub struct Sandboxes {
     image: String,
 }
 
-/// A sandbox that has become an instance, which may not be ready yet; or that holds the network of one.
+/// A sandbox that has become an instance, which may not be ready yet.
 pub struct Taken {
     /// Docker's identifier of its container.
     pub container: String,
-    /// Which instance it is, and where.
-    pub placement: Placement,
+    /// Which instance it is.
+    pub id: InstanceId,
     /// Where it listens.
     pub address: Address,
+}
+
+/// A sandbox that holds the network of an instance.
+pub struct Held {
+    /// Docker's identifier of its container.
+    pub container: String,
+    /// Which instance that is to be, and where.
+    pub placement: Placement,
 }
 
 /// Why there is none.
@@ -77,6 +85,10 @@ enum Miss {
     Absent,
     #[error("it took longer than {PATIENCE:?}")]
     Late,
+    #[error(
+        "it has neither a network nor a socket that can be seen here: see the keeper's folder by the same path as the keeper"
+    )]
+    Unreachable,
     #[error("the keeper of sandboxes: {0}")]
     Keeper(io::Error),
     #[error("the host's executables: {0}")]
@@ -124,9 +136,9 @@ impl Sandboxes {
 
     /// Has a sandbox hold its network for an instance of a deployment in another container. Nothing if none can, and then
     /// nothing is left of any. It gets its name by [`name_holder`].
-    pub async fn hold(&self, docker: &Docker, deployment: &Deployment) -> Option<Taken> {
+    pub async fn hold(&self, docker: &Docker, deployment: &Deployment) -> Option<Held> {
         match in_time(self.begin_to_hold(docker, deployment.config.network)).await {
-            Ok(taken) => return Some(taken),
+            Ok(held) => return Some(held),
             Err(why) => self.missed(deployment, why).await,
         }
         None
@@ -180,26 +192,25 @@ impl Sandboxes {
         let file = file.map_err(Miss::Executables)?.ok_or(Miss::Absent)?;
         let kind = match &parcel.runtime {
             Some(kind) => kind.clone(),
-            None => self.kind(config.network),
+            None => self.kind(network(config)),
         };
-        let (mut taken, socket, connection) = self.claim(&kind).await?;
+        let Claimed {
+            sandbox,
+            connection,
+        } = self.claim(&kind).await?;
+        let (container, id) = (&sandbox.container, sandbox.instance);
         // (It may have another path for whoever sees the folder elsewhere.)
+        let socket = sandbox.socket.as_ref();
         let socket = socket.filter(|path| config.socket && path.exists());
         let listens = socket.is_some();
-        taken.address = socket.map_or(taken.address, Address::Socket);
-        let Taken {
-            container,
-            placement,
-            ..
-        } = &taken;
+        let port = sandbox.ip.map(|ip| Placement { id, ip }.address().into());
+        let address = socket.cloned().map(Address::Socket).or(port);
         let became = async {
+            let address = address.ok_or(Miss::Unreachable)?;
             if !is_default(&config.limits) {
-                let network = docker.network(config.network).await?;
-                docker
-                    .limit_sandbox(container, &config.limits, &network)
-                    .await?;
+                docker.limit_sandbox(container, &config.limits).await?;
             }
-            let mut variables = environment(deployment, placement.id);
+            let mut variables = environment(deployment, id);
             if listens {
                 variables.push(format!("{}={LISTENER}", env::SOCKET));
             }
@@ -220,19 +231,24 @@ impl Sandboxes {
                 };
                 hand_over(connection, program).await
             };
-            handed_over.map_err(Miss::HandOver)
+            handed_over.map_err(Miss::HandOver)?;
+            Ok::<_, Miss>(address)
         };
         match became.await {
-            Ok(()) => {
+            Ok(address) => {
                 let instance = Instance {
-                    id: placement.id,
+                    id,
                     function: deployment.function.clone(),
                     revision: deployment.revision.clone(),
                     container: container.clone(),
-                    address: taken.address.clone(),
+                    address: address.clone(),
                 };
                 tokio::spawn(name(docker.clone(), instance, None));
-                Ok(taken)
+                Ok(Taken {
+                    container: sandbox.container,
+                    id,
+                    address,
+                })
             }
             Err(why) => {
                 if let Miss::HandOver(HandOverError::Program(_)) = &why {
@@ -247,42 +263,43 @@ impl Sandboxes {
         }
     }
 
-    async fn begin_to_hold(&self, docker: &Docker, network: Network) -> Result<Taken, Miss> {
-        let (taken, _, connection) = self.claim(&self.kind(network)).await?;
-        if let Err(why) = stay(connection).await {
-            if let Err(error) = docker.remove(&taken.container).await {
-                warn!("{error}");
+    async fn begin_to_hold(&self, docker: &Docker, network: Network) -> Result<Held, Miss> {
+        let Claimed {
+            sandbox,
+            connection,
+        } = self.claim(&self.kind(Some(network))).await?;
+        let (container, id) = (sandbox.container, sandbox.instance);
+        let stays = async {
+            let ip = sandbox.ip.ok_or(Miss::Unreachable)?;
+            stay(connection).await.map_err(Miss::HandOver)?;
+            Ok::<_, Miss>(Placement { id, ip })
+        };
+        match stays.await {
+            Ok(placement) => Ok(Held {
+                container,
+                placement,
+            }),
+            Err(why) => {
+                if let Err(error) = docker.remove(&container).await {
+                    warn!("{error}");
+                }
+                Err(why)
             }
-            return Err(Miss::HandOver(why));
         }
-        Ok(taken)
     }
 
     /// The kind of sandboxes that have nothing in them yet.
-    fn kind(&self, network: Network) -> Kind {
+    fn kind(&self, network: Option<Network>) -> Kind {
         Kind {
             image: self.image.clone(),
             network,
         }
     }
 
-    /// Takes a sandbox that waits, the path of the socket that it has, and the connection to it.
-    async fn claim(&self, kind: &Kind) -> Result<(Taken, Option<PathBuf>, OwnedFd), Miss> {
+    /// Takes a sandbox that waits.
+    async fn claim(&self, kind: &Kind) -> Result<Claimed, Miss> {
         let claimed = claim::claim(&self.keeper, kind).await;
-        let Claimed {
-            sandbox,
-            connection,
-        } = claimed.map_err(Miss::Keeper)?.ok_or(Miss::None)?;
-        let placement = Placement {
-            id: sandbox.instance,
-            ip: sandbox.ip,
-        };
-        let taken = Taken {
-            container: sandbox.container,
-            placement,
-            address: placement.address().into(),
-        };
-        Ok((taken, sandbox.socket, connection))
+        claimed.map_err(Miss::Keeper)?.ok_or(Miss::None)
     }
 }
 
@@ -369,12 +386,32 @@ impl Parcel {
     }
 }
 
-/// The kind of sandboxes that become functions of a configuration by their files, if any do.
-pub fn runtime_kind(config: &FunctionConfig) -> Option<Kind> {
+/// The kind of sandboxes that become functions of a configuration, if any do. `image` is that of those which have nothing in
+/// them yet.
+pub fn kind_of(config: &FunctionConfig, image: &str) -> Option<Kind> {
+    if config.executable.is_some() {
+        return Some(Kind {
+            image: image.to_owned(),
+            network: network(config),
+        });
+    }
+    runtime_kind(config)
+}
+
+/// The same of those that do by their files.
+fn runtime_kind(config: &FunctionConfig) -> Option<Kind> {
     Some(Kind {
         image: config.archive.as_ref()?.runtime.clone(),
-        network: config.network,
+        network: network(config),
     })
+}
+
+/// The network that a function's sandbox is on. One that is to reach nothing, and serves on its socket, needs none.
+fn network(config: &FunctionConfig) -> Option<Network> {
+    match config.network {
+        Network::None if config.socket => None,
+        network => Some(network),
+    }
 }
 
 /// Reads an archive, which is no larger than [`archive::MAX`] if it is one.

@@ -1,7 +1,7 @@
 //! The keeper: one a host. It has the connections of the sandboxes that wait, and gives them away.
 
 mod former;
-mod runtimes;
+mod kinds;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -24,7 +24,7 @@ use corefn_engine::sandboxes::EXECUTABLES;
 use corefn_engine::start::random_id;
 use corefn_engine::store::Store;
 use corefn_sandbox::INIT;
-use corefn_sandbox::claim::{self, Form, Kind, Request, Sandbox};
+use corefn_sandbox::claim::{self, Kind, Request, Sandbox};
 use corefn_sandbox::message::Connection;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::spawn_local;
@@ -38,7 +38,7 @@ use crate::make::{MakeError, Recipe, make};
 /// How often it is looked whether there are too few, or too many.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How often it is looked which runtimes functions are deployed for, besides when the keeper is told of a function, and what
+/// How often it is looked what functions are deployed for, besides when the keeper is told of a function, and what
 /// instances that have ended have left.
 const LOOK_AROUND: Duration = Duration::from_secs(60);
 
@@ -65,8 +65,8 @@ struct Inner {
     /// Notified when there may be something to make or to remove.
     changed: Notify,
     claims: Cell<Claims>,
-    /// Whether a function may be deployed for a runtime that is not known here.
-    told_of_runtime: Cell<bool>,
+    /// Whether a function may be deployed for a kind that is not kept yet.
+    told_of_function: Cell<bool>,
 }
 
 /// When sandboxes were claimed.
@@ -141,7 +141,7 @@ impl Keeper {
         let kinds = [Network::Outbound, Network::None].map(|network| {
             let kind = Kind {
                 image: image.clone(),
-                network,
+                network: Some(network),
             };
             (kind, Waiting::new(sandboxes.size()))
         });
@@ -155,7 +155,7 @@ impl Keeper {
             kinds: RefCell::new(kinds.into()),
             changed: Notify::new(),
             claims: Cell::default(),
-            told_of_runtime: Cell::new(false),
+            told_of_function: Cell::new(false),
         })))
     }
 
@@ -191,10 +191,8 @@ impl Inner {
             Ok(Ok(Request::Claim(kind))) => kind,
             Ok(Ok(Request::Fetch(wanted))) => {
                 let _ = claim::answer(&claimer, None).await;
-                if wanted.form == Form::Archive {
-                    self.told_of_runtime.set(true);
-                    self.changed.notify_one();
-                }
+                self.told_of_function.set(true);
+                self.changed.notify_one();
                 return self.executables.fetch(&self.docker, wanted).await;
             }
             // It has gone, or does not speak as we do.
@@ -259,8 +257,8 @@ impl Inner {
         let mut looked = Instant::now();
         loop {
             let is_time = looked.elapsed() >= LOOK_AROUND;
-            if self.told_of_runtime.take() || is_time {
-                self.look_for_runtimes().await;
+            if self.told_of_function.take() || is_time {
+                self.look_for_kinds().await;
             }
             if is_time {
                 looked = Instant::now();
@@ -280,7 +278,7 @@ impl Inner {
         if !self.has_image().await? {
             self.make_image().await?;
         }
-        for kind in self.runtimes().await? {
+        for kind in self.wanted().await? {
             self.keep(&kind);
         }
         self.take_over().await?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use corefn_core::config::Network;
 use corefn_core::instance::InstanceId;
-use corefn_engine::docker::{Docker, DockerError, Placement, SandboxParts, SandboxRuntime};
+use corefn_engine::docker::{Docker, DockerError, SandboxParts, SandboxRuntime};
 use corefn_engine::store::Store;
 use corefn_sandbox::claim::Sandbox;
 use corefn_sandbox::hand_over::{HandOverError, send_listener, start_with_listener};
@@ -58,7 +58,8 @@ pub struct Recipe<'a> {
     pub image: &'a str,
     pub is_runtime: bool,
     pub version: &'a str,
-    pub network: Network,
+    /// Nothing if they have none at all.
+    pub network: Option<Network>,
 }
 
 /// Makes a sandbox, and waits until it waits. On failure nothing of it is left that Docker lets go.
@@ -87,14 +88,20 @@ pub async fn make(
     });
     let serving = folder.serving(id);
     // Redis counts the addresses that were given out. Without it chance decides.
-    let number = match store.next_address().await {
-        Ok(number) => number,
-        Err(_) => id.get(),
+    let number = match recipe.network {
+        Some(_) => store.next_address().await.unwrap_or(id.get()),
+        None => 0,
     };
     let mut attempt = 0;
     loop {
-        let network = docker.network(recipe.network).await?;
-        let ip = network.subnet.address(number.wrapping_add(attempt));
+        let network = match recipe.network {
+            Some(network) => Some(docker.network(network).await?),
+            None => None,
+        };
+        let at = network.as_ref().map(|network| {
+            let ip = network.subnet.address(number.wrapping_add(attempt));
+            (network, ip)
+        });
         let parts = SandboxParts {
             image: recipe.image,
             runtime,
@@ -103,14 +110,13 @@ pub async fn make(
             socket: SOCKET,
             serving: &serving,
         };
-        let placement = Placement { id, ip };
-        let container = docker.create_sandbox(parts, placement, &network).await?;
+        let container = docker.create_sandbox(parts, id, at).await?;
         let error = match docker.start(&container).await {
             Ok(()) => {
                 let sandbox = Sandbox {
                     instance: id,
                     container,
-                    ip,
+                    ip: at.map(|(_, ip)| ip),
                     socket: Some(serving),
                 };
                 let connection = match starter {
@@ -129,8 +135,9 @@ pub async fn make(
         };
         docker.remove(&container).await?;
         attempt += 1;
-        if error.is_network_absent(&network) {
-            docker.forget_network(recipe.network, &network).await;
+        let absent = network.filter(|network| error.is_network_absent(network));
+        if let (Some(kind), Some(network)) = (recipe.network, absent) {
+            docker.forget_network(kind, &network).await;
         } else if !error.is_address_in_use() || attempt == ATTEMPTS {
             return Err(error.into());
         }

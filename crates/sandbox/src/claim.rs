@@ -27,8 +27,8 @@ const LIMIT: usize = 4096;
 pub struct Kind {
     /// The image that they are made of.
     pub image: String,
-    /// What they can reach.
-    pub network: Network,
+    /// What they can reach; without a value they have no network at all, and what they become serves on its socket alone.
+    pub network: Option<Network>,
 }
 
 /// A sandbox, as others than the keeper have to know it.
@@ -39,8 +39,8 @@ pub struct Sandbox {
     pub instance: InstanceId,
     /// Docker's identifier of its container.
     pub container: String,
-    /// Its address on its network.
-    pub ip: Ipv4Addr,
+    /// Its address on its network, if it has one.
+    pub ip: Option<Ipv4Addr>,
     /// The path of the socket that it was sent, on which what it becomes may serve.
     #[serde(default)]
     pub socket: Option<PathBuf>,
@@ -170,7 +170,7 @@ mod tests {
     fn kind() -> Kind {
         Kind {
             image: "corefn/sandbox:1".to_owned(),
-            network: Network::Outbound,
+            network: Some(Network::Outbound),
         }
     }
 
@@ -187,7 +187,7 @@ mod tests {
         Sandbox {
             instance: InstanceId::from_random(7),
             container: "0123".to_owned(),
-            ip: Ipv4Addr::new(10, 192, 0, 2),
+            ip: Some(Ipv4Addr::new(10, 192, 0, 2)),
             socket: Some("/run/corefn/serving/7".into()),
         }
     }

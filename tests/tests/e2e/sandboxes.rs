@@ -25,7 +25,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 fn kind(home: &Home, network: Network) -> Kind {
     Kind {
         image: corefn_sandbox::image(home.namespace()),
-        network,
+        network: Some(network),
     }
 }
 
@@ -62,7 +62,7 @@ pub async fn become_probe(home: &Home, claimed: Claimed) -> Client {
         listens: false,
     };
     hand_over(claimed.connection, program).await.unwrap();
-    let client = Client::new((claimed.sandbox.ip, PORT).into());
+    let client = Client::new((claimed.sandbox.ip.unwrap(), PORT).into());
     wait_until("the probe answers", PATIENCE, async || {
         client.get("/status/204").send().await.is_ok()
     })
@@ -77,7 +77,7 @@ fn instance(sandbox: &Sandbox, deployment: &Deployment) -> Instance {
         function: deployment.function.clone(),
         revision: deployment.revision.clone(),
         container: sandbox.container.clone(),
-        address: SocketAddr::from((sandbox.ip, PORT)).into(),
+        address: SocketAddr::from((sandbox.ip.unwrap(), PORT)).into(),
     }
 }
 
@@ -124,7 +124,7 @@ async fn sandboxes_become_functions() {
     drop(again);
     let other = Kind {
         image: "other".to_owned(),
-        network: Network::Outbound,
+        network: Some(Network::Outbound),
     };
     assert!(claim(&keeper.socket(), &other).await.unwrap().is_none());
     // Its own is alive through all of this.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use bollard::models::{ContainerCreateBody, ContainerUpdateBody};
@@ -15,7 +16,7 @@ use bollard::query_parameters::{
 use futures_util::StreamExt as _;
 
 use corefn_core::config::Limits;
-use corefn_core::instance::{Address, Instance};
+use corefn_core::instance::{Address, Instance, InstanceId};
 use corefn_core::names::{self, label};
 
 use super::create::{at, locked_down};
@@ -27,6 +28,9 @@ pub const FOLDER: &str = "/run/corefn";
 /// Where a sandbox with a runtime in it has a function's files, in memory: as much as [`corefn_sandbox::archive::MAX`] and
 /// what each file takes beside its bytes. They may be executed, for some are libraries.
 const FILES_OPTIONS: &str = "rw,exec,nosuid,nodev,size=48m,mode=0755,uid=65534,gid=65534";
+
+/// Docker's name of what is no network (Engine API, `NetworkMode`).
+const NO_NETWORK: &str = "none";
 
 /// What has a runtime wait in its sandbox, before the path of the socket.
 const WAIT: &str = "wait";
@@ -60,21 +64,22 @@ pub struct Runtime<'a> {
 }
 
 impl Docker {
-    /// Creates a sandbox, without starting it, and returns its identifier. It has the limits of functions that set none.
+    /// Creates a sandbox, without starting it, and returns its identifier. It is on a network, where it has an address, or on
+    /// none. It has the limits of functions that set none.
     ///
     /// # Errors
     /// [`DockerError`]; an address that another container has shows only when it is started.
     pub async fn create_sandbox(
         &self,
         parts: SandboxParts<'_>,
-        placement: Placement,
-        network: &ContainerNetwork,
+        id: InstanceId,
+        network: Option<(&ContainerNetwork, Ipv4Addr)>,
     ) -> Result<String, DockerError> {
         let options = CreateContainerOptions {
-            name: Some(names::sandbox(self.namespace(), placement.id)),
+            name: Some(names::sandbox(self.namespace(), id)),
             ..CreateContainerOptions::default()
         };
-        let body = body(self.namespace(), parts, placement, network);
+        let body = body(self.namespace(), parts, id, network);
         let client = self.client().await?;
         let created = client.create_container(Some(options), body).await;
         let created = created.map_err(|cause| self.failed("create a sandbox", cause))?;
@@ -112,13 +117,9 @@ impl Docker {
     ///
     /// # Errors
     /// [`DockerError`] when Docker can't do it.
-    pub async fn limit_sandbox(
-        &self,
-        container: &str,
-        limits: &Limits,
-        network: &ContainerNetwork,
-    ) -> Result<(), DockerError> {
-        let host = locked_down(limits, network.id.clone());
+    pub async fn limit_sandbox(&self, container: &str, limits: &Limits) -> Result<(), DockerError> {
+        // (Its network is what it is.)
+        let host = locked_down(limits, String::new());
         let body = ContainerUpdateBody {
             memory: host.memory,
             memory_swap: host.memory_swap,
@@ -257,19 +258,23 @@ pub(super) fn describe(namespace: &str, name: &str, labels: &mut HashMap<String,
 fn body(
     namespace: &str,
     parts: SandboxParts<'_>,
-    placement: Placement,
-    network: &ContainerNetwork,
+    id: InstanceId,
+    network: Option<(&ContainerNetwork, Ipv4Addr)>,
 ) -> ContainerCreateBody {
-    let mut host = locked_down(&Limits::default(), network.id.clone());
+    let mode = network.map_or(NO_NETWORK, |(network, _)| &network.id);
+    let mut host = locked_down(&Limits::default(), mode.to_owned());
     host.binds = Some(vec![format!("{}:{FOLDER}:ro", parts.folder)]);
     let mut labels = vec![
         (label::NAMESPACE, namespace.to_owned()),
         (label::ROLE, label::ROLE_SANDBOX.to_owned()),
         (label::SANDBOX, parts.version.to_owned()),
-        (label::INSTANCE, placement.id.to_string()),
-        (label::ADDRESS, placement.address().to_string()),
+        (label::INSTANCE, id.to_string()),
         (label::SOCKET, parts.serving.display().to_string()),
     ];
+    if let Some((_, ip)) = network {
+        let address = Placement { id, ip }.address();
+        labels.push((label::ADDRESS, address.to_string()));
+    }
     let within = |name: &str| format!("{FOLDER}/{name}");
     let mut command = vec![within(parts.socket)];
     let mut entrypoint = None;
@@ -297,7 +302,7 @@ fn body(
                 .collect(),
         ),
         host_config: Some(host),
-        networking_config: Some(at(placement.ip, network)),
+        networking_config: network.map(|(network, ip)| at(ip, network)),
         ..ContainerCreateBody::default()
     }
 }
@@ -306,14 +311,16 @@ fn body(
 mod tests {
     use super::*;
     use corefn_core::address::Subnet;
-    use corefn_core::instance::InstanceId;
-    use std::net::Ipv4Addr;
 
     fn made() -> ContainerCreateBody {
         made_of("corefn/sandbox:1", false)
     }
 
     fn made_of(image: &str, is_runtime: bool) -> ContainerCreateBody {
+        made_on(image, is_runtime, true)
+    }
+
+    fn made_on(image: &str, is_runtime: bool, has_network: bool) -> ContainerCreateBody {
         let network = ContainerNetwork {
             id: "n1".to_owned(),
             subnet: Subnet::candidates(&[]).usable[0],
@@ -332,11 +339,9 @@ mod tests {
             socket: "keeper",
             serving: Path::new("/var/func/serving/7"),
         };
-        let placement = Placement {
-            id: InstanceId::from_random(7),
-            ip: Ipv4Addr::new(10, 200, 0, 9),
-        };
-        body("ns", parts, placement, &network)
+        let at = (&network, Ipv4Addr::new(10, 200, 0, 9));
+        let at = has_network.then_some(at);
+        body("ns", parts, InstanceId::from_random(7), at)
     }
 
     #[test]
@@ -368,6 +373,18 @@ mod tests {
         let mut folders: Vec<_> = host.tmpfs.unwrap().into_keys().collect();
         folders.sort();
         assert_eq!(folders, ["/function", "/tmp"]);
+    }
+
+    #[test]
+    fn without_a_network() {
+        let made = made_on("corefn/sandbox:1", false, false);
+        assert_eq!(made.host_config.unwrap().network_mode.unwrap(), "none");
+        assert!(made.networking_config.is_none());
+        let mut labels = made.labels.unwrap();
+        assert!(!labels.contains_key(label::ADDRESS));
+        let name = "ns--demo--hello--r1--0000000000000007--socket";
+        describe("ns", name, &mut labels);
+        assert_eq!(labels[label::ADDRESS], "unix:/var/func/serving/7");
     }
 
     #[test]

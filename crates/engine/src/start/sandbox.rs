@@ -13,7 +13,7 @@ use super::settle::{Begun, TIDYING, Unready, hangs, settle};
 use crate::docker::{Docker, DockerError, Joined, Purpose};
 use crate::pauses::Pauses;
 use crate::ready::ready_after;
-use crate::sandboxes::{Sandboxes, Taken, name_holder};
+use crate::sandboxes::{Held, Sandboxes, name_holder};
 
 /// Starts an instance in a sandbox of the host's, if one can become it at once. Nothing if none can, or if somebody kills it
 /// before it is ready: then it need not be the function's fault.
@@ -35,7 +35,7 @@ pub async fn start_in_sandbox(
     steps.done("handed over");
     let begun = Begun {
         container: taken.container,
-        id: taken.placement.id,
+        id: taken.id,
         address: taken.address,
         holder: None,
     };
@@ -110,13 +110,12 @@ fn unless_killed(
 async fn run_beside(
     docker: &Arc<Docker>,
     deployment: &Deployment,
-    holder: &Taken,
+    holder: &Held,
     steps: &mut Steps,
 ) -> Result<(Begun, bool), DockerError> {
-    let Taken {
+    let Held {
         container: of,
         placement,
-        ..
     } = holder;
     let joined = Joined::Holder(of);
     let created = docker.create(deployment, *placement, joined, Purpose::Serve);

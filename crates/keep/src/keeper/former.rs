@@ -82,13 +82,14 @@ impl Inner {
             }
         };
         let address = container.labels.get(label::ADDRESS);
-        let address = address.and_then(|address| address.parse::<SocketAddrV4>().ok());
-        match (adopted.await, address) {
-            (Ok(connection), Some(address)) => {
+        let ip = address.and_then(|address| address.parse::<SocketAddrV4>().ok());
+        let ip = ip.map(|address| *address.ip());
+        match (adopted.await, ip) {
+            (Ok(connection), ip) if ip.is_some() == kind.network.is_some() => {
                 let sandbox = Sandbox {
                     instance: id,
                     container: container.id,
-                    ip: *address.ip(),
+                    ip,
                     socket: Some(self.folder.serving(id)),
                 };
                 self.wait(&kind, sandbox, connection).await;
@@ -105,12 +106,17 @@ impl Inner {
 
     /// The kind of a sandbox that another keeper has made.
     async fn kind_of(&self, container: &Container) -> Option<Kind> {
+        let image = container.labels.get(label::RUNTIME);
+        let image = image.unwrap_or(&self.image).clone();
+        if !container.labels.contains_key(label::ADDRESS) {
+            let network = None;
+            return Some(Kind { image, network });
+        }
         let on = self.docker.networks_of(&container.id).await.ok()?;
         for network in [Network::Outbound, Network::None] {
             let known = self.docker.network(network).await.ok()?;
             if on.contains(&known.id) {
-                let image = container.labels.get(label::RUNTIME);
-                let image = image.unwrap_or(&self.image).clone();
+                let network = Some(network);
                 return Some(Kind { image, network });
             }
         }

@@ -1,9 +1,10 @@
-//! The kinds of sandboxes that have a runtime in them: those of the runtimes that functions are deployed for.
+//! The kinds of sandboxes that are kept: two of those that have nothing in them yet, with a network that reaches out and with
+//! one that doesn't; and what else functions are deployed for.
 
 use std::collections::HashSet;
 
 use corefn_engine::docker::DockerError;
-use corefn_engine::sandboxes::runtime_kind;
+use corefn_engine::sandboxes::kind_of;
 use corefn_sandbox::claim::Kind;
 
 use super::{Inner, Waiting};
@@ -14,28 +15,36 @@ impl Inner {
         kind.image != self.image
     }
 
-    /// Keeps sandboxes of a runtime from now on.
+    /// Whether sandboxes of a kind are kept in any case. Those can hold the network of any image, too.
+    fn is_kept_always(&self, kind: &Kind) -> bool {
+        !self.is_runtime(kind) && kind.network.is_some()
+    }
+
+    /// Keeps sandboxes of a kind from now on.
     pub(super) fn keep(&self, kind: &Kind) {
         let mut kinds = self.kinds.borrow_mut();
-        let size = self.sandboxes.runtime_size();
+        let size = match self.is_runtime(kind) {
+            true => self.sandboxes.runtime_size(),
+            false => self.sandboxes.size(),
+        };
         kinds
             .entry(kind.clone())
             .or_insert_with(|| Waiting::new(size));
     }
 
-    /// The kinds of sandboxes with a runtime that functions are deployed for.
-    pub(super) async fn runtimes(&self) -> Result<HashSet<Kind>, DockerError> {
+    /// The kinds that functions are deployed for.
+    pub(super) async fn wanted(&self) -> Result<HashSet<Kind>, DockerError> {
         let images = self.docker.images().await?;
         let current = images.iter().filter(|image| image.current);
         Ok(current
-            .filter_map(|image| runtime_kind(&image.deployment.config))
+            .filter_map(|image| kind_of(&image.deployment.config, &self.image))
             .collect())
     }
 
-    /// Keeps sandboxes of the runtimes that functions are deployed for, and no others.
-    pub(super) async fn look_for_runtimes(&self) {
+    /// Keeps sandboxes of the kinds that functions are deployed for, and of no others but those that are kept always.
+    pub(super) async fn look_for_kinds(&self) {
         // (While Docker can't say, all stays as it is.)
-        let Ok(wanted) = self.runtimes().await else {
+        let Ok(wanted) = self.wanted().await else {
             return;
         };
         for kind in &wanted {
@@ -43,8 +52,8 @@ impl Inner {
         }
         let unwanted: Vec<Kind> = {
             let kinds = self.kinds.borrow();
-            let runtimes = kinds.keys().filter(|kind| self.is_runtime(kind));
-            runtimes
+            let others = kinds.keys().filter(|kind| !self.is_kept_always(kind));
+            others
                 .filter(|kind| !wanted.contains(kind))
                 .cloned()
                 .collect()
