@@ -10,6 +10,7 @@ mod pushes;
 mod readme;
 mod scale;
 mod soak;
+mod sockets;
 mod stall;
 mod times;
 mod waits;
