@@ -148,6 +148,8 @@ async fn as_many_instances_as_are_needed_and_may_be() {
     };
     home.deploy("demo/hello", several).await;
     assert_eq!(home.get("/demo/hello/x").await.status, 200);
+    // (nginx may have answered a request, and not be done with it.)
+    home.until_under_way(0).await;
     // Two have room in the first.
     let answers = home.at_once("/demo/hello/together/200", 2).await;
     assert_eq!(summary(&answers), (1, 2));
