@@ -76,6 +76,7 @@ async fn deploy(
         repository: DEPLOYED.parse()?,
         id: RevisionId(format!("next-{number:04}")),
         commit: format!("{number:040x}"),
+        account: None,
     };
     from_executable(docker, &revision, &config, &probe::executable()).await?;
     let deployment = revision.deployment(docker.namespace(), config);

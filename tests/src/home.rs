@@ -299,6 +299,7 @@ impl Home {
             function,
             id: RevisionId(format!("r{number}")),
             commit: format!("{number:040x}"),
+            account: None,
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use corefn_core::deployment::Deployment;
 use corefn_core::function::{FunctionName, RevisionId};
-use corefn_core::instance::Instance;
+use corefn_core::instance::{Instance, InstanceId};
 use corefn_core::keys::START_LOCK_RENEWAL;
 use corefn_core::lease::DEFAULT_START_TIMEOUT;
 use corefn_core::names::{self, label};
@@ -66,6 +66,19 @@ pub async fn start_first(
     deployment: &Deployment,
 ) -> Result<First, BuildError> {
     let id = random_id().map_err(BuildError::Start)?;
+    start_first_as(docker, store, deployment, id).await
+}
+
+/// The same, with an identifier that was chosen before.
+///
+/// # Errors
+/// As of [`start_first`].
+pub(crate) async fn start_first_as(
+    docker: &Docker,
+    store: &Arc<Store>,
+    deployment: &Deployment,
+    id: InstanceId,
+) -> Result<First, BuildError> {
     store.claim_instance(id).await?;
     let mut claim = JoinSet::new();
     let keeper = store.clone();
@@ -116,12 +129,25 @@ pub async fn withdraw(
     Ok(())
 }
 
-/// Makes revisions those that are deployed, all of them or none: their images first, for the image store is
-/// the truth, then the store, which tells the routers of them and of their first instances. Where there is none,
-/// the first request has to start it.
+/// Removes an instance that is not to be a revision's first after all.
 ///
 /// # Errors
-/// [`BuildError`]; the images that were the current ones are so again.
+/// [`DockerError`] when Docker can't do it.
+pub(crate) async fn withdraw_instance(docker: &Docker, id: InstanceId) -> Result<(), DockerError> {
+    for container in docker.containers().await? {
+        if container.has(label::INSTANCE, &id.to_string()) {
+            docker.remove(&container.id).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes revisions those that are deployed, all of them or none: their images first, for the image store is
+/// the truth, then the store, which tells the routers of them and of their first instances. Where there is none,
+/// the first request has to start it. What was deployed before is the previous one then.
+///
+/// # Errors
+/// [`BuildError`]; the images that were the current and the previous ones are so again.
 pub async fn switch(
     docker: &Docker,
     store: &Store,
@@ -132,7 +158,17 @@ pub async fn switch(
         for (deployment, _) in revisions {
             let repository = names::image(docker.namespace(), &deployment.function);
             let current = format!("{repository}:{}", names::CURRENT_TAG);
-            former.push((image::identifier(docker, &current).await?, current.clone()));
+            let previous = format!("{repository}:{}", names::PREVIOUS_TAG);
+            let replaced = image::identifier(docker, &current).await?;
+            let new = image::identifier(docker, &deployment.image).await?;
+            if let Some(replaced) = replaced.as_ref().filter(|it| new.as_ref() != Some(*it)) {
+                former.push((
+                    image::identifier(docker, &previous).await?,
+                    previous.clone(),
+                ));
+                image::tag(docker, replaced, &previous).await?;
+            }
+            former.push((replaced, current.clone()));
             image::tag(docker, &deployment.image, &current).await?;
         }
         Ok(store.deploy(revisions).await?)
@@ -140,10 +176,10 @@ pub async fn switch(
     let Err(error) = switched.await else {
         return Ok(());
     };
-    for (image, current) in &former {
+    for (image, tag) in former.iter().rev() {
         match image {
-            Some(image) => image::tag(docker, image, current).await?,
-            None => image::remove(docker, current).await?,
+            Some(image) => image::tag(docker, image, tag).await?,
+            None => image::remove(docker, tag).await?,
         }
     }
     Err(error)

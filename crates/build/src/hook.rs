@@ -13,14 +13,14 @@ use corefn_engine::home;
 
 use crate::error::BuildError;
 use crate::git::Git;
-use crate::interrupt::interrupted;
+use crate::interrupt::{Stop, interrupted, unless};
 use crate::job::Job;
 use crate::output::Output;
 use crate::push::{Update, updates};
 use crate::repository::Repository;
 use crate::service;
 use crate::tree::Tree;
-use crate::work::{Branch, Stop, host, unless, work};
+use crate::work::{Branch, host, work};
 
 /// Runs the hook with git's environment and standard input. Returns the exit status: zero if git
 /// shall accept the push.
@@ -104,9 +104,10 @@ async fn deploy(
         branch: update.short().to_owned(),
         commit: update.new.clone(),
         revision: revision(&update.new, SystemTime::now()),
+        account: env::var(variables::ACCOUNT).ok(),
     };
     output.keep_in(&repository.log(&job.revision))?;
-    if let Ok(account) = env::var(variables::ACCOUNT) {
+    if let Some(account) = &job.account {
         output.line(&format!("==> pushed by {account}")).await;
     }
     let _lock = unless(&mut stop, repository.lock(output)).await?;

@@ -46,6 +46,8 @@ pub struct Revision {
     pub repository: RepositoryName,
     /// The commit it was built from.
     pub commit: String,
+    /// Who pushed it, where it came over ssh.
+    pub account: Option<String>,
 }
 
 impl Revision {
@@ -74,6 +76,11 @@ impl Revision {
             (label::REPOSITORY.to_owned(), self.repository.to_string()),
             (label::COMMIT.to_owned(), self.commit.clone()),
             (label::CONFIG.to_owned(), config),
+            // (Empty, so that a `Dockerfile` can't say it.)
+            (
+                label::ACCOUNT.to_owned(),
+                self.account.clone().unwrap_or_default(),
+            ),
         ])
     }
 }

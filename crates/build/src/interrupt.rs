@@ -1,15 +1,36 @@
-//! Notices that a build should end before it is done.
+//! Notices that work should end before it is done.
 
 use std::fs;
 use std::future::pending;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::process::parent_id;
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::net::unix::pipe::Sender;
 use tokio::signal::unix::{SignalKind, signal};
+
+use crate::error::BuildError;
+
+/// How long a request to Docker that was broken off may still take effect there.
+pub(crate) const SETTLES: Duration = Duration::from_secs(1);
+
+/// What ends the work before it is done, and why.
+pub(crate) type Stop<'a> = Pin<&'a mut (dyn Future<Output = &'static str> + 'a)>;
+
+/// Does the work unless something ends it.
+pub(crate) async fn unless<T>(
+    stop: &mut Stop<'_>,
+    work: impl Future<Output = Result<T, BuildError>>,
+) -> Result<T, BuildError> {
+    tokio::select! {
+        biased;
+        why = stop.as_mut() => Err(BuildError::Interrupted(why)),
+        result = work => result,
+    }
+}
 
 /// Returns when the builder is told to end, or when the pusher is gone, and says which.
 ///
@@ -17,11 +38,18 @@ use tokio::signal::unix::{SignalKind, signal};
 /// five seconds (`receive.keepAlive`). When nobody is there any more, whoever does that ends.
 pub async fn interrupted() -> &'static str {
     tokio::select! {
-        () = signalled(SignalKind::terminate()) => "it was told to (SIGTERM)",
-        () = signalled(SignalKind::interrupt()) => "it was told to (SIGINT)",
-        () = signalled(SignalKind::hangup()) => "the pusher is gone (SIGHUP)",
+        why = told() => why,
         () = pipe_closed() => "the pusher is gone",
         () = relay_ended() => "the pusher is gone",
+    }
+}
+
+/// Returns when this process is told to end, and says by what.
+pub(crate) async fn told() -> &'static str {
+    tokio::select! {
+        () = signalled(SignalKind::terminate()) => "it was told to (SIGTERM)",
+        () = signalled(SignalKind::interrupt()) => "it was told to (SIGINT)",
+        () = signalled(SignalKind::hangup()) => "whoever wanted it is gone (SIGHUP)",
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use corefn_core::function::{RepositoryName, RevisionId};
+use corefn_core::function::{RepositoryName, RevisionId, check_segment};
 
 use crate::error::BuildError;
 
@@ -17,6 +17,8 @@ pub struct Job {
     pub commit: String,
     /// The revision that it becomes.
     pub revision: RevisionId,
+    /// Who pushed, where it came over ssh.
+    pub account: Option<String>,
 }
 
 impl Job {
@@ -37,6 +39,10 @@ impl Job {
         if !time.is_some_and(is_time) {
             return Err(wrong("revision"));
         }
+        let mut account = self.account.iter();
+        if account.any(|account| check_segment(account).is_err()) {
+            return Err(wrong("account"));
+        }
         self.repository.parse().map_err(|_| wrong("repository"))
     }
 }
@@ -52,9 +58,17 @@ mod tests {
             branch: "main".into(),
             commit: "0123456789abcdef0123456789abcdef01234567".into(),
             revision: RevisionId("20231114T221320-0123456".into()),
+            account: Some("alice".into()),
         };
         assert_eq!(job.check().unwrap().to_string(), "demo/hello");
         for (bad, what) in [
+            (
+                Job {
+                    account: Some("alice\n".into()),
+                    ..job.clone()
+                },
+                "account",
+            ),
             (
                 Job {
                     repository: "../x".into(),

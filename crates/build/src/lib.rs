@@ -2,7 +2,7 @@
 //!
 //! [`hook`] is the repository's `pre-receive` hook as a whole, and [`service`] builds for hooks that
 //! may not do so themselves. What a push goes through is one module each: [`tree`] (what was pushed, checked), [`stack`] (which language), [`compile`] (the
-//! executable), [`image`] (what is deployed), [`deploy`] (first instance and switch).
+//! executable), [`image`] (what is deployed), [`deploy`] (first instance and switch). [`release`] deploys what is built already.
 //!
 //! A push either lands whole or changes nothing: until the very last step all that is made is
 //! removed again when anything fails, or when the pusher goes away.
@@ -24,6 +24,7 @@ mod limits;
 mod network;
 pub mod output;
 pub mod push;
+pub mod release;
 pub mod repository;
 pub mod service;
 pub mod stack;

@@ -7,13 +7,13 @@ mod builds;
 mod report;
 
 use std::path::Path;
-use std::pin::Pin;
 use std::time::Duration;
 
 use corefn_core::host::Host;
 use corefn_engine::home;
 
 use crate::error::BuildError;
+use crate::interrupt::{Stop, unless};
 use crate::job::Job;
 use crate::output::Output;
 use crate::tree::Tree;
@@ -22,9 +22,6 @@ use builds::Builds;
 
 /// How long each of the last lines may take until the pusher has them.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-
-/// What ends the work before it is done, and why.
-pub(crate) type Stop<'a> = Pin<&'a mut (dyn Future<Output = &'static str> + 'a)>;
 
 /// The repository that was pushed to, as far as a build must ask.
 pub(crate) trait Branch {
@@ -77,18 +74,6 @@ pub(crate) async fn work(
             builds.undo(&error, output).await;
             Err(error)
         }
-    }
-}
-
-/// Does the work unless something ends it.
-pub(crate) async fn unless<T>(
-    stop: &mut Stop<'_>,
-    work: impl Future<Output = Result<T, BuildError>>,
-) -> Result<T, BuildError> {
-    tokio::select! {
-        biased;
-        why = stop.as_mut() => Err(BuildError::Interrupted(why)),
-        result = work => result,
     }
 }
 

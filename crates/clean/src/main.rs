@@ -1,7 +1,8 @@
-//! `corefn-clean`: stops instances that have been idle for long enough, and tidies up after
-//! starters and builders that died.
+//! `corefn-clean`: stops instances that have been idle for long enough, tidies up after starters and builders that died,
+//! and removes the images of revisions that are not kept.
 #![forbid(unsafe_code)]
 
+mod revisions;
 mod round;
 
 use std::path::PathBuf;
@@ -52,11 +53,12 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let host = home::read(&home::find(arguments.home)?)?;
     let store = Store::new(&host.redis, &host.namespace)?;
-    let docker = Docker::new(&host.docker, &host.namespace);
-    let cleaner = Arc::new(Cleaner::new(store, docker, arguments.once, &host));
+    let docker = Arc::new(Docker::new(&host.docker, &host.namespace));
+    let cleaner = Arc::new(Cleaner::new(store, docker.clone(), arguments.once, &host));
     if arguments.once {
         cleaner.round().await?;
         cleaner.settle().await;
+        revisions::remove(&docker, &host.revisions).await;
         return Ok(());
     }
     let every = Duration::from_secs(arguments.every);
@@ -65,6 +67,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let mut failing = false;
     let watcher = cleaner.clone();
     tokio::spawn(async move { watcher.watch().await });
+    tokio::spawn(revisions::keep_removing(docker, host.revisions));
     loop {
         tokio::select! {
             _ = ticks.tick() => {}

@@ -56,6 +56,31 @@ pub enum Command {
         #[arg(long)]
         repository: bool,
     },
+    /// List a function's revisions that can be deployed, the newest first
+    Revisions {
+        /// The function, account/name
+        function: FunctionName,
+    },
+    /// Go back to the revision that was deployed before, or to another. Nothing is built; it is warm before it takes over
+    Rollback {
+        /// The function, account/name
+        function: FunctionName,
+        /// The revision, or as much of its time or its commit as no other has [default: the one that was deployed before]
+        revision: Option<String>,
+    },
+    /// Deploy a revision, an older or a newer one
+    Promote {
+        /// The function, account/name
+        function: FunctionName,
+        /// The revision, or as much of its time or its commit as no other has
+        revision: String,
+    },
+    /// Remove the images of revisions that are not kept, as the cleaner does by itself
+    Gc {
+        /// Only list them
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// List what was pushed, the newest first
     #[command(args_conflicts_with_subcommands = true)]
     Builds {
@@ -139,7 +164,7 @@ pub enum AccessCommand {
         on: RepositoryName,
         /// Who is let in
         account: String,
-        /// reader (fetch, ls, ps, logs), writer (push as well) or owner (rm and access as well)
+        /// reader (fetch, ls, ps, logs), writer (push and rollback as well) or owner (rm and access as well)
         role: Role,
     },
     /// Take back what was granted
@@ -220,6 +245,12 @@ mod tests {
             "repo create demo",
             "repo create demo/hello",
             "builds",
+            "revisions a/b",
+            "rollback a/b",
+            "rollback a/b 20231114T221320-0123456",
+            "promote a/b 0123456",
+            "gc",
+            "gc --dry-run",
             "builds a/b",
             "builds log 20231114T221320-0123456",
             "key add alice",
@@ -245,6 +276,11 @@ mod tests {
             "rm a",
             "rm a/b c/d",
             "logs A/b",
+            "revisions",
+            "rollback",
+            "rollback a/b x y",
+            "promote a/b",
+            "gc a/b",
             "logs a/b --tail x",
             "repo",
             "repo create",

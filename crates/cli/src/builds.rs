@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use corefn_core::function::{RepositoryName, RevisionId};
+use corefn_core::function::{FunctionName, RepositoryName, RevisionId};
 
 use crate::error::Error;
 use crate::installation::Installation;
@@ -70,6 +70,20 @@ pub fn log(here: &Installation, printer: &Printer, revision: &str) -> Result<(),
         return printer.one(&text, &text);
     }
     line(text.trim_end())
+}
+
+/// The revisions of a function that builds have deployed, as their logs say.
+pub fn deployed(here: &Installation, function: &FunctionName) -> Result<Vec<RevisionId>, Error> {
+    let own = RepositoryName::from(function.clone());
+    let shared = RepositoryName::of_account(&own);
+    let mut revisions = Vec::new();
+    for log in logs(here)? {
+        let line = format!("==> deployed {function}, revision {}", log.revision);
+        if [&own, &shared].contains(&&log.repository) && read(&log)?.lines().any(|it| it == line) {
+            revisions.push(log.revision);
+        }
+    }
+    Ok(revisions)
 }
 
 /// All logs of repositories that may be seen, the newest first.

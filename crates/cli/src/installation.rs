@@ -1,12 +1,14 @@
 //! The installation that is talked to.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use corefn_core::access::Access;
 use corefn_core::function::{FunctionName, RepositoryName};
-use corefn_core::host::Host;
+use corefn_core::host::{Host, Revisions};
 use corefn_engine::docker::Docker;
 use corefn_engine::home;
+use corefn_engine::sandboxes::Sandboxes;
 use corefn_engine::store::Store;
 
 use crate::error::Error;
@@ -18,9 +20,13 @@ pub struct Installation {
     /// The absolute path of the folder of repositories.
     pub projects: PathBuf,
     /// Its Redis; nothing is connected before the first use.
-    pub store: Store,
+    pub store: Arc<Store>,
     /// Its Docker; nothing is connected before the first use.
     pub docker: Docker,
+    /// Its sandboxes, if a keeper keeps any.
+    pub sandboxes: Option<Sandboxes>,
+    /// Which revisions are kept.
+    pub revisions: Revisions,
     /// For whom a command is run that came over ssh; none for the operator, who sees all.
     viewer: Option<Viewer>,
 }
@@ -47,8 +53,12 @@ impl Installation {
         Ok(Self {
             viewer,
             projects: home.join(&host.projects),
-            store: Store::new(&host.redis, &host.namespace)?,
+            store: Arc::new(Store::new(&host.redis, &host.namespace)?),
             docker: Docker::new(&host.docker, &host.namespace),
+            sandboxes: host
+                .sandboxes
+                .map(|sandboxes| Sandboxes::new(&home.join(sandboxes.folder), &host.namespace)),
+            revisions: host.revisions,
             home: home.to_owned(),
         })
     }

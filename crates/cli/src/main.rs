@@ -16,6 +16,7 @@ mod logs;
 mod print;
 mod remove;
 mod repository;
+mod revisions;
 
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
@@ -86,6 +87,18 @@ async fn run(arguments: Arguments) -> Result<u8, Error> {
             function,
             repository,
         } => remove::remove(&here()?, printer, &function, repository).await?,
+        Command::Revisions { function } => revisions::list(&here()?, printer, &function).await?,
+        Command::Rollback { function, revision } => {
+            let here = here()?;
+            let _lock = repository::lock(&here.projects, &function).await?;
+            revisions::roll_back(&here, printer, &function, revision.as_deref()).await?;
+        }
+        Command::Promote { function, revision } => {
+            let here = here()?;
+            let _lock = repository::lock(&here.projects, &function).await?;
+            revisions::promote(&here, printer, &function, &revision).await?;
+        }
+        Command::Gc { dry_run } => revisions::collect(&here()?, printer, dry_run).await?,
         Command::Builds {
             repository,
             command,

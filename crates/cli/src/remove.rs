@@ -1,15 +1,13 @@
 //! `corefn rm`: the end of a function.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use serde_json::json;
 
 use corefn_build::image;
-use corefn_build::output::Output;
-use corefn_build::repository::Repository;
 use corefn_core::function::FunctionName;
 use corefn_core::names::{self, label};
 use corefn_engine::docker::Image;
@@ -17,6 +15,7 @@ use corefn_engine::docker::Image;
 use crate::error::Error;
 use crate::installation::Installation;
 use crate::print::{Printer, remark};
+use crate::repository;
 
 /// How long an instance has to end what is under way.
 const GRACE: Duration = Duration::from_secs(10);
@@ -28,30 +27,12 @@ pub async fn remove(
     function: &FunctionName,
     with_repository: bool,
 ) -> Result<(), Error> {
-    let repository = repository_of(&here.projects, function);
+    let repository = repository::of(&here.projects, function);
     // A push that is being built would bring the function back.
-    let _lock = match &repository {
-        Some(path) => {
-            let repository = Repository::open(path, &here.projects)?;
-            Some(repository.lock(&mut Output::default()).await?)
-        }
-        None => None,
-    };
+    let _lock = repository::lock(&here.projects, function).await?;
     let is_asked_for = with_repository && repository.is_some();
     undeploy(here, printer, function, is_asked_for).await?;
     finish(repository.as_deref(), with_repository)
-}
-
-/// The repository that a function is pushed to, if there is one: `account/name.git`, else
-/// `account.git`.
-pub fn repository_of(projects: &Path, function: &FunctionName) -> Option<PathBuf> {
-    [
-        format!("{function}.git"),
-        format!("{}.git", function.account()),
-    ]
-    .into_iter()
-    .map(|path| projects.join(path))
-    .find(|path| path.join("HEAD").exists())
 }
 
 /// Removes all there is of a function but its repository, which somebody keeps locked meanwhile. That there is
@@ -94,7 +75,7 @@ pub async fn undeploy(
         "function": function,
         "instances": instances,
         "images": images.len(),
-        "repository": with_repository.then(|| repository_of(&here.projects, function)),
+        "repository": with_repository.then(|| repository::of(&here.projects, function)),
     });
     let text = format!(
         "removed {function} (instances: {instances}, images: {})",

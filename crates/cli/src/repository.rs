@@ -12,7 +12,9 @@ use rustix::fs::{FlockOperation, flock};
 use serde_json::json;
 use tokio::process::Command;
 
-use corefn_core::function::RepositoryName;
+use corefn_build::output::Output;
+use corefn_build::repository::Repository;
+use corefn_core::function::{FunctionName, RepositoryName};
 use corefn_core::names::env as variables;
 
 use crate::error::Error;
@@ -87,6 +89,27 @@ pub async fn ensure(
         )
     })?;
     Ok((path, is_new))
+}
+
+/// The repository that a function is pushed to, if there is one: `account/name.git`, else
+/// `account.git`.
+pub fn of(projects: &Path, function: &FunctionName) -> Option<PathBuf> {
+    let own = RepositoryName::from(function.clone());
+    let shared = RepositoryName::of_account(&own);
+    [own, shared]
+        .into_iter()
+        .map(|name| projects.join(name.path()))
+        .find(|path| path.join("HEAD").exists())
+}
+
+/// Keeps pushes out of a function's repository, if there is one, until the file that is returned is dropped. A push that is
+/// being built is waited for.
+pub async fn lock(projects: &Path, function: &FunctionName) -> Result<Option<File>, Error> {
+    let Some(path) = of(projects, function) else {
+        return Ok(None);
+    };
+    let repository = Repository::open(&path, projects)?;
+    Ok(Some(repository.lock(&mut Output::default()).await?))
 }
 
 /// Locks a folder until the file that is returned is dropped.

@@ -1,18 +1,21 @@
 //! The installation's settings: `host.toml` in its home.
 
 mod build;
+mod revisions;
 mod sandboxes;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
 use crate::firewall::Destination;
 use crate::function::check_segment;
 use crate::names;
-use crate::quantity::parse_size;
+use crate::quantity::{parse_duration, parse_size};
 
 pub use build::BuildLimits;
+pub use revisions::Revisions;
 pub use sandboxes::Sandboxes;
 
 /// Settings of an installation, read by the builder, the cleaner and the command line. The router
@@ -76,6 +79,9 @@ pub struct Host {
     /// The sandboxes that wait; none without a value.
     #[serde(default)]
     pub sandboxes: Option<Sandboxes>,
+    /// Which revisions are kept.
+    #[serde(default)]
+    pub revisions: Revisions,
 }
 
 /// What functions and builds may reach: the table `firewall` of the settings.
@@ -151,6 +157,7 @@ impl Host {
             return Err(wrong("max_builds is 0: write 1 or more".to_owned()));
         }
         host.build.check().map_err(wrong)?;
+        host.revisions.check().map_err(wrong)?;
         if let Some(sandboxes) = &host.sandboxes {
             sandboxes.check().map_err(wrong)?;
         }
@@ -174,6 +181,11 @@ fn one_or_several<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error
 fn bytes<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     let text = String::deserialize(from)?;
     parse_size(&text).map_err(serde::de::Error::custom)
+}
+
+fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(from)?;
+    parse_duration(&text).map_err(serde::de::Error::custom)
 }
 
 fn default_max_pending() -> u64 {
@@ -247,6 +259,9 @@ mod tests {
             ),
             (&format!("{least}[build]\ncolour = 1"), "colour"),
             (&format!("{least}[firewall]\ncolour = 1"), "colour"),
+            (&format!("{least}[revisions]\ncolour = 1"), "colour"),
+            (&format!("{least}revisions.keep = 0"), "1 or more"),
+            (&format!("{least}revisions.age = '9'"), "no duration"),
             (&format!("{least}firewall.allow = ['here']"), "'here' is no"),
             (&least.replace("'unix:///r'", "5"), "a string or an array"),
         ] {

@@ -30,6 +30,7 @@ pub mod quantity;
 pub mod queue;
 pub mod request;
 pub mod retry;
+pub mod revisions;
 pub mod route;
 pub mod table;
 pub mod throttle;

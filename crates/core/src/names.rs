@@ -27,6 +27,8 @@ pub mod label {
     pub const COMMIT: &str = "corefn.commit";
     /// The repository a revision was pushed to: `account/name`, or `account`.
     pub const REPOSITORY: &str = "corefn.repository";
+    /// The account that pushed a revision; empty where it did not come over ssh.
+    pub const ACCOUNT: &str = "corefn.account";
     /// The instance's identifier. Only containers that serve requests, or will, carry it.
     pub const INSTANCE: &str = "corefn.instance";
     /// The instance's address, as [`crate::instance::Address`] writes it.
@@ -149,6 +151,9 @@ pub const FUNCTION_PATH: &str = "/function";
 
 /// The tag of the image that is deployed, beside one tag a revision.
 pub const CURRENT_TAG: &str = "current";
+
+/// The tag of the image that was deployed before it, if another was.
+pub const PREVIOUS_TAG: &str = "previous";
 
 /// The file in a repository that configures its function.
 pub const MANIFEST: &str = "corefn.toml";

@@ -15,6 +15,7 @@ pub mod log;
 pub mod pauses;
 pub mod ready;
 pub mod rebuild;
+pub mod revisions;
 pub mod runtime;
 pub mod sandboxes;
 pub mod start;

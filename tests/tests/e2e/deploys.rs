@@ -18,20 +18,20 @@ const PAUSE: Duration = Duration::from_millis(5);
 const PUSHES: usize = 10;
 
 /// A request that was answered.
-struct Seen {
-    sent: Instant,
-    revision: String,
+pub(crate) struct Seen {
+    pub(crate) sent: Instant,
+    pub(crate) revision: String,
 }
 
 /// Clients that ask for the revision again and again, until they are told to stop.
-struct Watchers {
+pub(crate) struct Watchers {
     stop: Arc<AtomicBool>,
     last: Arc<Mutex<String>>,
     clients: JoinSet<Vec<Seen>>,
 }
 
 impl Watchers {
-    fn start(home: &Home, count: usize) -> Self {
+    pub(crate) fn start(home: &Home, count: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let last = Arc::<Mutex<String>>::default();
         let mut clients = JoinSet::new();
@@ -59,14 +59,14 @@ impl Watchers {
     }
 
     /// Waits until one of them has seen a revision.
-    async fn see(&self, revision: &str) {
+    pub(crate) async fn see(&self, revision: &str) {
         wait_until(&format!("{revision} answers"), PATIENCE, async || {
             *self.last.lock().unwrap() == revision
         })
         .await;
     }
 
-    async fn finish(self) -> Vec<Seen> {
+    pub(crate) async fn finish(self) -> Vec<Seen> {
         self.stop.store(true, Ordering::Relaxed);
         self.clients
             .join_all()
@@ -94,7 +94,7 @@ fn assert_never_older(seen: &[Seen], pushes: &[(String, Instant)]) {
 }
 
 /// Checks that no request had to wait for a start.
-async fn assert_all_warm(home: &Home, count: usize) {
+pub(crate) async fn assert_all_warm(home: &Home, count: usize) {
     let accesses = home.accesses(count).await;
     let cold = accesses.iter().filter(|access| access.start != "warm");
     assert_eq!(cold.count(), 0, "of {} requests", accesses.len());

@@ -100,9 +100,10 @@ async fn accounts_are_let_in_and_out() {
     for list in ["ls --json", "ps --json", "builds --json"] {
         assert_eq!(bob.ssh(list).await.succeeded().trim(), "[]", "{list}");
     }
-    bob.ssh("logs alice/hello")
-        .await
-        .failed(1, &["none that bob may see"]);
+    for word in ["logs", "revisions", "rollback"] {
+        let refused = bob.ssh(&format!("{word} alice/hello")).await;
+        refused.failed(1, &["none that bob may see"]);
+    }
     bob.ssh("access grant alice/hello bob owner")
         .await
         .failed(1, &["bob does not own alice/hello"]);
@@ -130,6 +131,17 @@ async fn accounts_are_let_in_and_out() {
     );
     let pushed = his.push().await;
     pushed.rejected(&["bob may fetch from alice/hello and not push to it"]);
+    assert!(
+        bob.ssh("revisions alice/hello")
+            .await
+            .succeeded()
+            .contains("current")
+    );
+    for word in ["rollback alice/hello", "promote alice/hello 2"] {
+        bob.ssh(word)
+            .await
+            .failed(1, &["ask who owns it for the role writer"]);
+    }
 
     // A writer pushes.
     corefn(&home, &["access", "grant", "alice/hello", "bob", "writer"])
@@ -139,6 +151,20 @@ async fn accounts_are_let_in_and_out() {
     his.replace("server.pl", "from Perl", "from Bob");
     his.commit("Better").await;
     his.push().await.accepted();
+    // And goes back, to what another has pushed.
+    let revisions = alice.ssh("revisions alice/hello --json").await;
+    let revisions: serde_json::Value = serde_json::from_str(revisions.succeeded()).unwrap();
+    let of = |at: usize, key: &str| revisions[at][key].as_str().unwrap();
+    assert_eq!((of(0, "state"), of(0, "account")), ("current", "bob"));
+    assert_eq!((of(1, "state"), of(1, "account")), ("previous", "alice"));
+    assert_eq!(of(1, "commit"), hello.git("rev-parse HEAD").await);
+    let back = bob.ssh("rollback alice/hello").await;
+    assert!(back.succeeded().contains(of(1, "revision")), "{back:?}");
+    let forth = bob
+        .ssh(&format!("promote alice/hello {}", of(0, "commit")))
+        .await;
+    assert!(forth.succeeded().contains(of(0, "revision")), "{forth:?}");
+    bob.ssh("gc").await.failed(1, &["on the host itself"]);
     bob.ssh("access grant alice/hello carol reader")
         .await
         .failed(1, &["bob does not own alice/hello"]);

@@ -38,6 +38,7 @@ mod push_several;
 mod refused;
 mod reload;
 mod replay;
+mod revisions;
 mod same_as_nginx;
 mod sandbox_runtimes;
 mod sandbox_sockets;

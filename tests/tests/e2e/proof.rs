@@ -8,6 +8,7 @@ mod engine;
 mod floor;
 mod pushes;
 mod readme;
+mod rollback;
 mod scale;
 mod soak;
 mod sockets;

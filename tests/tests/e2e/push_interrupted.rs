@@ -13,6 +13,7 @@ use corefn_build::image::{self, Traces};
 use corefn_build::output::Output;
 use corefn_build::repository;
 use corefn_core::names::{HOST_FILE, label};
+use corefn_tests::cli::corefn;
 use corefn_tests::push::Repository;
 use corefn_tests::{Home, docker, wait_until};
 use futures_util::StreamExt as _;
@@ -289,8 +290,16 @@ async fn second_push_waits_for_the_first() {
     slow.until("begun").await;
     hello.replace("server.pl", "from Perl", "from Perl again");
     hello.commit("Quick").await;
-    let quick = hello.push().await;
-    slow.end().await.accepted();
+    let way_back = corefn(&home, &["rollback", "demo/hello"]);
+    let (quick, back) = tokio::join!(hello.push(), way_back);
+    let slow = slow.end().await.accepted();
+    // So does the way back, which finds what the first has deployed, and nothing before it.
+    let waits = "another push to this repository is being built: waiting for it";
+    back.failed(1, &[waits, "nothing was deployed of demo/hello before"]);
+    let left = corefn(&home, &["revisions", "demo/hello", "--json"])
+        .await
+        .json();
+    assert_eq!(left[0]["revision"], slow.revision());
     quick.rejected(&[
         "another push to this repository is being built: waiting for it",
         "main has been pushed to meanwhile: fetch, and push again",

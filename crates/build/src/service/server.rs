@@ -31,11 +31,12 @@ use corefn_engine::{clock, home};
 
 use super::Request;
 use crate::error::BuildError;
+use crate::interrupt::{Stop, unless};
 use crate::job::Job;
 use crate::output::{Output, seconds, size};
 use crate::tree::{MAX_TREE, Tree, too_large};
 use crate::wire::{self, Far, Kind};
-use crate::work::{Branch, Stop, host, unless, work};
+use crate::work::{Branch, host, work};
 
 /// How long whoever connects may take to say what it wants, and between two pieces of a tree.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use corefn_core::function::{FunctionName, RepositoryName};
 use corefn_core::host::Host;
@@ -19,13 +18,11 @@ use super::build::{Build, Built};
 use crate::deploy;
 use crate::error::BuildError;
 use crate::image::Revision;
+use crate::interrupt::SETTLES;
 use crate::job::Job;
 use crate::output::Output;
 use crate::stack;
 use crate::tree::Tree;
-
-/// How long a request to Docker that was broken off may still take effect there.
-const SETTLES: Duration = Duration::from_secs(1);
 
 /// The builds, in the order of the manifest.
 pub(super) struct Builds<'a> {
@@ -74,6 +71,7 @@ impl<'a> Builds<'a> {
                 repository: repository.clone(),
                 id: job.revision.clone(),
                 commit: job.commit.clone(),
+                account: job.account.clone(),
             };
             let build = Build::begin(host, docker, store, revision, declaration, tree, stack);
             builds.push(build.await?);

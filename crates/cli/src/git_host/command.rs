@@ -1,12 +1,11 @@
 //! The words of the command line that come over ssh: who may which.
 
+use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
 use clap::Parser as _;
 
-use corefn_build::output::Output;
-use corefn_build::repository::Repository;
 use corefn_build::service;
 use corefn_core::access::{Access, Role};
 use corefn_core::function::{FunctionName, RepositoryName};
@@ -17,7 +16,7 @@ use crate::args::{AccessCommand, Arguments, Command, KeyCommand};
 use crate::error::Error;
 use crate::installation::{Installation, Viewer};
 use crate::print::{Printer, line};
-use crate::{functions, instances, keys, logs, remove};
+use crate::{functions, instances, keys, logs, remove, repository, revisions};
 
 /// Who locks and deletes repositories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +25,20 @@ pub(super) enum Repositories {
     Here,
     /// The process that has asked the builder.
     Elsewhere,
+}
+
+impl Repositories {
+    /// Keeps pushes out of a function's repository, unless somebody else does so already.
+    async fn lock(
+        self,
+        here: &Installation,
+        function: &FunctionName,
+    ) -> Result<Option<File>, Error> {
+        match self {
+            Self::Here => repository::lock(&here.projects, function).await,
+            Self::Elsewhere => Ok(None),
+        }
+    }
 }
 
 /// Has the builder run a command. What only this side can do for it, it does: the repository is locked while
@@ -44,19 +57,19 @@ pub(super) async fn have_run(
             repository: with_repository,
         }) if access.role_on(account, &function) == Some(Role::Owner) => {
             let projects = home.join(&host.projects);
-            let path = remove::repository_of(&projects, &function);
-            let _lock = match &path {
-                Some(path) => {
-                    let repository = Repository::open(path, &projects)?;
-                    Some(repository.lock(&mut Output::default()).await?)
-                }
-                None => None,
-            };
+            let path = repository::of(&projects, &function);
+            let _lock = repository::lock(&projects, &function).await?;
             let status = service::run(builder, account, words, None).await?;
             if status == 0 {
                 remove::finish(path.as_deref(), with_repository)?;
             }
             Ok(status)
+        }
+        Ok(Command::Rollback { function, .. } | Command::Promote { function, .. })
+            if access.role_on(account, &function) >= Some(Role::Writer) =>
+        {
+            let _lock = repository::lock(&home.join(&host.projects), &function).await?;
+            Ok(service::run(builder, account, words, None).await?)
         }
         Ok(Command::Key(KeyCommand::Add { file: None, .. })) => {
             let mut key = String::new();
@@ -141,7 +154,23 @@ pub(super) async fn run(
                 }
             }
         }
-        Command::Firewall(_) | Command::GitHost(_) => {
+        Command::Revisions { function } => {
+            viewer.must_see(&function)?;
+            revisions::list(&here(home, viewer)?, &printer, &function).await?;
+        }
+        Command::Rollback { function, revision } => {
+            viewer.must_write(&function)?;
+            let here = here(home, viewer)?;
+            let _lock = repositories.lock(&here, &function).await?;
+            revisions::roll_back(&here, &printer, &function, revision.as_deref()).await?;
+        }
+        Command::Promote { function, revision } => {
+            viewer.must_write(&function)?;
+            let here = here(home, viewer)?;
+            let _lock = repositories.lock(&here, &function).await?;
+            revisions::promote(&here, &printer, &function, &revision).await?;
+        }
+        Command::Firewall(_) | Command::GitHost(_) | Command::Gc { .. } => {
             return Err(Error::Refused(
                 "that is done on the host itself: ask its operator".into(),
             ));
@@ -220,6 +249,18 @@ impl Viewer {
                 self.account
             ))),
         }
+    }
+
+    /// Checks that it may push to a function's repository, which others may have let it into.
+    fn must_write(&self, function: &FunctionName) -> Result<(), Error> {
+        self.must_see(function)?;
+        if self.access.role_on(&self.account, function) >= Some(Role::Writer) {
+            return Ok(());
+        }
+        Err(Error::Refused(format!(
+            "{} may see {function} and not say which revision is deployed: ask who owns it for the role writer",
+            self.account
+        )))
     }
 
     /// Checks that a function is to be seen.

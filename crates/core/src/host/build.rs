@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use super::bytes;
-use crate::quantity::parse_duration;
+use super::{bytes, duration};
 
 /// The least memory that Docker takes, in bytes.
 const MIN_MEMORY: u64 = 6 << 20;
@@ -67,11 +66,6 @@ impl BuildLimits {
             None => Ok(()),
         }
     }
-}
-
-fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(from)?;
-    parse_duration(&text).map_err(serde::de::Error::custom)
 }
 
 fn nano_cpus<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {

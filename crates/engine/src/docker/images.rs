@@ -1,11 +1,13 @@
 //! The image store: what is deployed.
 
 use std::collections::HashMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bollard::query_parameters::ListImagesOptionsBuilder;
+use bollard::models::ImageSummary;
+use bollard::query_parameters::{ListImagesOptions, ListImagesOptionsBuilder, RemoveImageOptions};
 
 use corefn_core::deployment::Deployment;
-use corefn_core::function::RevisionId;
+use corefn_core::function::{FunctionName, RevisionId};
 use corefn_core::names::{self, label};
 
 use super::{Docker, DockerError};
@@ -19,8 +21,16 @@ pub struct Image {
     pub deployment: Deployment,
     /// The repository that it was pushed to, as its label has it.
     pub repository: Option<String>,
+    /// The commit that it was built from, as its label has it.
+    pub commit: Option<String>,
+    /// The account that pushed it, as its label has it.
+    pub account: Option<String>,
     /// Whether it is the one that is deployed.
     pub current: bool,
+    /// Whether it was deployed before the one that is.
+    pub previous: bool,
+    /// When it was made.
+    pub created: SystemTime,
     /// Bytes.
     pub size: i64,
     /// Its tags.
@@ -33,32 +43,97 @@ impl Docker {
     /// # Errors
     /// [`DockerError`] when Docker can't say.
     pub async fn images(&self) -> Result<Vec<Image>, DockerError> {
+        self.images_with(label::FUNCTION.to_owned()).await
+    }
+
+    /// The images of a function.
+    ///
+    /// # Errors
+    /// [`DockerError`] when Docker can't say.
+    pub async fn images_of(&self, function: &FunctionName) -> Result<Vec<Image>, DockerError> {
+        self.images_with(format!("{}={function}", label::FUNCTION))
+            .await
+    }
+
+    async fn images_with(&self, wanted: String) -> Result<Vec<Image>, DockerError> {
         let ours = format!("{}={}", label::NAMESPACE, self.namespace());
         let options = ListImagesOptionsBuilder::default()
-            .filters(&HashMap::from([(
-                "label",
-                vec![ours, label::FUNCTION.to_owned()],
-            )]))
+            .filters(&HashMap::from([("label", vec![ours, wanted])]))
             .build();
         let client = self.client().await?;
         let list = client
             .list_images(Some(options))
             .await
             .map_err(|cause| self.failed("list images", cause))?;
-        Ok(list
-            .into_iter()
-            .filter_map(|summary| {
-                let current = format!(":{}", names::CURRENT_TAG);
-                Some(Image {
-                    deployment: deployment(self.namespace(), &summary.labels)?,
-                    repository: summary.labels.get(label::REPOSITORY).cloned(),
-                    current: summary.repo_tags.iter().any(|tag| tag.ends_with(&current)),
-                    id: summary.id,
-                    size: summary.size,
-                    tags: summary.repo_tags,
-                })
+        let images = list.into_iter();
+        Ok(images.filter_map(|summary| self.image(summary)).collect())
+    }
+
+    fn image(&self, summary: ImageSummary) -> Option<Image> {
+        let has_tag = |tag: &str| {
+            let mut tags = summary.repo_tags.iter();
+            tags.any(|found| {
+                found
+                    .rsplit_once(':')
+                    .is_some_and(|(_, found)| found == tag)
             })
-            .collect())
+        };
+        let label = |name| summary.labels.get(name).cloned();
+        let since = Duration::from_secs(summary.created.try_into().unwrap_or(0));
+        Some(Image {
+            deployment: deployment(self.namespace(), &summary.labels)?,
+            repository: label(label::REPOSITORY),
+            commit: label(label::COMMIT),
+            account: label(label::ACCOUNT).filter(|account| !account.is_empty()),
+            current: has_tag(names::CURRENT_TAG),
+            previous: has_tag(names::PREVIOUS_TAG),
+            created: UNIX_EPOCH.checked_add(since)?,
+            id: summary.id,
+            size: summary.size,
+            tags: summary.repo_tags,
+        })
+    }
+
+    /// How many bytes each of Docker's images has beyond the largest other that it begins with, by its identifier: a
+    /// function's beyond the runtime that it has in common with others, say.
+    ///
+    /// # Errors
+    /// [`DockerError`] when Docker can't say.
+    pub async fn own_sizes(&self) -> Result<HashMap<String, u64>, DockerError> {
+        let client = self.client().await?;
+        let list = client.list_images(None::<ListImagesOptions>).await;
+        let list = list.map_err(|cause| self.failed("list images", cause))?;
+        let mut layers = Vec::new();
+        for summary in list {
+            let found = client.inspect_image(&summary.id).await;
+            match found.map_err(|cause| self.failed("look at an image", cause)) {
+                Ok(image) => layers.push(Layers {
+                    id: summary.id,
+                    digests: image.root_fs.and_then(|it| it.layers).unwrap_or_default(),
+                    bytes: summary.size.try_into().unwrap_or(0),
+                }),
+                Err(error) if error.is_absent() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(own_sizes(&layers))
+    }
+
+    /// Removes an image that has no other name than one, and that no container is made of. Returns whether it did: one that
+    /// somebody has given another name meanwhile stays, with all of its names.
+    ///
+    /// # Errors
+    /// [`DockerError`] when Docker fails otherwise.
+    pub async fn remove_unless_used(&self, image: &str) -> Result<bool, DockerError> {
+        let client = self.client().await?;
+        let removed = client
+            .remove_image(image, None::<RemoveImageOptions>, None)
+            .await;
+        match removed.map_err(|cause| self.failed(format!("remove the image {image}"), cause)) {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_conflict() || error.is_absent() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -72,4 +147,53 @@ pub fn deployment(namespace: &str, labels: &HashMap<String, String>) -> Option<D
         function,
         revision,
     })
+}
+
+/// What an image is made of.
+struct Layers {
+    id: String,
+    /// Digests of its layers, the lowest first.
+    digests: Vec<String>,
+    /// The bytes of all of them.
+    bytes: u64,
+}
+
+fn own_sizes(all: &[Layers]) -> HashMap<String, u64> {
+    let own = |image: &Layers| {
+        let bases = all.iter().filter(|base| {
+            base.digests.len() < image.digests.len() && image.digests.starts_with(&base.digests)
+        });
+        let base = bases.map(|base| base.bytes).max().unwrap_or(0);
+        image.bytes.saturating_sub(base)
+    };
+    all.iter()
+        .map(|image| (image.id.clone(), own(image)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_images_have_for_themselves() {
+        let image = |id: &str, digests: &[&str], bytes| Layers {
+            id: id.to_owned(),
+            digests: digests.iter().map(|&digest| digest.to_owned()).collect(),
+            bytes,
+        };
+        let all = [
+            image("base", &["a"], 100),
+            image("runtime", &["a", "b"], 150),
+            image("function", &["a", "b", "c"], 151),
+            image("again", &["a", "b", "c"], 151),
+            image("other", &["a", "c"], 101),
+            image("executable", &["x"], 2),
+        ];
+        let sizes = own_sizes(&all);
+        let of = |id: &str| sizes[id];
+        assert_eq!((of("base"), of("runtime")), (100, 50));
+        assert_eq!((of("function"), of("again")), (1, 1));
+        assert_eq!((of("other"), of("executable")), (1, 2));
+    }
 }
