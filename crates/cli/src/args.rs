@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use clap_complete::Shell;
 
 use corefn_core::access::Role;
 use corefn_core::function::{FunctionName, RepositoryName};
@@ -16,9 +17,14 @@ pub struct Arguments {
     pub json: bool,
 
     /// The installation's home, with its host.toml [default: $COREFN_HOME, else ./var]
-    // The help above is documentation to the compiler, so the name may stand there.
+    // (The help of this and the next is documentation to the compiler, so names may stand there.)
     #[arg(long, global = true, value_name = "DIR")]
     pub home: Option<PathBuf>,
+
+    /// The git host whose builder does it, [user@]host[:port], or what the configuration calls it: as
+    /// ssh does it [default: $COREFN_REMOTE, else the configuration's, where there is no home]
+    #[arg(long, global = true, value_name = "HOST", conflicts_with = "home")]
+    pub remote: Option<String>,
 
     /// What to do.
     #[command(subcommand)]
@@ -34,6 +40,11 @@ pub enum Command {
     /// List functions
     #[command(visible_alias = "list")]
     Ls,
+    /// Say all there is to say of a function
+    Describe {
+        /// The function, account/name
+        function: FunctionName,
+    },
     /// List running instances
     Ps,
     /// Print what a function's instances wrote
@@ -55,6 +66,9 @@ pub enum Command {
         /// Delete the repository as well, with all of its history
         #[arg(long)]
         repository: bool,
+        /// Don't ask
+        #[arg(short, long)]
+        yes: bool,
     },
     /// List a function's revisions that can be deployed, the newest first
     Revisions {
@@ -99,6 +113,16 @@ pub enum Command {
     /// Keep functions and builds from the host and its network, with rules of nftables
     #[command(subcommand)]
     Firewall(FirewallCommand),
+    /// Print what a shell needs to complete words of this program
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the manual's pages
+    Man {
+        /// The folder
+        folder: PathBuf,
+    },
     /// Print the version
     Version,
     /// What sshd and the builder run
@@ -240,7 +264,12 @@ mod tests {
             "logs a/b -f --tail 5",
             "logs -n 0 a/b",
             "rm a/b",
-            "rm a/b --repository",
+            "rm a/b --repository --yes",
+            "rm -y a/b",
+            "describe a/b",
+            "completion bash",
+            "man /x",
+            "--remote git@h:7022 ls",
             "version",
             "repo create demo",
             "repo create demo/hello",
@@ -275,6 +304,9 @@ mod tests {
             "rm",
             "rm a",
             "rm a/b c/d",
+            "describe",
+            "completion csh",
+            "--remote h --home /x ls",
             "logs A/b",
             "revisions",
             "rollback",

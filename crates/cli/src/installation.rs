@@ -25,6 +25,8 @@ pub struct Installation {
     pub docker: Docker,
     /// Its sandboxes, if a keeper keeps any.
     pub sandboxes: Option<Sandboxes>,
+    /// Where functions answer; only for what is printed.
+    pub url: String,
     /// Which revisions are kept.
     pub revisions: Revisions,
     /// For whom a command is run that came over ssh; none for the operator, who sees all.
@@ -59,6 +61,7 @@ impl Installation {
                 .sandboxes
                 .map(|sandboxes| Sandboxes::new(&home.join(sandboxes.folder), &host.namespace)),
             revisions: host.revisions,
+            url: host.url,
             home: home.to_owned(),
         })
     }

@@ -12,6 +12,7 @@ use corefn_core::names::label;
 use crate::error::Error;
 use crate::installation::Installation;
 use crate::print::{Printer, line, remark};
+use crate::unknown::no_function;
 
 /// Prints the output of all instances there are, each line with its instance if there are several.
 pub async fn print(
@@ -39,9 +40,7 @@ pub async fn print(
             .iter()
             .any(|deployment| deployment.function == *function)
         {
-            return Err(Error::Refused(format!(
-                "there is no function {function}: corefn ls lists those there are"
-            )));
+            return Err(no_function(here, function).await);
         }
         remark(&format!(
             "{function} has no instance now; the next request starts one"

@@ -5,6 +5,7 @@
 mod access;
 mod args;
 mod builds;
+mod describe;
 mod error;
 mod firewall;
 mod functions;
@@ -13,10 +14,13 @@ mod installation;
 mod instances;
 mod keys;
 mod logs;
+mod manual;
 mod print;
+mod remote;
 mod remove;
 mod repository;
 mod revisions;
+mod unknown;
 
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
@@ -66,9 +70,16 @@ fn builds(
 /// Returns the exit status.
 async fn run(arguments: Arguments) -> Result<u8, Error> {
     let printer = &Printer::new(arguments.json);
-    if let Command::Version = arguments.command {
-        // It needs no home.
-        return printer.version().map(|()| 0);
+    // Some words need no home.
+    match &arguments.command {
+        Command::Version => return printer.version().map(|()| 0),
+        Command::Completion { shell } => return manual::completion(*shell).map(|()| 0),
+        Command::Man { folder } => return manual::pages(folder).map(|()| 0),
+        _ => {}
+    }
+    let is_local = matches!(arguments.command, Command::GitHost(_));
+    if let Some(remote) = remote::find(&arguments).filter(|_| !is_local) {
+        return remote::run(&remote?);
     }
     let home = &home::find(arguments.home)?;
     let here = || Installation::open(home, None);
@@ -83,10 +94,14 @@ async fn run(arguments: Arguments) -> Result<u8, Error> {
             follow,
             tail,
         } => logs::print(&here()?, printer, &function, follow, tail).await?,
+        Command::Describe { function } => {
+            describe::describe(&here()?, printer, &function).await?;
+        }
         Command::Rm {
             function,
             repository,
-        } => remove::remove(&here()?, printer, &function, repository).await?,
+            yes,
+        } => remove::remove(&here()?, printer, &function, repository, yes).await?,
         Command::Revisions { function } => revisions::list(&here()?, printer, &function).await?,
         Command::Rollback { function, revision } => {
             let here = here()?;
@@ -107,7 +122,7 @@ async fn run(arguments: Arguments) -> Result<u8, Error> {
         Command::Access(command) => access::run(home, printer, command)?,
         Command::Firewall(command) => return firewall::run(home, printer, command),
         Command::GitHost(command) => return git_host::run(home, command).await,
-        Command::Version => {}
+        Command::Version | Command::Completion { .. } | Command::Man { .. } => {}
     }
     Ok(0)
 }

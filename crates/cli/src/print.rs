@@ -1,6 +1,6 @@
 //! Printing: tables for people, JSON for programs.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -68,6 +68,28 @@ pub fn line(text: &str) -> Result<(), Error> {
 /// Writes a remark to standard error.
 pub fn remark(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Asks whoever sits at the terminal whether to do what can't be undone. Where nobody does, only `--yes` is an answer.
+pub fn confirm(yes: bool, what: &str) -> Result<(), Error> {
+    if yes {
+        return Ok(());
+    }
+    let (stdin, mut stderr) = (io::stdin(), io::stderr());
+    if !stdin.is_terminal() || !stderr.is_terminal() {
+        return Err(Error::Refused(format!(
+            "this would {what}, for good: say --yes if it shall"
+        )));
+    }
+    let mut answer = String::new();
+    let asked = write!(stderr, "This will {what}, for good. Shall it? [y/N] ")
+        .and_then(|()| stderr.flush())
+        .and_then(|()| stdin.read_line(&mut answer));
+    asked.map_err(Error::Print)?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(Error::Refused("nothing was done".into())),
+    }
 }
 
 /// A time span in its largest whole unit: `59s`, `3m`, `2h`, `5d`.

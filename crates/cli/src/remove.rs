@@ -14,8 +14,9 @@ use corefn_engine::docker::Image;
 
 use crate::error::Error;
 use crate::installation::Installation;
-use crate::print::{Printer, remark};
+use crate::print::{self, Printer, remark};
 use crate::repository;
+use crate::unknown::no_function;
 
 /// How long an instance has to end what is under way.
 const GRACE: Duration = Duration::from_secs(10);
@@ -26,13 +27,27 @@ pub async fn remove(
     printer: &Printer,
     function: &FunctionName,
     with_repository: bool,
+    yes: bool,
 ) -> Result<(), Error> {
+    confirm(function, with_repository, yes)?;
     let repository = repository::of(&here.projects, function);
     // A push that is being built would bring the function back.
     let _lock = repository::lock(&here.projects, function).await?;
     let is_asked_for = with_repository && repository.is_some();
     undeploy(here, printer, function, is_asked_for).await?;
     finish(repository.as_deref(), with_repository)
+}
+
+/// Asks whether a function shall be removed, unless that was said.
+pub fn confirm(function: &FunctionName, with_repository: bool, yes: bool) -> Result<(), Error> {
+    let repository = match with_repository {
+        true => ", and its repository with all of its history",
+        false => "",
+    };
+    print::confirm(
+        yes,
+        &format!("remove {function} with its instances and all of its revisions{repository}"),
+    )
 }
 
 /// Removes all there is of a function but its repository, which somebody keeps locked meanwhile. That there is
@@ -67,9 +82,7 @@ pub async fn undeploy(
     }
     let is_known = deployed || instances > 0 || !images.is_empty();
     if !is_known && !with_repository {
-        return Err(Error::Refused(format!(
-            "there is no function {function}: corefn ls lists those there are"
-        )));
+        return Err(no_function(here, function).await);
     }
     let removed = json!({
         "function": function,

@@ -16,6 +16,7 @@ use crate::builds;
 use crate::error::Error;
 use crate::installation::Installation;
 use crate::print::{Printer, remark, span};
+use crate::unknown::no_function;
 
 /// How many revisions are named where another was meant.
 const NAMED: usize = 5;
@@ -170,9 +171,7 @@ async fn deploy(
 async fn images(here: &Installation, function: &FunctionName) -> Result<Vec<Image>, Error> {
     let mut images = here.docker.images_of(function).await?;
     if !images.iter().any(|image| image.current) {
-        return Err(Error::Refused(format!(
-            "there is no function {function}: corefn ls lists those there are"
-        )));
+        return Err(no_function(here, function).await);
     }
     images.sort_by(|a, b| b.deployment.revision.cmp(&a.deployment.revision));
     Ok(images)

@@ -23,6 +23,7 @@ pub mod keys;
 pub mod lease;
 pub mod manifest;
 pub mod names;
+pub mod nearest;
 pub mod network;
 pub mod path;
 pub mod pool;

@@ -75,6 +75,8 @@ pub mod env {
     pub const INSTANCE: &str = "COREFN_INSTANCE";
     /// The state directory of an installation; the programs find `host.toml` in it.
     pub const HOME: &str = "COREFN_HOME";
+    /// The git host whose builder runs what the command line is told, `[user@]host[:port]`, or what the settings call it.
+    pub const REMOTE: &str = "COREFN_REMOTE";
     /// The account for which the git host runs git, and with it a push's hook.
     pub const ACCOUNT: &str = "COREFN_ACCOUNT";
     /// What is to go wrong in a build of the module that injects faults.
@@ -163,6 +165,9 @@ pub const MODULES: &str = ".func";
 
 /// The file in a home that configures the installation.
 pub const HOST_FILE: &str = "host.toml";
+
+/// The file with a person's own settings of the command line, in the folder of their configuration.
+pub const PERSON_FILE: &str = "corefn/config.toml";
 
 /// The file in a home with what the account needs that git runs as.
 pub const GIT_FILE: &str = "git.toml";

@@ -72,6 +72,35 @@ async fn what_is_deployed_and_what_runs() {
         "{lines:?}"
     );
 
+    let described = corefn(&home, &["describe", "demo/hello", "--json"]).await;
+    let described = described.json();
+    assert_eq!(described["revision"], "r1");
+    assert_eq!(described["previous"], serde_json::Value::Null);
+    assert_eq!(described["routes"], hello["routes"]);
+    assert_eq!(described["starts_from"], "sandbox");
+    assert_eq!(described["socket"], false);
+    assert_eq!(described["limits"]["memory"], probe::config().limits.memory);
+    assert_eq!(described["scale"]["max"], 1);
+    assert_eq!(described["instances"].as_array().unwrap().len(), 1);
+    let text = corefn(&home, &["describe", "demo/hello"]).await;
+    for line in [
+        "function     demo/hello",
+        "routes       /demo/hello, api.example.com/v1",
+        "exports      -",
+        "serves on    a port",
+        "instances    1, from 0 to 1",
+        "network      outbound",
+    ] {
+        assert!(
+            text.succeeded().lines().any(|it| it == line),
+            "{line}: {text:?}"
+        );
+    }
+    corefn(&home, &["describe", "demo/helo"]).await.failed(
+        1,
+        &["there is no function demo/helo (did you mean demo/hello?): corefn ls lists"],
+    );
+
     let running = corefn(&home, &["--json", "ps"]).await.json();
     let [instance] = &running.as_array().unwrap()[..] else {
         panic!("{running}");
@@ -172,7 +201,12 @@ async fn removing_a_function_leaves_nothing_of_it() {
     }
     let repository = Repository::create(&home, "demo/hello").await;
 
-    let removed = corefn(&home, &["rm", "--json", "demo/hello"]).await;
+    corefn(&home, &["rm", "demo/hello"]).await.failed(
+        1,
+        &["this would remove demo/hello", "say --yes if it shall"],
+    );
+    assert_eq!(home.get("/demo/hello/x").await.status, 200);
+    let removed = corefn(&home, &["rm", "--yes", "--json", "demo/hello"]).await;
     assert!(
         removed.errors.contains("a push to it deploys again"),
         "{removed:?}"
@@ -195,15 +229,15 @@ async fn removing_a_function_leaves_nothing_of_it() {
     let listed = corefn(&home, &["ls", "--json"]).await.json();
     assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
 
-    corefn(&home, &["rm", "demo/hello"]).await.failed(
+    corefn(&home, &["rm", "--yes", "demo/hello"]).await.failed(
         1,
         &["error: there is no function demo/hello: corefn ls lists"],
     );
-    corefn(&home, &["rm", "--repository", "demo/hello"])
+    corefn(&home, &["rm", "--yes", "--repository", "demo/hello"])
         .await
         .succeeded();
     assert!(!repository.bare().exists());
-    let text = corefn(&home, &["rm", "demo/stays"]).await;
+    let text = corefn(&home, &["rm", "--yes", "demo/stays"]).await;
     assert_eq!(
         text.succeeded(),
         "removed demo/stays (instances: 1, images: 1)\n"
@@ -248,6 +282,8 @@ async fn wrong_usage_and_a_missing_home() {
     let printed = ran(command().args(["version", "--json"])).await.json();
     assert_eq!(printed["version"], env!("CARGO_PKG_VERSION"));
     let help = ran(command().arg("--help")).await;
+    let script = ran(command().args(["completion", "bash"])).await;
+    assert!(script.succeeded().contains("complete -F _corefn"));
     for word in ["ls", "ps", "logs", "rm", "version", "repo", "--json"] {
         assert!(help.succeeded().contains(word), "{word}: {}", help.output);
     }
@@ -296,7 +332,7 @@ async fn without_redis_or_docker() {
         &["ls"][..],
         &["ps"],
         &["logs", "demo/hello"],
-        &["rm", "demo/hello"],
+        &["rm", "--yes", "demo/hello"],
     ] {
         corefn(&home, words).await.failed(1, &docker);
     }
@@ -307,7 +343,7 @@ async fn without_redis_or_docker() {
         &["ls"][..],
         &["ps"],
         &["logs", "demo/hello"],
-        &["rm", "demo/hello"],
+        &["rm", "--yes", "demo/hello"],
     ] {
         let remedy = "start it, or correct the redis setting";
         corefn(&home, words).await.failed(1, &[&redis, remedy]);

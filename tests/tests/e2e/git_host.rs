@@ -5,6 +5,7 @@ use std::time::Duration;
 use corefn_core::names::env;
 use corefn_tests::cli::corefn;
 use corefn_tests::git_host::GitHost;
+use corefn_tests::programs::program;
 use corefn_tests::push::Repository;
 use corefn_tests::{Home, wait_until};
 
@@ -52,6 +53,12 @@ async fn push_over_ssh_deploys() {
     let here = corefn(&home, &["ls", "--json"]).await;
     let there = alice.ssh("ls --json").await;
     assert_eq!(there.succeeded(), here.succeeded());
+    let here_ls = here.output;
+    let described = alice.ssh("describe alice/hello").await;
+    assert!(
+        described.succeeded().contains("\naccount      alice\n"),
+        "{described:?}"
+    );
     assert!(alice.ssh("ps").await.succeeded().contains("alice/hello"));
     let here = corefn(&home, &["logs", "alice/hello"]).await;
     let there = alice.ssh("logs alice/hello").await;
@@ -74,6 +81,28 @@ async fn push_over_ssh_deploys() {
         .ssh("builds log ../../../host.toml")
         .await
         .failed(1, &["no log of a build"]);
+    // From anywhere, by the same words.
+    let port = git_host.address().port();
+    let program = program("corefn").display().to_string();
+    let anywhere = home.folder.file("anywhere");
+    std::fs::create_dir_all(anywhere.join("corefn")).unwrap();
+    let settings = format!("[remotes]\nhere = 'git@127.0.0.1:{port}'\n");
+    std::fs::write(anywhere.join("corefn/config.toml"), settings).unwrap();
+    let corefn = async |words: &str| {
+        let set = format!("export XDG_CONFIG_HOME='{}'", anywhere.display());
+        let script = format!("unset {}\n{set}\n'{program}' {words}", env::HOME);
+        alice.shell(&anywhere, &script).await
+    };
+    for remote in [&format!("127.0.0.1:{port}"), "here"] {
+        let far = corefn(&format!("--remote {remote} ls --json")).await;
+        assert_eq!(far.succeeded(), here_ls, "{remote}");
+    }
+    let far = corefn("--remote here rollback alice/hello").await;
+    far.failed(1, &["nothing was deployed of alice/hello before"]);
+    corefn("ls").await.failed(1, &["error: no home"]);
+    corefn("--remote 'a b' ls")
+        .await
+        .failed(1, &["is no git host"]);
     alice.ssh("version").await.succeeded();
     alice.ssh("colour").await.failed(2, &["colour"]);
     alice.ssh("ls --colour").await.failed(2, &["--colour"]);
@@ -220,7 +249,7 @@ async fn owners_see_to_what_is_theirs() {
     bob.ssh("rm alice/hello --repository")
         .await
         .failed(1, &["bob does not own alice/hello, so it can't remove it"]);
-    let removed = alice.ssh("rm alice/hello").await;
+    let removed = alice.ssh("rm --yes alice/hello").await;
     assert!(
         removed.succeeded().contains("removed alice/hello"),
         "{removed:?}"
@@ -233,7 +262,7 @@ async fn owners_see_to_what_is_theirs() {
     assert!(home.docker.images().await.unwrap().is_empty());
     hello.commit("Again").await;
     hello.push().await.accepted();
-    let removed = alice.ssh("rm alice/hello --repository").await;
+    let removed = alice.ssh("rm --yes alice/hello --repository").await;
     assert!(removed.errors.contains("deleted "), "{removed:?}");
     assert!(!git_host.bare("alice/hello").exists());
     hello.push().await.accepted();
@@ -284,7 +313,19 @@ async fn nothing_else_is_to_be_had() {
             1,
             "alice may only see and change its own keys",
         ),
-        ("rm alice/hello", 1, "there is no function alice/hello"),
+        (
+            "rm --yes alice/hello",
+            1,
+            "there is no function alice/hello",
+        ),
+        ("rm alice/hello", 1, "say --yes if it shall"),
+        ("gc", 1, "on the host itself"),
+        ("man /tmp", 1, "by corefn itself"),
+        (
+            "--remote git@localhost ls",
+            1,
+            "not for those who come over ssh",
+        ),
         (
             "rm bob/hello",
             1,

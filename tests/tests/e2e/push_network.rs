@@ -73,7 +73,9 @@ async fn dockerfiles_trust_what_the_host_trusts() {
     // (One more: its revision.)
 
     assert_eq!(images(&home).await, before + 1);
-    corefn(&home, &["rm", "demo/perl"]).await.succeeded();
+    corefn(&home, &["rm", "--yes", "demo/perl"])
+        .await
+        .succeeded();
     // The bundle's own.
     assert_eq!(images(&home).await, 1);
 }

@@ -118,7 +118,7 @@ async fn functions_of_one_repository() {
 
     // The repository goes with the last of them, not with another.
     let alone = "error: the repository shop also deploys shop/two: remove these first, or leave out --repository";
-    let rm = async |words: &[&str]| corefn(&home, &[&["rm"], words].concat()).await;
+    let rm = async |words: &[&str]| corefn(&home, &[&["rm", "--yes"], words].concat()).await;
     rm(&["--repository", "shop/one"]).await.failed(1, &[alone]);
     answers(&home, &good).await;
     rm(&["shop/one"]).await.succeeded();
@@ -152,7 +152,9 @@ async fn functions_belong_to_one_repository() {
     ]);
     assert_eq!(State::of(&home, &shop).await, before);
     answers(&home, &[("/shop/orders/x", "its own")]).await;
-    corefn(&home, &["rm", "shop/orders"]).await.succeeded();
+    corefn(&home, &["rm", "--yes", "shop/orders"])
+        .await
+        .succeeded();
     let pushed = shop.push().await.accepted();
     home.knows("shop/orders", &pushed.revision()).await;
     answers(&home, &[("/shop/orders/x", "the shop's")]).await;

@@ -122,7 +122,9 @@ async fn way_back_and_forth() {
     })
     .await;
 
-    corefn(&home, &["rm", "demo/hello"]).await.succeeded();
+    corefn(&home, &["rm", "--yes", "demo/hello"])
+        .await
+        .succeeded();
     assert!(home.docker.images().await.unwrap().is_empty());
 }
 

@@ -148,7 +148,9 @@ async fn runtimes_wait_while_functions_are_deployed_for_them() {
     assert_eq!(started_from(&home, "a sandbox"), 1);
     until_waiting(&home, 3).await;
     keeper.kill().await;
-    corefn(&home, &["rm", "demo/hello"]).await.succeeded();
+    corefn(&home, &["rm", "--yes", "demo/hello"])
+        .await
+        .succeeded();
     let keeper = Keeper::start_again(&home);
     until_waiting(&home, 2).await;
     wait_until("the runtime's is gone", PATIENCE, async || {

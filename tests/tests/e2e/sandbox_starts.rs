@@ -156,7 +156,7 @@ async fn instance_is_as_any_other() {
     assert_eq!((state.running, state.exit_code), (Some(false), Some(0)));
     home.until_withdrawn(&one.labels[label::INSTANCE]).await;
     assert_eq!(home.get("/demo/hello/status/204").await.status, 204);
-    let removed = corefn(&home, &["rm", "demo/hello"]).await;
+    let removed = corefn(&home, &["rm", "--yes", "demo/hello"]).await;
     removed.succeeded();
     assert!(home.instances("demo/hello").await.is_empty());
     keeper.end().await;

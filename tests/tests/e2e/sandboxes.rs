@@ -144,7 +144,9 @@ async fn function_is_removed_with_an_instance_without_a_name() {
     let instance = instance(&sandbox, &deployment);
     let registered = home.store.register(&instance, None, PATIENCE);
     assert!(registered.await.unwrap());
-    corefn(&home, &["rm", "demo/hello"]).await.succeeded();
+    corefn(&home, &["rm", "--yes", "demo/hello"])
+        .await
+        .succeeded();
     let containers = home.docker.containers().await.unwrap();
     assert!(!containers.iter().any(|it| it.id == sandbox.container));
     keeper.end().await;

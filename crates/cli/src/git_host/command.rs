@@ -16,7 +16,7 @@ use crate::args::{AccessCommand, Arguments, Command, KeyCommand};
 use crate::error::Error;
 use crate::installation::{Installation, Viewer};
 use crate::print::{Printer, line};
-use crate::{functions, instances, keys, logs, remove, repository, revisions};
+use crate::{describe, functions, instances, keys, logs, remove, repository, revisions};
 
 /// Who locks and deletes repositories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +55,7 @@ pub(super) async fn have_run(
         Ok(Command::Rm {
             function,
             repository: with_repository,
+            ..
         }) if access.role_on(account, &function) == Some(Role::Owner) => {
             let projects = home.join(&host.projects);
             let path = repository::of(&projects, &function);
@@ -109,15 +110,24 @@ pub(super) async fn run(
         }
     };
     let printer = Printer::new(arguments.json);
-    if arguments.home.is_some() {
+    if arguments.home.is_some() || arguments.remote.is_some() {
         return Err(Error::Refused(
-            "--home is not for those who come over ssh".into(),
+            "--home and --remote are not for those who come over ssh".into(),
         ));
     }
     let access = access::read(home)?;
     let viewer = Viewer { account, access };
     match arguments.command {
         Command::Version => printer.version()?,
+        Command::Describe { function } => {
+            viewer.must_see(&function)?;
+            describe::describe(&here(home, viewer)?, &printer, &function).await?;
+        }
+        Command::Completion { .. } | Command::Man { .. } => {
+            return Err(Error::Refused(
+                "that is done where it is wanted, by corefn itself".into(),
+            ));
+        }
         Command::Ls => functions::list(&here(home, viewer)?, &printer).await?,
         Command::Ps => instances::list(&here(home, viewer)?, &printer).await?,
         Command::Logs {
@@ -142,14 +152,16 @@ pub(super) async fn run(
         Command::Rm {
             function,
             repository,
+            yes,
         } => {
             viewer.must_own(&function)?;
             let here = here(home, viewer)?;
             match repositories {
                 Repositories::Here => {
-                    remove::remove(&here, &printer, &function, repository).await?
+                    remove::remove(&here, &printer, &function, repository, yes).await?
                 }
                 Repositories::Elsewhere => {
+                    remove::confirm(&function, repository, yes)?;
                     remove::undeploy(&here, &printer, &function, repository).await?;
                 }
             }

@@ -6,10 +6,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{ManifestError, Position, Problem};
-
-/// How alike (Jaro-Winkler, 0 to 1) an unknown key and a known one must be for the known one to be
-/// suggested. Typing errors score above 0.9, unrelated words of these lengths below 0.7.
-const ALIKE: f64 = 0.8;
+use crate::nearest::nearest;
 
 /// How many problems are noted, which is more than anyone reads at once. Each has a place that is
 /// counted out in the text, so that many would take long.
@@ -147,13 +144,8 @@ impl<'t> Reader<'t> {
 
 /// The known word that is nearest to an unknown one, or all of them.
 pub(super) fn advice(unknown: &str, known: &[&str]) -> String {
-    known
-        .iter()
-        .map(|word| (strsim::jaro_winkler(&unknown.to_lowercase(), word), word))
-        .filter(|(score, _)| *score >= ALIKE)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map_or_else(
-            || format!("write one of {}", known.join(", ")),
-            |(_, word)| format!("did you mean {word:?}?"),
-        )
+    match nearest(unknown, known.iter().copied()) {
+        Some(word) => format!("did you mean {word:?}?"),
+        None => format!("write one of {}", known.join(", ")),
+    }
 }

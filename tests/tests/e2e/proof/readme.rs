@@ -32,15 +32,32 @@ async fn function_of_your_own() {
         let me = git_host.stranger("me");
         let path = home.folder.path().display().to_string();
         let nginx = home.client().address().to_string();
-        let script = format!("{write}\n{push}")
-            .replace("/path/to/corefn/var", &path)
-            .replace("~/.ssh/id_ed25519", &me.key().display().to_string())
-            .replace("ssh://git@127.0.0.1:7022/me", me.url("me").as_str())
-            .replace("127.0.0.1:8080", &nginx);
+        let here = |script: &str| {
+            script
+                .replace("/path/to/corefn/var", &path)
+                .replace("~/.ssh/id_ed25519", &me.key().display().to_string())
+                .replace("ssh://git@127.0.0.1:7022/me", me.url("me").as_str())
+                .replace("127.0.0.1:8080", &nginx)
+        };
         let work = home.folder.file("work");
         fs::create_dir_all(&work).unwrap();
-        let said = me.shell(&work, &script).await;
+        let said = me.shell(&work, &here(&format!("{write}\n{push}"))).await;
         let said = said.succeeded().trim_end();
         assert!(said.ends_with("HELLO"), "{stack}: {said}");
+        if stack != "python" {
+            continue;
+        }
+        // Something worse, and the way back.
+        let [back] = &commands(&text, "The way back")[..] else {
+            panic!("not one block");
+        };
+        let [export, _, push, call] = push.lines().collect::<Vec<_>>()[..] else {
+            panic!("{push}");
+        };
+        let change = "cd shout && sed -i s/upper/title/ main.py && git commit -qam Title";
+        let script = format!("{export}\n{change}\n{push}\n{call}\n{back}\n{call}");
+        let said = me.shell(&work, &here(&script)).await;
+        let said = said.succeeded();
+        assert!(said.contains("Hello") && said.ends_with("HELLO"), "{said}");
     }
 }

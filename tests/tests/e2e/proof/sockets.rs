@@ -74,7 +74,9 @@ async fn function_without_a_network() {
     outlives_the_index(&home, &instance).await;
     let answer = home.get("/demo/hello/env").await.json();
     assert_eq!(answer[env::INSTANCE], environment[env::INSTANCE]);
-    corefn(&home, &["rm", "demo/hello"]).await.succeeded();
+    corefn(&home, &["rm", "--yes", "demo/hello"])
+        .await
+        .succeeded();
     keeper.kill().await;
     let keeper = Keeper::start_again(&home);
     until_waiting(&home, 2).await;
