@@ -113,6 +113,8 @@ pub enum Command {
     /// Keep functions and builds from the host and its network, with rules of nftables
     #[command(subcommand)]
     Firewall(FirewallCommand),
+    /// Look at all that an installation needs, and say how to mend what is wrong; then the status is 1
+    Doctor,
     /// Print what a shell needs to complete words of this program
     Completion {
         /// The shell
@@ -267,6 +269,7 @@ mod tests {
             "rm a/b --repository --yes",
             "rm -y a/b",
             "describe a/b",
+            "doctor --json",
             "completion bash",
             "man /x",
             "--remote git@h:7022 ls",

@@ -110,7 +110,7 @@ fn logs(here: &Installation) -> Result<Vec<Log>, Error> {
 }
 
 /// All repositories of a folder: `account/name.git` and `account.git`.
-fn repositories(projects: &Path) -> Result<Vec<RepositoryName>, Error> {
+pub fn repositories(projects: &Path) -> Result<Vec<RepositoryName>, Error> {
     let mut names = Vec::new();
     for path in entries(projects)? {
         if let Some(name) = named(projects, &path) {

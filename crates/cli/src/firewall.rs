@@ -57,14 +57,26 @@ fn told(printer: &Printer, table: &str, is_loaded: bool) -> Result<(), Error> {
     )
 }
 
-/// Says whether the rules are loaded that the settings ask for.
-fn check(printer: &Printer, rules: &Rules, table: &str) -> Result<u8, Error> {
+/// Whether the rules are loaded that the settings ask for.
+///
+/// # Errors
+/// When the kernel can't be asked.
+pub fn is_loaded(host: &host::Host) -> Result<bool, Error> {
+    is_table_loaded(&rules(host), &names::firewall(&host.namespace))
+}
+
+fn is_table_loaded(rules: &Rules, table: &str) -> Result<bool, Error> {
     let found = nft(&["list", "chain", "inet", table, &rules.mark()], "")?;
-    let is_loaded = found.status.success();
     let is_absent = String::from_utf8_lossy(&found.stderr).contains("No such file or directory");
-    if !is_loaded && !is_absent {
+    if !is_absent {
         done(&found)?;
     }
+    Ok(!is_absent)
+}
+
+/// Says whether the rules are loaded that the settings ask for.
+fn check(printer: &Printer, rules: &Rules, table: &str) -> Result<u8, Error> {
+    let is_loaded = is_table_loaded(rules, table)?;
     if !is_loaded && !printer.is_json() {
         return Err(Error::Refused(format!(
             "the firewall is not loaded as the settings want it (table inet {table}): run corefn firewall load"

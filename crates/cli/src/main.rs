@@ -6,6 +6,7 @@ mod access;
 mod args;
 mod builds;
 mod describe;
+mod doctor;
 mod error;
 mod firewall;
 mod functions;
@@ -120,6 +121,7 @@ async fn run(arguments: Arguments) -> Result<u8, Error> {
         } => builds(&here()?, printer, repository.as_ref(), command)?,
         Command::Key(command) => keys::run(home, printer, command)?,
         Command::Access(command) => access::run(home, printer, command)?,
+        Command::Doctor => return doctor::examine(home, printer).await,
         Command::Firewall(command) => return firewall::run(home, printer, command),
         Command::GitHost(command) => return git_host::run(home, command).await,
         Command::Version | Command::Completion { .. } | Command::Man { .. } => {}

@@ -24,6 +24,9 @@ use crate::print::Printer;
 /// The program that a repository's hook runs. It is installed beside this one.
 const BUILDER: &str = "corefn-build";
 
+/// Where a repository has its hook.
+const HOOK: &str = "hooks/pre-receive";
+
 /// Creates a bare repository with the hook, or refreshes the hook of one that is there, and prints
 /// its path.
 pub async fn create(
@@ -166,14 +169,24 @@ async fn git(directory: &Path, arguments: &[&str]) -> Result<(), Error> {
     )))
 }
 
+/// Whether the hook of a repository is the one that this program writes.
+pub fn has_hook(repository: &Path, home: &Path) -> Result<bool, Error> {
+    let wanted = script(home, &builder()?);
+    let hook = repository.join(HOOK);
+    let is_wanted = fs::read(&hook).is_ok_and(|found| found == wanted);
+    let is_executable =
+        fs::metadata(&hook).is_ok_and(|found| found.permissions().mode() & 0o111 != 0);
+    Ok(is_wanted && is_executable)
+}
+
 /// Writes the hook beside its place and moves it there, so that no push meets half of it.
 fn write_hook(repository: &Path, home: &Path, builder: &Path) -> io::Result<()> {
-    let folder = repository.join("hooks");
-    fs::create_dir_all(&folder)?;
-    let new = folder.join("pre-receive.new");
+    let hook = repository.join(HOOK);
+    let new = hook.with_extension("new");
+    fs::create_dir_all(repository.join("hooks"))?;
     fs::write(&new, script(home, builder))?;
     fs::set_permissions(&new, fs::Permissions::from_mode(0o755))?;
-    fs::rename(&new, folder.join("pre-receive"))
+    fs::rename(&new, hook)
 }
 
 fn script(home: &Path, builder: &Path) -> Vec<u8> {

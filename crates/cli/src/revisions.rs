@@ -138,7 +138,9 @@ async fn deploy(
     let (function, revision) = (&deployment.function, &deployment.revision);
     let current = images.iter().find(|image| image.current);
     let former = current.map(|image| &image.deployment.revision);
-    if former == Some(revision) {
+    // (If Redis has another, as when whoever deployed it was killed in the middle, they agree from here on.)
+    let deployments = here.store.deployments().await?;
+    if former == Some(revision) && deployments.contains(deployment) {
         let is = json!({ "function": function, "revision": revision, "changed": false });
         return printer.one(
             &is,

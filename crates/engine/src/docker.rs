@@ -126,6 +126,20 @@ impl Docker {
             .await
     }
 
+    /// The engine's version, and the folder of its machine in which it keeps everything.
+    ///
+    /// # Errors
+    /// [`DockerError`] when it can't say.
+    pub async fn facts(&self) -> Result<(String, Option<String>), DockerError> {
+        let client = self.client().await?;
+        let info = client.info().await;
+        let info = info.map_err(|cause| self.failed("say what it is", cause))?;
+        Ok((
+            info.server_version.unwrap_or_default(),
+            info.docker_root_dir,
+        ))
+    }
+
     /// Does it, or gives up after `patience`.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 
 mod deployments;
 mod events;
+mod facts;
 mod instances;
 mod leases;
 mod locks;
@@ -23,6 +24,7 @@ use corefn_core::keys::{Keys, PULSE_TTL, WATCH_TTL};
 use scripts::Scripts;
 use servers::Servers;
 
+pub use facts::Facts;
 pub use instances::{Fenced, Leased, Standing};
 pub use leases::Renewed;
 pub use starts::{Claim, Way};

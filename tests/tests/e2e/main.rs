@@ -11,6 +11,7 @@ mod concurrency;
 mod deploy;
 mod deploys;
 mod directives;
+mod doctor;
 mod ends;
 mod errors;
 mod exact;

@@ -182,7 +182,7 @@ pub(super) async fn run(
             let _lock = repositories.lock(&here, &function).await?;
             revisions::promote(&here, &printer, &function, &revision).await?;
         }
-        Command::Firewall(_) | Command::GitHost(_) | Command::Gc { .. } => {
+        Command::Firewall(_) | Command::GitHost(_) | Command::Gc { .. } | Command::Doctor => {
             return Err(Error::Refused(
                 "that is done on the host itself: ask its operator".into(),
             ));

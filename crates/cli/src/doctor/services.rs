@@ -1,0 +1,189 @@
+//! What an installation talks to.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use corefn_core::host::Host;
+use corefn_core::names::label;
+use corefn_engine::docker::Docker;
+use corefn_engine::sandboxes::KEEPER;
+use corefn_engine::store::{Facts, Store, StoreError};
+use tokio::net::UnixStream;
+
+use super::files::room;
+use super::finding::Finding;
+
+/// What helps where Redis can't be used.
+pub const REDIS: &str = "start it, or correct redis in host.toml";
+
+/// How far two clocks may be apart.
+const APART: Duration = Duration::from_secs(2);
+
+/// Redis, and who is connected with it.
+pub async fn redis(store: &Store) -> Vec<Finding> {
+    let check = "redis";
+    // (One that answers and takes no writes is of no use.)
+    let facts = async {
+        store.pulse().await?;
+        store.facts().await
+    };
+    let facts: Result<Facts, StoreError> = facts.await;
+    let facts = match facts {
+        Ok(facts) => facts,
+        Err(error) => return vec![Finding::wrong(check, error.to_string(), REDIS)],
+    };
+    let mut findings = vec![match &facts.evicts {
+        None => Finding::ok(check, format!("version {}", facts.version)),
+        Some(policy) => Finding::wrong(
+            check,
+            format!(
+                "it removes keys when its memory is full ({policy}), and with them leases of what is busy"
+            ),
+            "maxmemory-policy noeviction in redis.conf",
+        ),
+    }];
+    let now = SystemTime::now();
+    let apart = now
+        .duration_since(facts.clock)
+        .unwrap_or_else(|error| error.duration());
+    findings.push(if apart > APART {
+        let says = format!("that of Redis' machine is {apart:.0?} off this one's");
+        Finding::warning("clock", says, "set both, such as with chrony")
+    } else {
+        Finding::ok("clock", "as that of Redis' machine")
+    });
+    findings.push(match facts.routers {
+        0 => Finding::wrong(
+            "nginx",
+            "no worker of nginx hears of what is deployed here",
+            "start nginx with the module; corefn_redis and corefn_namespace must be as host.toml has them. nginx -t says \
+             what is wrong with its configuration, and its error log at level notice which functions it knows",
+        ),
+        count => Finding::ok("nginx", format!("{count} workers route requests")),
+    });
+    findings.push(if facts.is_cleaned {
+        Finding::ok("cleaner", "is at work")
+    } else {
+        Finding::wrong(
+            "cleaner",
+            "none is at work, so instances are never stopped",
+            "start corefn-clean",
+        )
+    });
+    findings
+}
+
+/// Docker, and the room that it has.
+pub async fn docker(docker: &Docker) -> Vec<Finding> {
+    let check = "docker";
+    match docker.facts().await {
+        Ok((version, folder)) => {
+            let mut findings = vec![Finding::ok(check, format!("version {version}"))];
+            // (It may be on another machine.)
+            let folder = folder.filter(|folder| Path::new(folder).is_dir());
+            findings.extend(folder.map(|folder| room("docker's disk", Path::new(&folder))));
+            findings
+        }
+        Err(error) => vec![Finding::wrong(
+            check,
+            error.to_string(),
+            "start it, let this account use its socket, or correct docker in host.toml",
+        )],
+    }
+}
+
+/// Whether Redis and Docker say the same of what is deployed.
+pub async fn functions(store: &Store, docker: &Docker) -> Vec<Finding> {
+    let (Ok(deployments), Ok(images)) = (store.deployments().await, docker.images().await) else {
+        // That they can't be used is said already.
+        return Vec::new();
+    };
+    let check = "functions";
+    let mut current: HashMap<_, _> = images
+        .iter()
+        .filter(|image| image.current)
+        .map(|image| (&image.deployment.function, &image.deployment.revision))
+        .collect();
+    let mut findings = Vec::new();
+    for deployment in &deployments {
+        let (function, revision) = (&deployment.function, &deployment.revision);
+        let is_there = images
+            .iter()
+            .any(|image| image.tags.contains(&deployment.image));
+        let of_docker = current.remove(function);
+        if !is_there {
+            findings.push(Finding::wrong(
+                check,
+                format!(
+                    "the image of {function}, {}, is gone: no instance of it can be started",
+                    deployment.image
+                ),
+                format!("push it again, or corefn rollback {function}"),
+            ));
+        } else if of_docker != Some(revision) {
+            let of_docker = of_docker.map_or_else(|| "none".to_owned(), ToString::to_string);
+            findings.push(Finding::wrong(
+                check,
+                format!("{function} is at {revision} in Redis, and at {of_docker} in Docker"),
+                format!("corefn promote {function} with the revision that is meant"),
+            ));
+        }
+    }
+    for (function, revision) in current {
+        findings.push(Finding::wrong(
+            check,
+            format!("{function} is at {revision} in Docker, and Redis doesn't know it"),
+            format!("push it again, or corefn rm {function}"),
+        ));
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok(
+            check,
+            format!("{} are deployed", deployments.len()),
+        ));
+    }
+    findings
+}
+
+/// The keeper of sandboxes, where there is to be one.
+pub async fn keeper(home: &Path, host: &Host, docker: &Docker) -> Vec<Finding> {
+    let check = "keeper";
+    let Some(sandboxes) = &host.sandboxes else {
+        return vec![Finding::warning(
+            check,
+            "there is none, so a start takes as long as Docker does",
+            "a table [sandboxes] in host.toml, corefn-keep, and corefn_sandboxes for nginx (docs/host.md)",
+        )];
+    };
+    let socket = home.join(&sandboxes.folder).join(KEEPER);
+    if let Err(error) = UnixStream::connect(&socket).await {
+        let says = format!("it does not answer at {}: {error}", socket.display());
+        return vec![Finding::wrong(check, says, "start corefn-keep")];
+    }
+    let Ok(containers) = docker.containers().await else {
+        return Vec::new();
+    };
+    let waiting = containers
+        .iter()
+        .filter(|container| container.has(label::ROLE, label::ROLE_SANDBOX) && container.running)
+        .count();
+    vec![Finding::ok(check, format!("{waiting} sandboxes wait"))]
+}
+
+/// The builder, where there is to be one.
+pub async fn builder(home: &Path, host: &Host) -> Vec<Finding> {
+    let check = "builder";
+    let Some(builder) = &host.builder else {
+        return vec![Finding::ok(check, "each push builds by itself")];
+    };
+    let socket = home.join(builder);
+    vec![match UnixStream::connect(&socket).await {
+        Ok(_) => Finding::ok(check, format!("answers at {}", socket.display())),
+        Err(error) => Finding::wrong(
+            check,
+            format!("it does not answer at {}: {error}", socket.display()),
+            "start corefn-build serve",
+        ),
+    }]
+}
