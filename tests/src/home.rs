@@ -268,14 +268,18 @@ impl Home {
         self.client().get(target)
     }
 
+    /// Adds lines to the installation's settings, outside of any table.
+    pub fn set(&self, lines: &str) {
+        let host = self.folder.read(HOST_FILE);
+        self.folder.write(HOST_FILE, lines.to_owned() + &host);
+    }
+
     /// Has builds trust the certificates that this machine was told to trust.
     pub(crate) fn trust_as_this_machine(&self) {
         let host = self.folder.read(HOST_FILE);
         let bundle = CA_VARIABLES.iter().filter_map(std::env::var_os).next();
         if let Some(bundle) = bundle.filter(|_| !host.contains("ca_bundle")) {
-            let line = format!("ca_bundle = '{}'\n", bundle.display());
-            // (Ahead of any table.)
-            self.folder.write(HOST_FILE, line + &host);
+            self.set(&format!("ca_bundle = '{}'\n", bundle.display()));
         }
     }
 

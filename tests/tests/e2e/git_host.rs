@@ -9,8 +9,6 @@ use corefn_tests::programs::program;
 use corefn_tests::push::Repository;
 use corefn_tests::{Home, wait_until};
 
-use crate::push_network::set;
-
 const LONG: Duration = Duration::from_secs(30);
 
 /// What git says of a refused key.
@@ -528,7 +526,7 @@ async fn bad_pushes_over_ssh_change_nothing() {
 #[tokio::test]
 async fn pushes_that_wait_take_so_much_disk_and_no_more() {
     let home = Home::builder("pending").without_nginx().start().await;
-    set(&home, "max_pending = '3M'\n");
+    home.set("max_pending = '3M'\n");
     let git_host = GitHost::start(&home).await;
     let alice = git_host.person(&home, "alice").await;
     let large = async |name: &str| {

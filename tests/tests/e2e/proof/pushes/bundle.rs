@@ -1,6 +1,6 @@
 //! What the host's network asks of builds reaches the commands of a `Dockerfile`, and stays out of its image.
 
-use corefn_core::names::{HOST_FILE, label};
+use corefn_core::names::label;
 use corefn_tests::Home;
 use corefn_tests::cli::corefn;
 use corefn_tests::programs::workspace;
@@ -8,12 +8,6 @@ use corefn_tests::push::Repository;
 use futures_util::TryStreamExt;
 
 use crate::push::layers;
-
-/// Adds lines to the installation's settings.
-pub fn set(home: &Home, lines: &str) {
-    home.folder
-        .write(HOST_FILE, home.folder.read(HOST_FILE) + lines);
-}
 
 /// How many images there are of the installation, with those that have no name.
 async fn images(home: &Home) -> usize {
@@ -30,13 +24,10 @@ async fn images(home: &Home) -> usize {
 async fn dockerfiles_trust_what_the_host_trusts() {
     let home = Home::start("bundle").await;
     let bundle = home.folder.file("work/demo.perl/ca.pem");
-    set(
-        &home,
-        &format!(
-            "ca_bundle = '{}'\nno_proxy = 'localhost,here'\n",
-            bundle.display()
-        ),
-    );
+    home.set(&format!(
+        "ca_bundle = '{}'\nno_proxy = 'localhost,here'\n",
+        bundle.display()
+    ));
     let perl = Repository::create(&home, "demo/perl").await;
     perl.write("ca.pem", "Whom to trust\n");
     perl.write(
