@@ -2,6 +2,7 @@
 //! a route, and Redis' work.
 
 mod instances;
+mod starts;
 
 use std::time::{Duration, Instant};
 
