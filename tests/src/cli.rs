@@ -1,12 +1,15 @@
 //! `corefn`, what a person types.
 
 use std::process::Stdio;
+use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 
 use crate::home::Home;
 use crate::programs::program;
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a command came to.
 #[derive(Debug, Clone)]
@@ -29,35 +32,45 @@ pub async fn corefn(home: &Home, arguments: &[&str]) -> Ran {
     ran(command.args(arguments)).await
 }
 
-/// Runs `corefn` with the installation's home, and `then` when it has printed its first line. It
-/// must not be ended by a signal.
+/// A command that goes on printing. It ends with its owner.
+#[derive(Debug)]
+pub struct Following {
+    _child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+/// Begins to run `corefn` with the installation's home.
 ///
 /// # Panics
-/// When it can't be run, prints no line, or a signal ends it.
-pub async fn corefn_and(home: &Home, arguments: &[&str], then: impl Future) -> Ran {
+/// When it can't be run.
+pub fn follow(home: &Home, arguments: &[&str]) -> Following {
     let mut command = command();
     command.arg("--home").arg(home.folder.path());
     let mut child = command
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .expect("the program can be run");
-    let mut lines = BufReader::new(child.stdout.take().expect("it is a pipe"));
-    let mut first = String::new();
-    let read = lines.read_line(&mut first).await;
-    assert!(read.is_ok_and(|length| length > 0), "it prints nothing");
-    then.await;
-    let mut rest = String::new();
-    let read = lines.read_to_string(&mut rest).await;
-    read.expect("it prints text");
-    let ended = child.wait_with_output().await.expect("it is waited for");
-    Ran {
-        code: ended.status.code().expect("no signal ends it"),
-        output: first + &rest,
-        errors: String::from_utf8_lossy(&ended.stderr).into_owned(),
+    let lines = BufReader::new(child.stdout.take().expect("it is a pipe")).lines();
+    Following {
+        _child: child,
+        lines,
+    }
+}
+
+impl Following {
+    /// Its next line.
+    ///
+    /// # Panics
+    /// When there is none in time.
+    pub async fn line(&mut self) -> String {
+        let line = tokio::time::timeout(PATIENCE, self.lines.next_line()).await;
+        let line = line
+            .expect("it prints another line")
+            .expect("it prints text");
+        line.expect("it goes on")
     }
 }
 

@@ -8,6 +8,8 @@ use clap_complete::Shell;
 use corefn_core::access::Role;
 use corefn_core::function::{FunctionName, RepositoryName};
 
+use crate::logs::Wanted;
+
 /// Functions that are deployed with git push and run on demand.
 #[derive(Debug, Parser)]
 #[command(name = "corefn", version, arg_required_else_help = true)]
@@ -51,12 +53,8 @@ pub enum Command {
     Logs {
         /// The function, account/name
         function: FunctionName,
-        /// Go on as they write more, until interrupted
-        #[arg(short, long)]
-        follow: bool,
-        /// Print only the last lines of each instance
-        #[arg(short = 'n', long, value_name = "N")]
-        tail: Option<u32>,
+        #[command(flatten)]
+        wanted: Wanted,
     },
     /// Remove a function: its instances, which get 10 seconds to finish, routes and images. The
     /// repository is kept
@@ -265,6 +263,7 @@ mod tests {
             "--home /x ls",
             "logs a/b -f --tail 5",
             "logs -n 0 a/b",
+            "logs a/b --since 10m --grep error --revision 2023",
             "rm a/b",
             "rm a/b --repository --yes",
             "rm -y a/b",
@@ -317,6 +316,7 @@ mod tests {
             "promote a/b",
             "gc a/b",
             "logs a/b --tail x",
+            "logs a/b --since yesterday",
             "repo",
             "repo create",
             "repo create a/b/c",

@@ -90,11 +90,9 @@ async fn run(arguments: Arguments) -> Result<u8, Error> {
         }
         Command::Ls => functions::list(&here()?, printer).await?,
         Command::Ps => instances::list(&here()?, printer).await?,
-        Command::Logs {
-            function,
-            follow,
-            tail,
-        } => logs::print(&here()?, printer, &function, follow, tail).await?,
+        Command::Logs { function, wanted } => {
+            logs::print(&here()?, printer, &function, &wanted).await?
+        }
         Command::Describe { function } => {
             describe::describe(&here()?, printer, &function).await?;
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use corefn_core::config::{Export, FunctionConfig};
 use corefn_core::names::HOST_FILE;
-use corefn_tests::cli::{command, corefn, corefn_and, ran};
+use corefn_tests::cli::{command, corefn, follow, ran};
 use corefn_tests::push::Repository;
 use corefn_tests::{Home, probe, wait_until};
 use futures_util::future::join_all;
@@ -171,14 +171,39 @@ async fn what_a_function_wrote() {
         ""
     );
 
-    // --follow ends with the instance.
-    let args = ["logs", "-f", "demo/hello"];
-    // It ends without an answer, and the request is not what this is about.
-    let exit = async { home.get("/demo/hello/exit").send().await };
-    let followed = corefn_and(&home, &args, exit).await;
+    for (words, lines) in [
+        (&["--grep", "listens"][..], 1),
+        (&["--grep", "sleeps"], 0),
+        (&["--since", "1h"], 1),
+        (&["--revision", "r1"], 1),
+        (&["--revision", "r2"], 0),
+    ] {
+        let ran = corefn(&home, &[&["logs", "demo/hello"], words].concat()).await;
+        assert_eq!(ran.succeeded().lines().count(), lines, "{words:?}: {ran:?}");
+    }
+
+    // --follow goes on with those that start later.
+    let first = home.accesses(1).await[0].instance.clone();
+    let mut followed = follow(&home, &["logs", "-f", "demo/hello"]);
     assert_eq!(
-        followed.succeeded(),
-        format!("{want}the probe exits because it was asked to\n")
+        followed.line().await,
+        format!("{first}  {}", want.trim_end())
+    );
+    // (It ends without an answer, and the request is not what this is about.)
+    let _ = home.get("/demo/hello/exit").send().await;
+    let exits = format!("{first}  the probe exits because it was asked to");
+    assert_eq!(followed.line().await, exits);
+    wait_until("another answers", SOON, async || {
+        home.get("/demo/hello/env")
+            .send()
+            .await
+            .is_ok_and(|it| it.status == 200)
+    })
+    .await;
+    let line = followed.line().await;
+    assert!(
+        line.ends_with(want.trim_end()) && !line.contains(&first),
+        "{line}"
     );
     corefn(&home, &["logs", "demo/other"]).await.failed(
         1,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use corefn_core::host::Host;
-use corefn_core::names::label;
+use corefn_core::names::{directive, label};
 use corefn_engine::docker::Docker;
 use corefn_engine::sandboxes::KEEPER;
 use corefn_engine::store::{Facts, Store, StoreError};
@@ -57,8 +57,12 @@ pub async fn redis(store: &Store) -> Vec<Finding> {
         0 => Finding::wrong(
             "nginx",
             "no worker of nginx hears of what is deployed here",
-            "start nginx with the module; corefn_redis and corefn_namespace must be as host.toml has them. nginx -t says \
-             what is wrong with its configuration, and its error log at level notice which functions it knows",
+            format!(
+                "start nginx with the module; {} and {} must be as host.toml has them. nginx -t says what is wrong with \
+                 its configuration, and its error log at level notice how many functions it knows",
+                directive::REDIS.to_string_lossy(),
+                directive::NAMESPACE.to_string_lossy()
+            ),
         ),
         count => Finding::ok("nginx", format!("{count} workers route requests")),
     });
@@ -153,7 +157,10 @@ pub async fn keeper(home: &Path, host: &Host, docker: &Docker) -> Vec<Finding> {
         return vec![Finding::warning(
             check,
             "there is none, so a start takes as long as Docker does",
-            "a table [sandboxes] in host.toml, corefn-keep, and corefn_sandboxes for nginx (docs/host.md)",
+            format!(
+                "a table [sandboxes] in host.toml, corefn-keep, and {} for nginx (docs/host.md)",
+                directive::SANDBOXES.to_string_lossy()
+            ),
         )];
     };
     let socket = home.join(&sandboxes.folder).join(KEEPER);

@@ -130,13 +130,9 @@ pub(super) async fn run(
         }
         Command::Ls => functions::list(&here(home, viewer)?, &printer).await?,
         Command::Ps => instances::list(&here(home, viewer)?, &printer).await?,
-        Command::Logs {
-            function,
-            follow,
-            tail,
-        } => {
+        Command::Logs { function, wanted } => {
             viewer.must_see(&function)?;
-            logs::print(&here(home, viewer)?, &printer, &function, follow, tail).await?;
+            logs::print(&here(home, viewer)?, &printer, &function, &wanted).await?;
         }
         Command::Builds {
             repository,

@@ -30,6 +30,9 @@ pub struct InstanceEvent {
 const DIE: &str = "die";
 const KILL: &str = "kill";
 const PAUSE: &str = "pause";
+const START: &str = "start";
+/// A sandbox that has become an instance gets another name.
+const RENAME: &str = "rename";
 
 /// What has become of an instance that can't be sent work any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,25 +54,41 @@ impl Docker {
     pub async fn instance_events(
         &self,
     ) -> Result<impl Stream<Item = InstanceEvent> + '_, DockerError> {
+        let mut ordered = HashSet::new();
+        let events = self.container_events(&[DIE, KILL, PAUSE]).await?;
+        Ok(events.filter_map(move |event| {
+            let read = InstanceEvent::read(self.namespace(), event, &mut ordered);
+            std::future::ready(read)
+        }))
+    }
+
+    /// Says whenever there may be an instance more, as Docker tells. The stream ends when the connection does.
+    ///
+    /// # Errors
+    /// [`DockerError`] when Docker can't be reached.
+    pub async fn beginnings(&self) -> Result<impl Stream<Item = ()> + '_, DockerError> {
+        let events = self.container_events(&[START, RENAME]).await?;
+        Ok(events.map(|_| ()))
+    }
+
+    /// Events of the namespace's containers, until the connection ends.
+    async fn container_events(
+        &self,
+        kinds: &[&str],
+    ) -> Result<impl Stream<Item = EventMessage> + '_, DockerError> {
         let ours = format!("{}={}", label::NAMESPACE, self.namespace());
         let options = EventsOptionsBuilder::default()
             .filters(&HashMap::from([
                 ("type", vec!["container".to_owned()]),
-                ("event", [DIE, KILL, PAUSE].map(str::to_owned).to_vec()),
+                ("event", kinds.iter().map(|&kind| kind.to_owned()).collect()),
                 ("label", vec![ours]),
             ]))
             .build();
         let client = self.client().await?;
-        let mut ordered = HashSet::new();
         Ok(client
             .events(Some(options))
             .take_while(|event| std::future::ready(event.is_ok()))
-            .filter_map(move |event| {
-                let event = event.ok();
-                let read = event
-                    .and_then(|event| InstanceEvent::read(self.namespace(), event, &mut ordered));
-                std::future::ready(read)
-            }))
+            .filter_map(|event| std::future::ready(event.ok())))
     }
 }
 
