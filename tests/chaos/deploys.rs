@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use corefn_build::deploy::{start_first, switch, withdraw};
+use corefn_build::deploy::{start_first, switch, withdraw_instance};
 use corefn_build::image::{Revision, from_executable};
-use corefn_core::function::RevisionId;
+use corefn_core::deployment::Deployment;
+use corefn_core::function::{FunctionName, RevisionId};
 use corefn_engine::docker::Docker;
 use corefn_engine::store::Store;
 use corefn_tests::{docker, probe};
@@ -58,38 +59,52 @@ impl Deploys {
     }
 }
 
-/// Deploys another revision: as a push does, with an instance of it that is warm already, or each
-/// second time without, so that requests have to start one.
+/// Deploys another revision: as a push does, with an instance of it that is warm already, or without, so that requests
+/// have to start one; or that which was deployed before, as `corefn rollback` does.
 async fn deploy(
     docker: &Docker,
     store: &Arc<Store>,
     recorder: &Recorder,
     number: u32,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<(), Failed> {
+    let function = DEPLOYED.parse()?;
+    let images = docker.images_of(&function).await?;
+    let mut images = images.into_iter();
+    let previous = images.find(|image| image.previous && !image.current);
+    let deployment = match previous.filter(|_| number.is_multiple_of(3)) {
+        Some(image) => image.deployment,
+        None => build(docker, function, number).await?,
+    };
+    let first = match number % 3 {
+        1 => None,
+        _ => Some(start_first(docker, store, &deployment).await?),
+    };
+    let now = (DEPLOYED.to_owned(), Instant::now());
+    recorder.history().switches.push(now);
+    let first = first.as_ref().map(|first| &first.instance);
+    let switched = switch(docker, store, &[(&deployment, first)]).await;
+    if let (Err(_), Some(first)) = (&switched, first) {
+        withdraw_instance(docker, first.id).await?;
+    }
+    Ok(switched?)
+}
+
+type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+/// Makes the image of another revision.
+async fn build(docker: &Docker, function: FunctionName, number: u32) -> Result<Deployment, Failed> {
     let config = functions()
         .into_iter()
         .find(|(function, _)| *function == DEPLOYED)
         .map(|(_, config)| config)
         .unwrap_or_default();
     let revision = Revision {
-        function: DEPLOYED.parse()?,
+        function,
         repository: DEPLOYED.parse()?,
         id: RevisionId(format!("next-{number:04}")),
         commit: format!("{number:040x}"),
         account: None,
     };
     from_executable(docker, &revision, &config, &probe::executable()).await?;
-    let deployment = revision.deployment(docker.namespace(), config);
-    let first = match number % 2 {
-        0 => Some(start_first(docker, store, &deployment).await?),
-        _ => None,
-    };
-    let now = (DEPLOYED.to_owned(), Instant::now());
-    recorder.history().switches.push(now);
-    let first = first.as_ref().map(|first| &first.instance);
-    let switched = switch(docker, store, &[(&deployment, first)]).await;
-    if switched.is_err() {
-        withdraw(docker, &deployment.function, &deployment.revision).await?;
-    }
-    Ok(switched?)
+    Ok(revision.deployment(docker.namespace(), config))
 }

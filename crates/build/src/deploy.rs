@@ -133,7 +133,7 @@ pub async fn withdraw(
 ///
 /// # Errors
 /// [`DockerError`] when Docker can't do it.
-pub(crate) async fn withdraw_instance(docker: &Docker, id: InstanceId) -> Result<(), DockerError> {
+pub async fn withdraw_instance(docker: &Docker, id: InstanceId) -> Result<(), DockerError> {
     for container in docker.containers().await? {
         if container.has(label::INSTANCE, &id.to_string()) {
             docker.remove(&container.id).await?;
