@@ -23,6 +23,7 @@ COPY Cargo.toml Cargo.lock build.rs ca.pem* ./
 COPY .cargo* .cargo
 COPY src src
 COPY crates crates
+COPY examples examples
 COPY tests tests
 COPY bench bench
 COPY fuzz fuzz

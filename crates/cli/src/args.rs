@@ -8,6 +8,7 @@ use clap_complete::Shell;
 use corefn_core::access::Role;
 use corefn_core::function::{FunctionName, RepositoryName};
 
+use crate::init::Template;
 use crate::logs::Wanted;
 
 /// Functions that are deployed with git push and run on demand.
@@ -36,6 +37,18 @@ pub struct Arguments {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Write the files of a first function
+    Init {
+        /// What for
+        template: Template,
+        /// The folder [default: this one]
+        folder: Option<PathBuf>,
+    },
+    /// Push the commit that is checked out here, to be deployed
+    Deploy {
+        /// The repository, account/name [default: the one that was deployed to from here before]
+        repository: Option<RepositoryName>,
+    },
     /// Repositories, which functions are pushed to
     #[command(subcommand)]
     Repo(RepositoryCommand),
@@ -268,6 +281,10 @@ mod tests {
             "rm a/b --repository --yes",
             "rm -y a/b",
             "describe a/b",
+            "init python",
+            "init rust there",
+            "deploy",
+            "deploy a/b",
             "doctor --json",
             "completion bash",
             "man /x",
@@ -307,6 +324,9 @@ mod tests {
             "rm a",
             "rm a/b c/d",
             "describe",
+            "init",
+            "init cobol",
+            "deploy A/b",
             "completion csh",
             "--remote h --home /x ls",
             "logs A/b",

@@ -5,12 +5,14 @@
 mod access;
 mod args;
 mod builds;
+mod deploy;
 mod describe;
 mod doctor;
 mod error;
 mod firewall;
 mod functions;
 mod git_host;
+mod init;
 mod installation;
 mod instances;
 mod keys;
@@ -24,6 +26,7 @@ mod revisions;
 mod unknown;
 
 use std::io::{ErrorKind, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -76,6 +79,13 @@ async fn run(arguments: Arguments) -> Result<u8, Error> {
         Command::Version => return printer.version().map(|()| 0),
         Command::Completion { shell } => return manual::completion(*shell).map(|()| 0),
         Command::Man { folder } => return manual::pages(folder).map(|()| 0),
+        Command::Init { template, folder } => {
+            let folder = folder.as_deref().unwrap_or(Path::new("."));
+            return init::write(printer, *template, folder).map(|()| 0);
+        }
+        Command::Deploy { repository } => {
+            return deploy::deploy(&arguments, repository.as_ref()).await;
+        }
         _ => {}
     }
     let is_local = matches!(arguments.command, Command::GitHost(_));
@@ -122,7 +132,11 @@ async fn run(arguments: Arguments) -> Result<u8, Error> {
         Command::Doctor => return doctor::examine(home, printer).await,
         Command::Firewall(command) => return firewall::run(home, printer, command),
         Command::GitHost(command) => return git_host::run(home, command).await,
-        Command::Version | Command::Completion { .. } | Command::Man { .. } => {}
+        Command::Version
+        | Command::Completion { .. }
+        | Command::Man { .. }
+        | Command::Init { .. }
+        | Command::Deploy { .. } => {}
     }
     Ok(0)
 }

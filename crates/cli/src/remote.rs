@@ -11,6 +11,7 @@ use std::process::Command;
 
 use serde::Deserialize;
 
+use corefn_core::function::RepositoryName;
 use corefn_core::names::{PERSON_FILE, env as variables};
 use corefn_engine::home;
 
@@ -42,6 +43,17 @@ pub struct Remote {
     user: String,
     host: String,
     port: u16,
+}
+
+impl Remote {
+    /// Where a repository can be pushed to.
+    pub fn url(&self, name: &RepositoryName) -> String {
+        let Self { user, host, port } = self;
+        match host.contains(':') {
+            true => format!("ssh://{user}@[{host}]:{port}/{name}"),
+            false => format!("ssh://{user}@{host}:{port}/{name}"),
+        }
+    }
 }
 
 /// The git host that the words are for, or what is wrong with its name; none if they are for this machine.
@@ -217,6 +229,13 @@ mod tests {
         assert_eq!(settings.remote("other").ok(), remote("git", "other", 7022));
         assert!(settings.remote("o ther").is_err());
         assert!(toml::from_str::<Settings>("colour = 1").is_err());
+        let name = "alice/hello".parse().unwrap();
+        for (text, url) in [
+            ("h", "ssh://git@h:7022/alice/hello"),
+            ("me@[fd00::1]:22", "ssh://me@[fd00::1]:22/alice/hello"),
+        ] {
+            assert_eq!(parse(text).unwrap().url(&name), url);
+        }
     }
 
     #[test]

@@ -98,6 +98,39 @@ async fn push_over_ssh_deploys() {
     let far = corefn("--remote here rollback alice/hello").await;
     far.failed(1, &["nothing was deployed of alice/hello before"]);
     corefn("ls").await.failed(1, &["error: no home"]);
+    // From nothing to an answer.
+    let begun = corefn("init dockerfile").await;
+    assert!(begun.succeeded().contains("corefn deploy"), "{begun:?}");
+    corefn("init dockerfile")
+        .await
+        .failed(1, &["is there already"]);
+    corefn("deploy alice/new").await.failed(1, &["git init"]);
+    let git = async |words: &str| alice.shell(&anywhere, &format!("git {words}")).await;
+    git("init -q -b trunk").await.succeeded();
+    corefn("deploy alice/new")
+        .await
+        .failed(1, &["nothing is committed here"]);
+    git("add Dockerfile server.pl").await.succeeded();
+    git("commit -qm First").await.succeeded();
+    corefn("deploy")
+        .await
+        .failed(1, &["say where, as in corefn deploy alice/hello"]);
+    let first = corefn("--remote here deploy alice/new").await;
+    assert!(first.errors.contains("==> deployed alice/new"), "{first:?}");
+    assert!(
+        first
+            .errors
+            .contains("changes of 1 files are not committed"),
+        "{first:?}"
+    );
+    git("commit -q --allow-empty -m Second").await.succeeded();
+    let second = corefn("deploy").await;
+    assert!(
+        second.errors.contains("==> deployed alice/new"),
+        "{second:?}"
+    );
+    let here_ls = self::corefn(&home, &["ls", "--json"]).await.output;
+    assert_eq!(corefn("--remote here ls --json").await.output, here_ls);
     corefn("--remote 'a b' ls")
         .await
         .failed(1, &["is no git host"]);

@@ -123,7 +123,10 @@ pub(super) async fn run(
             viewer.must_see(&function)?;
             describe::describe(&here(home, viewer)?, &printer, &function).await?;
         }
-        Command::Completion { .. } | Command::Man { .. } => {
+        Command::Completion { .. }
+        | Command::Man { .. }
+        | Command::Init { .. }
+        | Command::Deploy { .. } => {
             return Err(Error::Refused(
                 "that is done where it is wanted, by corefn itself".into(),
             ));
