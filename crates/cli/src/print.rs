@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
+use rustix::termios::tcgetwinsize;
 use serde::Serialize;
 use serde_json::json;
 
@@ -50,7 +51,7 @@ impl Printer {
             return self.value(&rows);
         }
         let cells: Vec<_> = rows.iter().map(cells).collect();
-        line(&table(head, &cells))
+        line(&table(head, &cells, columns()))
     }
 
     fn value(&self, value: &impl Serialize) -> Result<(), Error> {
@@ -103,8 +104,20 @@ pub fn span(duration: Duration) -> String {
     }
 }
 
-/// Aligned columns with two spaces between them. An empty cell is a dash.
-fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
+/// How many columns the terminal has that standard output is; none if it is something else, which takes lines of any length.
+fn columns() -> Option<usize> {
+    let size = tcgetwinsize(io::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+/// The narrowest that a column gets for the sake of the others.
+const NARROW: usize = 8;
+
+/// What stands between two columns.
+const GAP: &str = "  ";
+
+/// Aligned columns. An empty cell is a dash. Where they are wider than `most` together, the widest are cut.
+fn table<const N: usize>(head: [&str; N], rows: &[[String; N]], most: Option<usize>) -> String {
     let head = head.map(ToOwned::to_owned);
     let rows: Vec<&[String; N]> = std::iter::once(&head).chain(rows).collect();
     let shown = |cell: &String| {
@@ -118,15 +131,37 @@ fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
         let widths = rows.iter().map(|row| shown(&row[column]).chars().count());
         widths.max().unwrap_or(0)
     };
-    let widths: Vec<_> = (0..N).map(width).collect();
+    let mut widths: Vec<_> = (0..N).map(width).collect();
+    if let Some(most) = most {
+        fit(&mut widths, most.saturating_sub(GAP.len() * (N - 1)));
+    }
     let lines = rows.iter().map(|row| {
         let cells = row.iter().zip(&widths);
         let cells: Vec<_> = cells
-            .map(|(cell, width)| format!("{:<width$}", shown(cell)))
+            .map(|(cell, width)| format!("{:<width$}", cut(&shown(cell), *width)))
             .collect();
-        cells.join("  ").trim_end().to_owned()
+        cells.join(GAP).trim_end().to_owned()
     });
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Makes columns narrower, always the widest one first, until they have room.
+fn fit(widths: &mut [usize], most: usize) {
+    while widths.iter().sum::<usize>() > most {
+        match widths.iter_mut().max() {
+            Some(widest) if *widest > NARROW => *widest -= 1,
+            _ => return,
+        }
+    }
+}
+
+/// The beginning of a text that is too long, with a mark that there is more.
+fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let begin: String = text.chars().take(width.saturating_sub(1)).collect();
+    format!("{begin}…")
 }
 
 #[cfg(test)]
@@ -140,10 +175,30 @@ mod tests {
             ["bcd".to_owned(), String::new()],
         ];
         assert_eq!(
-            table(["X", "COLUMN"], &rows),
+            table(["X", "COLUMN"], &rows, None),
             "X    COLUMN\na    long one\nbcd  -"
         );
-        assert_eq!(table(["X", "COLUMN"], &[]), "X  COLUMN");
+        assert_eq!(table(["X", "COLUMN"], &[], None), "X  COLUMN");
+    }
+
+    #[test]
+    fn tables_that_are_too_wide() {
+        let rows = [["a".repeat(30), "b".repeat(12), "c".to_owned()]];
+        let of = |most| table(["FIRST", "SECOND", "THIRD"], &rows, Some(most));
+        assert_eq!(of(51), table(["FIRST", "SECOND", "THIRD"], &rows, None));
+        let lines = format!(
+            "{:<29}  SECOND        THIRD\n{}…  {}  c",
+            "FIRST",
+            "a".repeat(28),
+            "b".repeat(12)
+        );
+        assert_eq!(of(50), lines);
+        for most in [50, 40, 30, 25] {
+            let widest = of(most).lines().map(|line| line.chars().count()).max();
+            assert!(widest <= Some(most), "{most}: {widest:?}");
+        }
+        // There is an end to it.
+        assert_eq!(of(3), "FIRST     SECOND    THIRD\naaaaaaa…  bbbbbbb…  c");
     }
 
     #[test]
