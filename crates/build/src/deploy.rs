@@ -166,10 +166,10 @@ pub async fn switch(
                     image::identifier(docker, &previous).await?,
                     previous.clone(),
                 ));
-                image::tag(docker, replaced, &previous).await?;
+                docker.tag(replaced, &previous).await?;
             }
             former.push((replaced, current.clone()));
-            image::tag(docker, &deployment.image, &current).await?;
+            docker.tag(&deployment.image, &current).await?;
         }
         Ok(store.deploy(revisions).await?)
     };
@@ -178,7 +178,7 @@ pub async fn switch(
     };
     for (image, tag) in former.iter().rev() {
         match image {
-            Some(image) => image::tag(docker, image, tag).await?,
+            Some(image) => docker.tag(image, tag).await?,
             None => image::remove(docker, tag).await?,
         }
     }

@@ -16,7 +16,7 @@ use std::io::Read;
 
 use bollard::body_try_stream;
 use bollard::query_parameters::{
-    ImportImageOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder,
+    ImportImageOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptions,
 };
 use futures_util::StreamExt as _;
 
@@ -133,21 +133,6 @@ pub async fn identifier(docker: &Docker, tag: &str) -> Result<Option<String>, Do
         Err(error) if error.is_absent() => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// Gives an image a tag, `repository:tag`.
-///
-/// # Errors
-/// [`DockerError`] when Docker can't do it.
-pub async fn tag(docker: &Docker, image: &str, tag: &str) -> Result<(), DockerError> {
-    let (repository, version) = tag.rsplit_once(':').unwrap_or((tag, names::CURRENT_TAG));
-    let options = TagImageOptionsBuilder::default()
-        .repo(repository)
-        .tag(version)
-        .build();
-    let client = docker.client().await?;
-    let tagged = client.tag_image(image, Some(options)).await;
-    tagged.map_err(|cause| docker.failed(format!("tag the image {image}"), cause))
 }
 
 /// Removes a tag, and the image if it was its last. One that isn't there is no error.

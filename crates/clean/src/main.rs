@@ -54,7 +54,9 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let host = home::read(&home::find(arguments.home)?)?;
     let store = Store::new(&host.redis, &host.namespace)?;
     let docker = Arc::new(Docker::new(&host.docker, &host.namespace));
-    let cleaner = Arc::new(Cleaner::new(store, docker.clone(), arguments.once, &host));
+    let store = Arc::new(store);
+    let cleaner = Cleaner::new(store.clone(), docker.clone(), arguments.once, &host);
+    let cleaner = Arc::new(cleaner);
     if arguments.once {
         cleaner.round().await?;
         cleaner.settle().await;
@@ -67,7 +69,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let mut failing = false;
     let watcher = cleaner.clone();
     tokio::spawn(async move { watcher.watch().await });
-    tokio::spawn(revisions::keep_removing(docker, host.revisions));
+    tokio::spawn(revisions::look_after(docker, store, host.revisions));
     loop {
         tokio::select! {
             _ = ticks.tick() => {}

@@ -1,18 +1,19 @@
-//! Removing the images of revisions that are not kept, beside the rounds.
+//! Looking after revisions, beside the rounds.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use corefn_core::host::Revisions;
 use corefn_engine::docker::Docker;
-use corefn_engine::revisions::remove_not_kept;
+use corefn_engine::revisions::{Disagreements, remove_not_kept};
+use corefn_engine::store::Store;
 use tokio::time::MissedTickBehavior;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
-/// How often it is looked for them: there is one more with a push, and Docker is asked for all images.
+/// How often they are looked after: there is one more with a push, and Docker is asked for all images.
 const EVERY: Duration = Duration::from_secs(10 * 60);
 
-/// Removes them, and tells of each.
+/// Removes the images of those that are not kept, and tells of each.
 pub async fn remove(docker: &Docker, settings: &Revisions) {
     match remove_not_kept(docker, settings).await {
         Ok(removed) => {
@@ -28,12 +29,22 @@ pub async fn remove(docker: &Docker, settings: &Revisions) {
     }
 }
 
-/// The same again and again.
-pub async fn keep_removing(docker: Arc<Docker>, settings: Revisions) {
+/// The same again and again, and has Docker and Redis agree on what is deployed.
+pub async fn look_after(docker: Arc<Docker>, store: Arc<Store>, settings: Revisions) {
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut disagreements = Disagreements::default();
     loop {
         ticks.tick().await;
         remove(&docker, &settings).await;
+        // (What goes wrong here goes wrong for the rounds, too, which tell of it.)
+        let settled = disagreements.settle(&store, &docker).await;
+        for (function, settled) in settled.unwrap_or_default() {
+            warn!(
+                "{function} was at {} in Docker and at {} in Redis, and is at {} now: whoever deployed it was killed, or Redis \
+                 came back as it was before",
+                settled.docker, settled.redis, settled.right
+            );
+        }
     }
 }

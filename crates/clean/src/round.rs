@@ -90,9 +90,9 @@ impl Clocks {
 impl Cleaner {
     /// One for an installation with these settings. With `once` it does a single round, and does not wait for anything to
     /// settle.
-    pub fn new(store: Store, docker: Arc<Docker>, once: bool, host: &Host) -> Self {
+    pub fn new(store: Arc<Store>, docker: Arc<Docker>, once: bool, host: &Host) -> Self {
         Self {
-            store: Arc::new(store),
+            store,
             docker,
             at_hand: Mutex::default(),
             tasks: tokio::sync::Mutex::default(),

@@ -1,11 +1,16 @@
-//! Removing revisions that are not kept.
+//! Looking after revisions: removing those that are not kept, and having Docker and Redis agree on those that are deployed.
 
-use std::time::SystemTime;
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
 
+use corefn_core::function::{FunctionName, RevisionId};
 use corefn_core::host::Revisions;
+use corefn_core::names;
 use corefn_core::revisions::{Candidate, superfluous};
 
 use crate::docker::{Docker, DockerError, Image};
+use crate::rebuild::RebuildError;
+use crate::store::Store;
 
 /// The images of revisions that are not kept, as [`corefn_core::revisions::superfluous`] has it.
 ///
@@ -53,4 +58,81 @@ pub async fn remove_not_kept(
         }
     }
     Ok(removed)
+}
+
+/// What Docker and Redis disagree on. Whoever deploys tells first the one and then the other, and may be killed in between;
+/// and a Redis may come back as it was some time ago.
+#[derive(Debug, Default)]
+pub struct Disagreements(HashMap<FunctionName, Disagreement>);
+
+/// Docker and Redis tell times to the second.
+const ROUNDED: Duration = Duration::from_secs(2);
+
+/// What they say of a function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disagreement {
+    /// The revision whose image is the current one.
+    pub docker: RevisionId,
+    /// The revision that routers know, and requests get.
+    pub redis: RevisionId,
+    /// Which of them is right.
+    pub right: RevisionId,
+}
+
+impl Disagreements {
+    /// Looks what they say, and settles what they have said the same different things of when it was looked before: nobody is
+    /// between the two any more. Returns what was settled.
+    ///
+    /// Docker is right, unless its revision was made since Redis has been up: then Redis would know it, had whoever made
+    /// it got so far, and the push was never accepted.
+    ///
+    /// # Errors
+    /// [`RebuildError`] when either can't say, or can't be told; some may be settled.
+    pub async fn settle(
+        &mut self,
+        store: &Store,
+        docker: &Docker,
+    ) -> Result<Vec<(FunctionName, Disagreement)>, RebuildError> {
+        let (_, uptime) = store.run().await?;
+        let begin = SystemTime::now() - uptime;
+        let images = docker.images().await?;
+        let mut found = HashMap::new();
+        let mut settled = Vec::new();
+        for deployment in store.deployments().await? {
+            let of_it = |image: &&Image| image.deployment.function == deployment.function;
+            let mut of_function = images.iter().filter(of_it);
+            let is_there = images
+                .iter()
+                .any(|image| image.tags.contains(&deployment.image));
+            let Some(current) = of_function.find(|image| image.current) else {
+                continue;
+            };
+            let (of_docker, of_redis) = (&current.deployment.revision, &deployment.revision);
+            if of_docker == of_redis {
+                continue;
+            }
+            let is_docker_right = current.created + ROUNDED < begin || !is_there;
+            let right = if is_docker_right { of_docker } else { of_redis };
+            let disagreement = Disagreement {
+                docker: of_docker.clone(),
+                redis: of_redis.clone(),
+                right: right.clone(),
+            };
+            let function = deployment.function.clone();
+            if self.0.get(&function) != Some(&disagreement) {
+                found.insert(function, disagreement);
+                continue;
+            }
+            if is_docker_right {
+                store.deploy(&[(&current.deployment, None)]).await?;
+            } else {
+                let repository = names::image(docker.namespace(), &function);
+                let tag = format!("{repository}:{}", names::CURRENT_TAG);
+                docker.tag(&deployment.image, &tag).await?;
+            }
+            settled.push((function, disagreement));
+        }
+        self.0 = found;
+        Ok(settled)
+    }
 }

@@ -106,7 +106,8 @@ async fn what_is_wrong_is_found_and_mended() {
     // Redis and Docker that disagree, as when whoever deploys is killed in the middle.
     let repository = names::image(home.namespace(), &new.function);
     let current = format!("{repository}:{}", names::CURRENT_TAG);
-    image::tag(&home.docker, &format!("{repository}:r1"), &current)
+    home.docker
+        .tag(&format!("{repository}:r1"), &current)
         .await
         .unwrap();
     says(

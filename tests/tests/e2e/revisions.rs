@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use corefn_build::image;
 use corefn_core::config::FunctionConfig;
 use corefn_core::deployment::Deployment;
 use corefn_core::host::Revisions;
-use corefn_core::names::{HOST_FILE, env, label};
+use corefn_core::names::{self, HOST_FILE, env, label};
 use corefn_engine::docker::Image;
+use corefn_engine::revisions::Disagreements;
 use corefn_tests::cli::{Ran, corefn};
 use corefn_tests::{Home, probe, wait_until};
 use serde_json::{Value, json};
@@ -339,4 +341,80 @@ async fn images_that_take_too_much_go() {
     assert_eq!(gone(4 * size - 1).await, ["r1"]);
     assert_eq!(gone(3 * size - 1).await, ["r1", "r2"]);
     assert_eq!(gone(0).await, ["r1", "r2"]);
+}
+
+#[tokio::test]
+async fn docker_and_redis_come_to_agree() {
+    let home = Home::builder("agree").without_nginx().start().await;
+    let mut revisions = Vec::new();
+    for _ in 0..2 {
+        revisions.push(home.deploy("demo/hello", probe::config()).await);
+    }
+    home.deploy("demo/other", probe::config()).await;
+    let before = state(&home).await;
+    let mut disagreements = Disagreements::default();
+    let mut settle = async || {
+        let settled = disagreements
+            .settle(&home.store, &home.docker)
+            .await
+            .unwrap();
+        settled
+            .into_iter()
+            .map(|(function, _)| function.to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(settle().await, [""; 0]);
+
+    // As when whoever goes back to the first is killed when Docker knows and Redis doesn't.
+    let current = |revision: &Deployment| {
+        let repository = names::image(home.namespace(), &revision.function);
+        (
+            revision.image.clone(),
+            format!("{repository}:{}", names::CURRENT_TAG),
+        )
+    };
+    let (image, tag) = current(&revisions[0]);
+    home.docker.tag(&image, &tag).await.unwrap();
+    let disagree = state(&home).await;
+    assert_ne!(disagree, before);
+    // It may be in between just now.
+    assert_eq!(settle().await, [""; 0]);
+    assert_eq!(state(&home).await, disagree);
+    assert_eq!(settle().await, ["demo/hello"]);
+    assert_eq!(state(&home).await, before);
+    assert_eq!(settle().await, [""; 0]);
+
+    // Where the image is gone that Redis knows, Docker's is all there is.
+    home.docker.tag(&image, &tag).await.unwrap();
+    image::remove(&home.docker, &revisions[1].image)
+        .await
+        .unwrap();
+    assert_eq!(settle().await, [""; 0]);
+    assert_eq!(settle().await, ["demo/hello"]);
+    let (_, deployments, _) = state(&home).await;
+    assert_eq!(deployments[0], revisions[0]);
+}
+
+/// A Redis that comes back with what was deployed some time ago.
+#[tokio::test]
+async fn redis_that_is_behind_catches_up() {
+    let mut home = Home::builder("behind").without_nginx().start().await;
+    let mut revisions = Vec::new();
+    for _ in 0..2 {
+        revisions.push(home.deploy("demo/hello", probe::config()).await);
+    }
+    // (Docker and Redis tell times to the second.)
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    home.redis.stop().await;
+    home.redis.start().await;
+    home.store.deploy(&[(&revisions[0], None)]).await.unwrap();
+    let mut disagreements = Disagreements::default();
+    for count in [0, 1, 0] {
+        let settled = disagreements
+            .settle(&home.store, &home.docker)
+            .await
+            .unwrap();
+        assert_eq!(settled.len(), count);
+    }
+    assert_eq!(home.store.deployments().await.unwrap(), revisions[1..]);
 }

@@ -12,9 +12,7 @@ use corefn_core::names::{self, label};
 use corefn_engine::docker::Docker;
 
 use super::without::without;
-use super::{
-    Revision, Traces, bundle, identifier, label_instruction, options, remove, run_build, tag,
-};
+use super::{Revision, Traces, bundle, identifier, label_instruction, options, remove, run_build};
 use crate::context::{DOCKERFILE, IGNORE_FILE, Ignore, archive};
 use crate::error::BuildError;
 use crate::limits::{Watch, in_time};
@@ -210,7 +208,7 @@ pub async fn keep_cache(
     let name = names::cache_image(docker.namespace(), function);
     let former = identifier(docker, &name).await?;
     match built {
-        Some(built) => tag(docker, built, &name).await?,
+        Some(built) => docker.tag(built, &name).await?,
         None => remove(docker, &name).await?,
     }
     match former.filter(|former| Some(former.as_str()) != built) {

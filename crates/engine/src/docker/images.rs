@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bollard::models::ImageSummary;
-use bollard::query_parameters::{ListImagesOptions, ListImagesOptionsBuilder, RemoveImageOptions};
+use bollard::query_parameters::{
+    ListImagesOptions, ListImagesOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder,
+};
 
 use corefn_core::deployment::Deployment;
 use corefn_core::function::{FunctionName, RevisionId};
@@ -117,6 +119,21 @@ impl Docker {
             }
         }
         Ok(own_sizes(&layers))
+    }
+
+    /// Gives an image a tag, `repository:tag`.
+    ///
+    /// # Errors
+    /// [`DockerError`] when Docker can't do it.
+    pub async fn tag(&self, image: &str, tag: &str) -> Result<(), DockerError> {
+        let (repository, version) = tag.rsplit_once(':').unwrap_or((tag, names::CURRENT_TAG));
+        let options = TagImageOptionsBuilder::default()
+            .repo(repository)
+            .tag(version)
+            .build();
+        let client = self.client().await?;
+        let tagged = client.tag_image(image, Some(options)).await;
+        tagged.map_err(|cause| self.failed(format!("tag the image {image}"), cause))
     }
 
     /// Removes an image that has no other name than one, and that no container is made of. Returns whether it did: one that
