@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 use crate::home::Home;
-use crate::programs::program;
+use crate::programs::{program, workspace};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -29,7 +29,48 @@ pub struct Ran {
 pub async fn corefn(home: &Home, arguments: &[&str]) -> Ran {
     let mut command = command();
     command.arg("--home").arg(home.folder.path());
-    ran(command.args(arguments)).await
+    let ran = ran(command.args(arguments)).await;
+    if arguments.contains(&"--json") && ran.code == 0 {
+        check_keys(arguments, &ran.output);
+    }
+    ran
+}
+
+/// Checks that the keys of what a command has printed are those that the documentation has.
+fn check_keys(arguments: &[&str], output: &str) {
+    let word = arguments.iter().find(|word| !word.starts_with('-'));
+    let word = word.expect("a command has a name");
+    let values: serde_json::Value = match serde_json::from_str(output) {
+        Ok(value) => value,
+        // (A value a line, or none.)
+        Err(_) => output
+            .lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+            .collect(),
+    };
+    let objects = match &values {
+        serde_json::Value::Array(all) => all.iter().filter_map(|value| value.as_object()).collect(),
+        one => one.as_object().into_iter().collect::<Vec<_>>(),
+    };
+    let page = workspace().join("docs/command-line.md");
+    let page = std::fs::read_to_string(page).expect("the workspace has it");
+    let mut rows = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once(" | "));
+    let documented = rows.find(|(words, _)| words.split('`').any(|found| found == *word));
+    let (_, keys) = documented.unwrap_or_else(|| panic!("the JSON of {word} is not documented"));
+    let keys: Vec<_> = keys
+        .split('|')
+        .next()
+        .unwrap_or_default()
+        .split('`')
+        .collect();
+    for key in objects.iter().flat_map(|object| object.keys()) {
+        assert!(
+            keys.contains(&key.as_str()),
+            "{word}: the key {key} is not documented"
+        );
+    }
 }
 
 /// A command that goes on printing. It ends with its owner.
