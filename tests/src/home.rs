@@ -331,9 +331,14 @@ impl Home {
 
     /// Waits until every worker has a revision that was deployed.
     pub async fn knows(&self, function: &str, revision: &str) {
+        self.knows_since(0, function, revision).await;
+    }
+
+    /// The same of one that has been deployed since byte `begin` of nginx's log, and perhaps before.
+    pub async fn knows_since(&self, begin: usize, function: &str, revision: &str) {
         let text = format!("{function} is at revision {revision}");
         let workers = self.ready_workers().await;
-        self.wait_for_workers(&workers, 0, &text).await;
+        self.wait_for_workers(&workers, begin, &text).await;
     }
 
     /// Removes a function, and waits until every worker knows.

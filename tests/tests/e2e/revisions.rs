@@ -40,6 +40,15 @@ async fn back(home: &Home, arguments: &[&str]) -> Ran {
     corefn(home, &[&["rollback", "demo/hello"], arguments].concat()).await
 }
 
+/// Has a revision deployed, and waits until every worker has it.
+async fn to(home: &Home, revision: &str, words: &[&str]) -> Ran {
+    let begin = home.error_log().len();
+    let ran = corefn(home, words).await;
+    ran.succeeded();
+    home.knows_since(begin, "demo/hello", revision).await;
+    ran
+}
+
 /// The revision that answers.
 async fn answers(home: &Home) -> String {
     let answer = home.get("/demo/hello/env").await;
@@ -50,12 +59,12 @@ async fn answers(home: &Home) -> String {
 #[tokio::test]
 async fn way_back_and_forth() {
     let home = Home::start("rollback").await;
-    home.deploy("demo/hello", probe::config()).await;
+    home.deploy("demo/hello", probe::idle(60)).await;
     back(&home, &[])
         .await
         .failed(1, &["nothing was deployed of demo/hello before"]);
-    home.deploy("demo/hello", probe::config()).await;
-    home.deploy("demo/hello", probe::config()).await;
+    home.deploy("demo/hello", probe::idle(60)).await;
+    home.deploy("demo/hello", probe::idle(60)).await;
     assert_eq!(answers(&home).await, "r3");
     let listed = corefn(&home, &["revisions", "demo/hello", "--json"]).await;
     let listed = listed.json();
@@ -84,7 +93,8 @@ async fn way_back_and_forth() {
             [("r3", "current"), ("r2", "previous"), ("r1", "kept")],
         ),
     ] {
-        let gone = back(&home, &["--json"]).await.json();
+        let gone = self::to(&home, to, &["rollback", "demo/hello", "--json"]).await;
+        let gone = gone.json();
         let instance = gone["instance"].as_str().unwrap();
         assert_eq!(
             gone,
@@ -92,20 +102,17 @@ async fn way_back_and_forth() {
                 "function": "demo/hello", "revision": to, "changed": true, "former": from, "instance": instance,
             })
         );
-        home.knows("demo/hello", to).await;
         assert_eq!(states(&home, "demo/hello").await, pairs(&rows));
     }
     assert_eq!(answers(&home).await, "r3");
-    assert!(back(&home, &["r1"]).await.errors.contains("it was at r3"));
-    home.knows("demo/hello", "r1").await;
+    let back = to(&home, "r1", &["rollback", "demo/hello", "r1"]).await;
+    assert!(back.errors.contains("it was at r3"), "{back:?}");
     assert_eq!(answers(&home).await, "r1");
     let all = [("r3", "previous"), ("r2", "kept"), ("r1", "current")];
     assert_eq!(states(&home, "demo/hello").await, pairs(&all));
-    let promote = async |revision| corefn(&home, &["promote", "demo/hello", revision]).await;
-    let same = promote("r1").await;
+    let same = corefn(&home, &["promote", "demo/hello", "r1"]).await;
     assert_eq!(same.succeeded(), "demo/hello is at revision r1 already\n");
-    promote("r2").await.succeeded();
-    home.knows("demo/hello", "r2").await;
+    to(&home, "r2", &["promote", "demo/hello", "r2"]).await;
     assert_eq!(answers(&home).await, "r2");
     // Of what was gone back to, each first request found its instance ready.
     let accesses = home.accesses(4).await;
@@ -116,11 +123,8 @@ async fn way_back_and_forth() {
     assert_eq!(starts, ["cold", "warm", "warm", "warm"]);
     // It is the way back where Redis was emptied, too, which is filled from Docker first.
     home.redis.command::<String>(&["FLUSHALL"]).await;
-    back(&home, &["r3"]).await.succeeded();
-    wait_until("r3 answers", PATIENCE, async || {
-        answers(&home).await == "r3"
-    })
-    .await;
+    to(&home, "r3", &["rollback", "demo/hello", "r3"]).await;
+    assert_eq!(answers(&home).await, "r3");
 
     corefn(&home, &["rm", "--yes", "demo/hello"])
         .await
