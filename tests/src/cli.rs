@@ -3,8 +3,8 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
 use crate::home::Home;
 use crate::programs::{program, workspace};
@@ -78,6 +78,7 @@ fn check_keys(arguments: &[&str], output: &str) {
 pub struct Following {
     _child: Child,
     lines: Lines<BufReader<ChildStdout>>,
+    errors: Lines<BufReader<ChildStderr>>,
 }
 
 /// Begins to run `corefn` with the installation's home.
@@ -91,13 +92,16 @@ pub fn follow(home: &Home, arguments: &[&str]) -> Following {
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .expect("the program can be run");
     let lines = BufReader::new(child.stdout.take().expect("it is a pipe")).lines();
+    let errors = BufReader::new(child.stderr.take().expect("it is a pipe")).lines();
     Following {
         _child: child,
         lines,
+        errors,
     }
 }
 
@@ -107,12 +111,24 @@ impl Following {
     /// # Panics
     /// When there is none in time.
     pub async fn line(&mut self) -> String {
-        let line = tokio::time::timeout(PATIENCE, self.lines.next_line()).await;
-        let line = line
-            .expect("it prints another line")
-            .expect("it prints text");
-        line.expect("it goes on")
+        next(&mut self.lines).await
     }
+
+    /// The next line of what it complains of.
+    ///
+    /// # Panics
+    /// When there is none in time.
+    pub async fn error_line(&mut self) -> String {
+        next(&mut self.errors).await
+    }
+}
+
+async fn next(lines: &mut Lines<impl AsyncBufRead + Unpin>) -> String {
+    let line = tokio::time::timeout(PATIENCE, lines.next_line()).await;
+    let line = line
+        .expect("it prints another line")
+        .expect("it prints text");
+    line.expect("it goes on")
 }
 
 /// `corefn` without arguments, and without a home in its environment.

@@ -60,6 +60,11 @@ pub enum Command {
         /// The function, account/name
         function: FunctionName,
     },
+    /// Ask a function, and say how long what took
+    Invoke {
+        #[command(flatten)]
+        question: Question,
+    },
     /// List running instances
     Ps,
     /// Print what a function's instances wrote
@@ -141,6 +146,23 @@ pub enum Command {
     /// What sshd and the builder run
     #[command(subcommand, hide = true)]
     GitHost(GitHostCommand),
+}
+
+/// What is asked.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Question {
+    /// The function and what of it: account/name, account/name/Export, account/name/path?query
+    #[arg(value_name = "FUNCTION[/PATH]")]
+    pub target: String,
+    /// The body; @FILE for a file's, @- for standard input's. What is JSON is sent as such, and anything else as text
+    #[arg(short, long, value_name = "TEXT")]
+    pub data: Option<String>,
+    /// A header more, such as 'Accept: text/html'
+    #[arg(short = 'H', long, value_name = "HEADER")]
+    pub header: Vec<String>,
+    /// Ask every second, until interrupted, and print only how long it took
+    #[arg(short, long)]
+    pub watch: bool,
 }
 
 /// What to do with repositories.
@@ -281,6 +303,7 @@ mod tests {
             "rm a/b --repository --yes",
             "rm -y a/b",
             "describe a/b",
+            "invoke a/b/Say -d World -H Accept:text/html --watch",
             "init python",
             "init rust there",
             "deploy",

@@ -93,7 +93,7 @@ pub async fn describe(
             .map(|time| time.to_string()),
         image: deployment.image.clone(),
         size: image.map(|image| image.size),
-        url: format!("{}/{function}", here.url.trim_end_matches('/')),
+        url: here.url_of(function),
         routes: std::iter::once(Route::of(function))
             .chain(config.routes.iter().cloned())
             .collect(),

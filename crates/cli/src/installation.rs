@@ -66,6 +66,11 @@ impl Installation {
         })
     }
 
+    /// Where a function answers, as the settings have it.
+    pub fn url_of(&self, function: &FunctionName) -> String {
+        format!("{}/{function}", self.url.trim_end_matches('/'))
+    }
+
     /// Whether everything is to be shown: to the operator.
     pub fn shows_all(&self) -> bool {
         self.viewer.is_none()

@@ -15,6 +15,7 @@ mod git_host;
 mod init;
 mod installation;
 mod instances;
+mod invoke;
 mod keys;
 mod logs;
 mod manual;
@@ -83,6 +84,7 @@ async fn run(arguments: Arguments) -> Result<u8, Error> {
             let folder = folder.as_deref().unwrap_or(Path::new("."));
             return init::write(printer, *template, folder).map(|()| 0);
         }
+        Command::Invoke { question } => return invoke::invoke(&arguments, question).await,
         Command::Deploy { repository } => {
             return deploy::deploy(&arguments, repository.as_ref()).await;
         }
@@ -136,6 +138,7 @@ async fn run(arguments: Arguments) -> Result<u8, Error> {
         | Command::Completion { .. }
         | Command::Man { .. }
         | Command::Init { .. }
+        | Command::Invoke { .. }
         | Command::Deploy { .. } => {}
     }
     Ok(0)

@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde::Deserialize;
 
@@ -46,6 +46,24 @@ pub struct Remote {
 }
 
 impl Remote {
+    /// The ssh that git would use, with a text for the other side.
+    fn ssh(&self, words: &str) -> Command {
+        let mut ssh = match env::var_os(GIT_SSH).filter(|command| !command.is_empty()) {
+            // (A text for the shell, as git has it.)
+            Some(mut command) => {
+                command.push(" \"$@\"");
+                let mut shell = Command::new("sh");
+                shell.arg("-c").arg(command).arg("sh");
+                shell
+            }
+            None => Command::new("ssh"),
+        };
+        ssh.arg("-p").arg(self.port.to_string());
+        ssh.arg("-l").arg(&self.user).arg("--").arg(&self.host);
+        ssh.arg(words);
+        ssh
+    }
+
     /// Where a repository can be pushed to.
     pub fn url(&self, name: &RepositoryName) -> String {
         let Self { user, host, port } = self;
@@ -76,22 +94,25 @@ pub fn find(arguments: &Arguments) -> Option<Result<Remote, Error>> {
     Some(settings.remote(&name))
 }
 
-/// Becomes ssh, the same that git would use, which has the git host do what this program was told.
+/// Becomes ssh, which has the git host do what this program was told.
 pub fn run(remote: &Remote) -> Result<u8, Error> {
     let words = words(env::args_os().skip(1))?;
-    let mut ssh = match env::var_os(GIT_SSH).filter(|command| !command.is_empty()) {
-        // (A text for the shell, as git has it.)
-        Some(mut command) => {
-            command.push(" \"$@\"");
-            let mut shell = Command::new("sh");
-            shell.arg("-c").arg(command).arg("sh");
-            shell
-        }
-        None => Command::new("ssh"),
-    };
-    ssh.arg("-p").arg(remote.port.to_string());
-    ssh.arg("-l").arg(&remote.user).arg("--").arg(&remote.host);
-    Err(Error::Io("ssh can't be run".into(), ssh.arg(words).exec()))
+    Err(failed(remote.ssh(&words).exec()))
+}
+
+/// What the git host says to a command.
+pub fn ask(remote: &Remote, words: &[&str]) -> Result<Vec<u8>, Error> {
+    let words = joined(words.iter().copied())?;
+    let mut ssh = remote.ssh(&words);
+    let said = ssh.stderr(Stdio::inherit()).output().map_err(failed)?;
+    if said.status.success() {
+        return Ok(said.stdout);
+    }
+    Err(Error::Refused(format!("{} has not said it", remote.host)))
+}
+
+fn failed(cause: io::Error) -> Error {
+    Error::Io("ssh can't be run".into(), cause)
 }
 
 /// The words for the other side, which are all but where that is, as one text.
@@ -108,8 +129,11 @@ fn words(all: impl Iterator<Item = OsString>) -> Result<String, Error> {
             words.push(word);
         }
     }
-    shlex::try_join(words.iter().map(String::as_str))
-        .map_err(|_| Error::Refused("a word has a byte 0 in it".into()))
+    joined(words.iter().map(String::as_str))
+}
+
+fn joined<'a>(words: impl Iterator<Item = &'a str>) -> Result<String, Error> {
+    shlex::try_join(words).map_err(|_| Error::Refused("a word has a byte 0 in it".into()))
 }
 
 fn settings() -> Result<Settings, Error> {

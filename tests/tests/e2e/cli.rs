@@ -142,6 +142,37 @@ async fn what_is_deployed_and_what_runs() {
 }
 
 #[tokio::test]
+async fn functions_are_asked() {
+    let home = Home::start("invoke").await;
+    let settings = home.folder.read(HOST_FILE);
+    let address = format!("http://{}", home.client().address());
+    home.folder
+        .write(HOST_FILE, settings.replace("http://localhost", &address));
+    home.deploy("demo/hello", probe::config()).await;
+    let asked = corefn(
+        &home,
+        &["invoke", "demo/hello/echo?x=1", "--data", "[1, 2]"],
+    )
+    .await;
+    assert!(asked.succeeded().contains("[1, 2]"), "{asked:?}");
+    assert!(
+        asked.errors.starts_with("200  connected after 0."),
+        "{asked:?}"
+    );
+    let unknown = corefn(&home, &["invoke", "demo/none/x"]).await;
+    assert!(unknown.output.contains("unknown-function"), "{unknown:?}");
+    unknown.failed(1, &["404 unknown-function connected after 0."]);
+    corefn(&home, &["invoke", "demo"])
+        .await
+        .failed(1, &["has not exactly one slash"]);
+    let mut watched = follow(&home, &["invoke", "demo/hello/x", "--watch"]);
+    for _ in 0..2 {
+        let line = watched.error_line().await;
+        assert!(line.starts_with("200 "), "{line}");
+    }
+}
+
+#[tokio::test]
 async fn what_a_function_wrote() {
     let home = Home::start("logs").await;
     home.deploy("demo/hello", probe::config()).await;

@@ -126,6 +126,7 @@ pub(super) async fn run(
         Command::Completion { .. }
         | Command::Man { .. }
         | Command::Init { .. }
+        | Command::Invoke { .. }
         | Command::Deploy { .. } => {
             return Err(Error::Refused(
                 "that is done where it is wanted, by corefn itself".into(),
