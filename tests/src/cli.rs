@@ -76,7 +76,7 @@ fn check_keys(arguments: &[&str], output: &str) {
 /// A command that goes on printing. It ends with its owner.
 #[derive(Debug)]
 pub struct Following {
-    _child: Child,
+    child: Child,
     lines: Lines<BufReader<ChildStdout>>,
     errors: Lines<BufReader<ChildStderr>>,
 }
@@ -99,13 +99,18 @@ pub fn follow(home: &Home, arguments: &[&str]) -> Following {
     let lines = BufReader::new(child.stdout.take().expect("it is a pipe")).lines();
     let errors = BufReader::new(child.stderr.take().expect("it is a pipe")).lines();
     Following {
-        _child: child,
+        child,
         lines,
         errors,
     }
 }
 
 impl Following {
+    /// Whether it has not ended.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Its next line.
     ///
     /// # Panics

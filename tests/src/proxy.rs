@@ -26,6 +26,9 @@ pub struct Proxy {
 struct Seen {
     shut: AtomicBool,
     held: Mutex<Option<String>>,
+    /// How many calls go through yet before all others hang.
+    left: Mutex<Option<usize>>,
+    hanging: AtomicBool,
     delayed: Mutex<Option<String>>,
     muted: AtomicBool,
     hangs: AtomicBool,
@@ -80,6 +83,17 @@ impl Proxy {
         *self.seen.held() = Some(text.to_owned());
     }
 
+    /// Has all calls hang but the next `count`.
+    pub fn hold_after(&self, count: usize) {
+        self.seen.hanging.store(false, Ordering::SeqCst);
+        *self.seen.left() = Some(count);
+    }
+
+    /// Whether one hangs that is not among those that [`Proxy::hold_after`] lets through.
+    pub fn is_holding(&self) -> bool {
+        self.seen.hanging.load(Ordering::SeqCst)
+    }
+
     /// Has calls that contain a text wait until [`Proxy::release`]; then Docker gets them.
     pub fn delay(&self, text: &str) {
         *self.seen.delayed() = Some(text.to_owned());
@@ -88,6 +102,7 @@ impl Proxy {
     /// Lets calls through again. Those that wait go on, those that hang don't.
     pub fn release(&self) {
         *self.seen.held() = None;
+        *self.seen.left() = None;
         *self.seen.delayed() = None;
     }
 
@@ -124,6 +139,25 @@ impl Seen {
 
     fn delayed(&self) -> std::sync::MutexGuard<'_, Option<String>> {
         self.delayed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn left(&self) -> std::sync::MutexGuard<'_, Option<usize>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a call is one too many.
+    fn is_too_many(&self) -> bool {
+        match &mut *self.left() {
+            Some(0) => {
+                self.hanging.store(true, Ordering::SeqCst);
+                true
+            }
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+            None => false,
+        }
     }
 
     fn holds(&self, call: &str) -> bool {
@@ -168,7 +202,7 @@ async fn pass(client: UnixStream, to: PathBuf, seen: Arc<Seen>) {
                 let held = seen.holds(&call);
                 follows_events.store(call.contains("/events"), Ordering::SeqCst);
                 seen.calls().push(call.clone());
-                if held {
+                if held || seen.is_too_many() {
                     std::future::pending::<()>().await;
                 }
                 while seen.delays(&call) {

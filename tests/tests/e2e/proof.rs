@@ -6,6 +6,7 @@ mod crowd;
 mod disk_full;
 mod engine;
 mod floor;
+mod killed;
 mod pushes;
 mod readme;
 mod rollback;

@@ -1,0 +1,139 @@
+//! Who deploys is killed at each of its calls to Docker.
+
+use std::path::Path;
+use std::time::Duration;
+
+use corefn_core::names::{HOST_FILE, env, label};
+use corefn_tests::cli::{corefn, follow};
+use corefn_tests::proxy::Proxy;
+use corefn_tests::push::Repository;
+use corefn_tests::{Home, docker, probe, wait_until};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The most calls that are expected.
+const MOST: usize = 200;
+
+/// Has all programs but nginx talk to Docker by way of a socket that can be shut.
+fn proxied(home: &Home) -> Proxy {
+    let socket = docker::URL.strip_prefix("unix://").unwrap();
+    let proxy = Proxy::open(&home.folder, Path::new(socket));
+    let settings = home.folder.read(HOST_FILE);
+    home.folder
+        .write(HOST_FILE, settings.replace(docker::URL, &proxy.url()));
+    proxy
+}
+
+/// The revision that answers.
+async fn answers(home: &Home) -> String {
+    let answer = home.get("/demo/hello/env").await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()[env::REVISION].as_str().unwrap().to_owned()
+}
+
+/// What is left over is removed, and nothing else.
+async fn tidied_up(home: &mut Home, revision: &str) {
+    home.start_cleaner(Some(1));
+    wait_until(
+        "the cleaner removes what is left over",
+        PATIENCE,
+        async || {
+            let containers = home.docker.containers().await.unwrap();
+            containers
+                .iter()
+                .all(|it| it.has(label::REVISION, revision))
+        },
+    )
+    .await;
+    assert_eq!(answers(home).await, revision);
+    let found = corefn(home, &["doctor", "--json"]).await;
+    let found: serde_json::Value = serde_json::from_str(&found.output).unwrap();
+    let mut found = found.as_array().unwrap().iter();
+    let functions = found
+        .find(|finding| finding["check"] == "functions")
+        .unwrap();
+    assert_eq!(functions["state"], "ok", "{functions}");
+}
+
+/// A builder that is killed changes nothing, and the next push works.
+#[tokio::test]
+async fn builder_is_killed_at_each_call() {
+    let mut home = Home::start("killed").await;
+    let proxy = proxied(&home);
+    let hello = Repository::create(&home, "demo/hello").await;
+    let program = home.folder.write("function", probe::executable());
+    let copy = format!("cp '{}' . && chmod 755 function", program.display());
+    hello.run(&copy).await;
+    hello.write(
+        "Dockerfile",
+        "FROM scratch\nCOPY function /\nENTRYPOINT [\"/function\"]\n",
+    );
+    hello.write("corefn.toml", "[function]\nlimits = { pids = 1024 }\n");
+    let first = hello.commit("First").await;
+    let pushed = hello.push().await.accepted();
+    let old = pushed.revision();
+    home.knows("demo/hello", &old).await;
+    hello.commit("Second").await;
+    let mut calls = 0;
+    let new = loop {
+        assert!(calls < MOST, "it does not come to an end");
+        proxy.hold_after(calls);
+        let mut push = hello.begin_push("main");
+        wait_until("the push has got so far", PATIENCE, async || {
+            proxy.is_holding() || !push.is_running()
+        })
+        .await;
+        if !proxy.is_holding() {
+            break push.end().await.accepted().revision();
+        }
+        // (With all that it has started.)
+        drop(push);
+        proxy.release();
+        assert_eq!(answers(&home).await, old, "after {calls} calls");
+        assert_eq!(
+            hello.head("main").await.as_ref(),
+            Some(&first),
+            "after {calls} calls"
+        );
+        calls += 1;
+    };
+    println!("a push of {calls} calls was killed before each of them");
+    home.knows("demo/hello", &new).await;
+    tidied_up(&mut home, &new).await;
+}
+
+/// So does a way back.
+#[tokio::test]
+async fn way_back_is_killed_at_each_call() {
+    let mut home = Home::start("killedback").await;
+    let proxy = proxied(&home);
+    for _ in 0..2 {
+        home.deploy("demo/hello", probe::idle(60)).await;
+    }
+    assert_eq!(answers(&home).await, "r2");
+    let mut calls = 0;
+    loop {
+        assert!(calls < MOST, "it does not come to an end");
+        proxy.hold_after(calls);
+        let mut back = follow(&home, &["rollback", "demo/hello", "r1"]);
+        wait_until("it has got so far", PATIENCE, async || {
+            proxy.is_holding() || !back.is_running()
+        })
+        .await;
+        if !proxy.is_holding() {
+            break;
+        }
+        drop(back);
+        proxy.release();
+        assert_eq!(answers(&home).await, "r2", "after {calls} calls");
+        calls += 1;
+    }
+    println!("a way back of {calls} calls was killed before each of them");
+    home.knows("demo/hello", "r1").await;
+    wait_until("r1 answers", PATIENCE, async || {
+        answers(&home).await == "r1"
+    })
+    .await;
+    proxy.release();
+    tidied_up(&mut home, "r1").await;
+}
