@@ -68,7 +68,10 @@ async fn builder_is_killed_at_each_call() {
         "Dockerfile",
         "FROM scratch\nCOPY function /\nENTRYPOINT [\"/function\"]\n",
     );
-    hello.write("corefn.toml", "[function]\nlimits = { pids = 1024 }\n");
+    hello.write(
+        "corefn.toml",
+        "[function]\nlimits = { pids = 1024 }\nscale = { idle = '5s' }\n",
+    );
     let first = hello.commit("First").await;
     let pushed = hello.push().await.accepted();
     let old = pushed.revision();
@@ -108,7 +111,7 @@ async fn way_back_is_killed_at_each_call() {
     let mut home = Home::start("killedback").await;
     let proxy = proxied(&home);
     for _ in 0..2 {
-        home.deploy("demo/hello", probe::idle(60)).await;
+        home.deploy("demo/hello", probe::idle(5)).await;
     }
     assert_eq!(answers(&home).await, "r2");
     let mut calls = 0;
