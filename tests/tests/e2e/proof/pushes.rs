@@ -15,7 +15,7 @@ use corefn_tests::{Home, wait_until};
 
 use crate::push::the_exports_answer;
 use crate::push_interrupted::{Leave, SOON};
-use crate::push_limits::commands_of_dockerfiles_are_contained;
+use crate::push_limits::{builds_of_stacks_are_contained, commands_of_dockerfiles_are_contained};
 
 /// Serves a file over TLS with a certificate that nobody knows, and fetches it as any program would.
 const CHECK: &str = r#"
@@ -34,6 +34,17 @@ with urllib.request.urlopen("https://localhost:8443/app/check.py") as answer:
 #[tokio::test]
 async fn dockerfiles_are_contained() {
     commands_of_dockerfiles_are_contained(|_| true).await;
+}
+
+/// Whatever the build of a stack does.
+#[tokio::test]
+async fn stacks_are_contained() {
+    builds_of_stacks_are_contained(|_| true).await;
+}
+
+#[tokio::test]
+async fn python_files_become_functions() {
+    crate::push::python_files_become_functions().await;
 }
 
 #[tokio::test]
