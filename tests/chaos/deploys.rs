@@ -104,6 +104,7 @@ async fn build(docker: &Docker, function: FunctionName, number: u32) -> Result<D
         id: RevisionId(format!("next-{number:04}")),
         commit: format!("{number:040x}"),
         account: None,
+        pending: false,
     };
     from_executable(docker, &revision, &config, &probe::executable()).await?;
     Ok(revision.deployment(docker.namespace(), config))

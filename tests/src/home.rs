@@ -304,6 +304,7 @@ impl Home {
             id: RevisionId(format!("r{number}")),
             commit: format!("{number:040x}"),
             account: None,
+            pending: false,
         }
     }
 

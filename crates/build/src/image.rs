@@ -48,12 +48,23 @@ pub struct Revision {
     pub commit: String,
     /// Who pushed it, where it came over ssh.
     pub account: Option<String>,
+    /// Whether what is built is known by another name until it is deployed.
+    pub pending: bool,
 }
 
 impl Revision {
     /// The image's tag: `<namespace>/<account>/<name>:<revision>`.
     pub fn tag(&self, namespace: &str) -> String {
         format!("{}:{}", names::image(namespace, &self.function), self.id)
+    }
+
+    /// The tag that the image gets when it is built.
+    pub fn first_tag(&self, namespace: &str) -> String {
+        if !self.pending {
+            return self.tag(namespace);
+        }
+        let repository = names::image(namespace, &self.function);
+        format!("{repository}:{}", names::pending_tag(&self.id))
     }
 
     /// The deployment of the image.
@@ -148,6 +159,27 @@ pub async fn remove(docker: &Docker, tag: &str) -> Result<(), DockerError> {
         Err(error) if !error.is_absent() => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Removes what builds of a function have made that were killed before it was deployed.
+///
+/// # Errors
+/// [`DockerError`] when Docker can't do it.
+pub async fn remove_pending(docker: &Docker, function: &FunctionName) -> Result<(), DockerError> {
+    for image in docker.images_of(function).await? {
+        let is_pending = |tag: &&String| {
+            tag.rsplit_once(':')
+                .is_some_and(|(_, tag)| names::is_pending_tag(tag))
+        };
+        for tag in image.tags.iter().filter(is_pending) {
+            match remove(docker, tag).await {
+                // (Its instance is still there; then the next push does it.)
+                Err(error) if error.is_conflict() => {}
+                removed => removed?,
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Removes all images of a tag's repository but the tag's own. Docker keeps one that is in use; it goes the

@@ -169,10 +169,19 @@ async fn deploy(
     Ok(())
 }
 
+async fn is_deployed(here: &Installation, function: &FunctionName) -> Result<bool, Error> {
+    let deployments = here.store.deployments().await?;
+    let mut deployments = deployments.iter();
+    Ok(deployments.any(|deployment| deployment.function == *function))
+}
+
 /// All images of a function that is deployed, the newest revision first.
 async fn images(here: &Installation, function: &FunctionName) -> Result<Vec<Image>, Error> {
     let mut images = here.docker.images_of(function).await?;
-    if !images.iter().any(|image| image.current) {
+    images.retain(Image::can_be_deployed);
+    // (The image that is deployed may be gone.)
+    let is_current = images.iter().any(|image| image.current);
+    if !is_current && !is_deployed(here, function).await? {
         return Err(no_function(here, function).await);
     }
     images.sort_by(|a, b| b.deployment.revision.cmp(&a.deployment.revision));

@@ -157,6 +157,19 @@ pub const CURRENT_TAG: &str = "current";
 /// The tag of the image that was deployed before it, if another was.
 pub const PREVIOUS_TAG: &str = "previous";
 
+/// The tag of an image that is built and not deployed yet: `pending-<revision>`. What has it alone never was.
+pub fn pending_tag(revision: &crate::function::RevisionId) -> String {
+    format!("{PENDING}{revision}")
+}
+
+/// Whether [`pending_tag`] has made a tag.
+pub fn is_pending_tag(tag: &str) -> bool {
+    tag.starts_with(PENDING)
+}
+
+/// What a tag begins with that [`pending_tag`] makes.
+const PENDING: &str = "pending-";
+
 /// The file in a repository that configures its function.
 pub const MANIFEST: &str = "corefn.toml";
 
@@ -320,6 +333,8 @@ mod tests {
         let revision = crate::function::RevisionId("r1".into());
         let instance = InstanceId::from_random(0xab);
         assert_eq!(image("ns", &function), "ns/alice/hello");
+        assert_eq!(pending_tag(&revision), "pending-r1");
+        assert!(is_pending_tag("pending-r1") && !is_pending_tag("r1"));
         assert_eq!(
             container("ns", &function, instance),
             "ns-alice-hello-00000000000000ab"

@@ -18,18 +18,21 @@ use crate::store::Store;
 /// [`DockerError`] when Docker can't say which there are.
 pub async fn not_kept(docker: &Docker, settings: &Revisions) -> Result<Vec<Image>, DockerError> {
     let images = docker.images().await?;
+    let now = SystemTime::now();
+    let age = |image: &Image| now.duration_since(image.created).unwrap_or_default();
+    let (images, pending): (Vec<_>, Vec<_>) = images.into_iter().partition(Image::can_be_deployed);
+    let abandoned = pending.into_iter().filter(|image| age(image) > ABANDONED);
     let own = match settings.disk {
         Some(_) => docker.own_sizes().await?,
         None => Default::default(),
     };
-    let now = SystemTime::now();
     let candidates: Vec<_> = images
         .iter()
         .map(|image| Candidate {
             function: &image.deployment.function,
             revision: &image.deployment.revision,
             is_referred_to: image.current || image.previous,
-            age: now.duration_since(image.created).unwrap_or_default(),
+            age: age(image),
             bytes: own.get(&image.id).copied().unwrap_or(0),
         })
         .collect();
@@ -39,8 +42,12 @@ pub async fn not_kept(docker: &Docker, settings: &Revisions) -> Result<Vec<Image
     let images = images.into_iter().enumerate();
     Ok(images
         .filter_map(|(at, image)| places.next_if_eq(&at).map(|_| image))
+        .chain(abandoned)
         .collect())
 }
+
+/// How old an image must be to count as one of a push that was broken off. No build takes so long.
+const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Removes the images of revisions that are not kept, and returns them. One that a container is made of stays until the
 /// next time, and so does one that is deployed meanwhile.

@@ -186,7 +186,7 @@ pub async fn from_dockerfile(
             cache: None,
         });
     }
-    let tag = revision.tag(docker.namespace());
+    let tag = revision.first_tag(docker.namespace());
     let made = without(docker, &built, network::FOLDER, &tag).await;
     or_lost(docker, &built, made).await?;
     Ok(DockerfileImage {
@@ -233,7 +233,7 @@ impl DockerfileImage {
         config: &FunctionConfig,
         traces: &mut Traces,
     ) -> Result<String, BuildError> {
-        let tag = revision.tag(docker.namespace());
+        let tag = revision.first_tag(docker.namespace());
         let labels = label_instruction(&revision.labels(docker.namespace(), config));
         let options = options(&HashMap::new()).t(&tag).nocache(true).build();
         let text = format!("FROM {}\n{labels}", self.image);

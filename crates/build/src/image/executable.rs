@@ -32,7 +32,7 @@ pub async fn from_executable(
     config: &FunctionConfig,
     executable: &[u8],
 ) -> Result<String, BuildError> {
-    let tag = revision.tag(docker.namespace());
+    let tag = revision.first_tag(docker.namespace());
     let labels = revision.labels(docker.namespace(), config);
     of_program(docker, &tag, &labels, executable).await?;
     Ok(tag)

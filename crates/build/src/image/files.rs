@@ -38,7 +38,7 @@ pub async fn from_files(
     files: File,
     traces: &mut Traces,
 ) -> Result<String, BuildError> {
-    let tag = revision.tag(docker.namespace());
+    let tag = revision.first_tag(docker.namespace());
     let labels = label_instruction(&revision.labels(docker.namespace(), config));
     let text = format!("FROM {runtime}\nADD {ARCHIVE} /\n{labels}");
     let packed = tokio::task::spawn_blocking(move || context(&text, &files)).await;

@@ -51,6 +51,8 @@ pub(super) struct Build<'a> {
 pub(super) struct Built {
     /// What is deployed.
     pub deployment: Deployment,
+    /// What its image is called until then.
+    pub pending: String,
     /// Its first instance.
     pub first: First,
     /// The stack's name.
@@ -79,6 +81,7 @@ impl<'a> Build<'a> {
         deploy::check_routes(&store, function, &routes).await?;
         // What a build left that was killed.
         sweep(&docker, function).await?;
+        image::remove_pending(&docker, function).await?;
         Ok(Self {
             host,
             docker,
@@ -125,7 +128,11 @@ impl<'a> Build<'a> {
         output
             .line("==> starting its first instance, to see that it answers")
             .await;
-        let start = deploy::start_first(&self.docker, &self.store, &deployment);
+        let pending = Deployment {
+            image: tag.clone(),
+            ..deployment.clone()
+        };
+        let start = deploy::start_first(&self.docker, &self.store, &pending);
         let (first, shared) = tokio::join!(start, self.measure_shared());
         let first = first?;
         self.steps.push(("start", first.took));
@@ -134,6 +141,7 @@ impl<'a> Build<'a> {
         Ok(Built {
             size: image::size(&self.docker, &tag).await?,
             deployment,
+            pending: tag,
             first,
             stack: self.stack.name().to_owned(),
             steps: std::mem::take(&mut self.steps),
@@ -155,7 +163,11 @@ impl<'a> Build<'a> {
     /// Removes what was made: the containers, the image and its layers. What can't be removed is only reported: the error
     /// that led here matters more.
     pub async fn undo(&mut self, output: &mut Output) {
-        let tag = self.revision.tag(&self.host.namespace);
+        let namespace = &self.host.namespace;
+        let tags = [
+            self.revision.first_tag(namespace),
+            self.revision.tag(namespace),
+        ];
         // What is still being built may have the tag in the end.
         self.traces.ended().await;
         if let Some(shared) = &self.shared {
@@ -166,9 +178,10 @@ impl<'a> Build<'a> {
         self.tidy_shared(shared, output).await;
         let Revision { function, id, .. } = &self.revision;
         let withdrawn = deploy::withdraw(&self.docker, function, id).await;
-        let removed = image::remove(&self.docker, &tag).await;
+        let [pending, deployed] = tags.each_ref().map(|tag| image::remove(&self.docker, tag));
+        let (pending, deployed) = (pending.await, deployed.await);
         let traces = self.traces.remove(&self.docker).await;
-        for left in [swept, withdrawn, removed, traces]
+        for left in [swept, withdrawn, pending, deployed, traces]
             .into_iter()
             .filter_map(Result::err)
         {

@@ -17,7 +17,7 @@ use corefn_engine::store::Store;
 use super::build::{Build, Built};
 use crate::deploy;
 use crate::error::BuildError;
-use crate::image::Revision;
+use crate::image::{self, Revision};
 use crate::interrupt::SETTLES;
 use crate::job::Job;
 use crate::output::Output;
@@ -72,6 +72,7 @@ impl<'a> Builds<'a> {
                 id: job.revision.clone(),
                 commit: job.commit.clone(),
                 account: job.account.clone(),
+                pending: true,
             };
             let build = Build::begin(host, docker, store, revision, declaration, tree, stack);
             builds.push(build.await?);
@@ -107,7 +108,15 @@ impl<'a> Builds<'a> {
             .iter()
             .map(|built| (&built.deployment, Some(&built.first.instance)))
             .collect();
+        for built in built {
+            let tag = &built.deployment.image;
+            self.docker.tag(&built.pending, tag).await?;
+        }
         deploy::switch(&self.docker, &self.store, &revisions).await?;
+        for built in built {
+            // (One that can't be removed is, by the next push.)
+            let _ = image::remove(&self.docker, &built.pending).await;
+        }
         for build in &self.builds {
             build.keep(output).await;
         }

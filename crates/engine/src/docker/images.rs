@@ -39,6 +39,14 @@ pub struct Image {
     pub tags: Vec<String>,
 }
 
+impl Image {
+    /// Whether it was deployed once, and has the name by which it can be again. Another is a push's that is under way, or was
+    /// broken off.
+    pub fn can_be_deployed(&self) -> bool {
+        self.tags.contains(&self.deployment.image)
+    }
+}
+
 impl Docker {
     /// All images of the namespace's functions. One whose labels can't be read is left out.
     ///

@@ -102,7 +102,16 @@ async fn builder_is_killed_at_each_call() {
     };
     println!("a push of {calls} calls was killed before each of them");
     home.knows("demo/hello", &new).await;
+    // Only what was deployed is there to be gone back to.
+    let revisions = corefn(&home, &["revisions", "demo/hello", "--json"]).await;
+    let revisions = revisions.json();
+    let revisions = revisions.as_array().unwrap().iter();
+    let revisions: Vec<_> = revisions
+        .map(|it| it["revision"].as_str().unwrap())
+        .collect();
+    assert_eq!(revisions, [&*new, &*old]);
     tidied_up(&mut home, &new).await;
+    assert_eq!(home.docker.images().await.unwrap().len(), 2);
 }
 
 /// So does a way back.
