@@ -179,12 +179,13 @@ impl Repository {
         self.begin_push("main").end().await
     }
 
-    /// Begins to push what a refspec names. git and all it starts are a process group of their
+    /// Begins to push what refspecs name, which spaces separate. git and all it starts are a process group of their
     /// own, as they are when a person types the command.
     pub fn begin_push(&self, refspec: &str) -> Pushing {
         let mut command = Command::new("git");
         command
-            .args(["push", "--no-progress", "origin", refspec])
+            .args(["push", "--no-progress", "origin"])
+            .args(refspec.split(' '))
             .current_dir(&self.work)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

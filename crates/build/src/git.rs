@@ -1,14 +1,15 @@
 //! git, as far as the builder needs it.
 //!
-//! git's own programs inherit the environment of the hook, and with it the quarantine that holds
-//! the pushed objects until the push is accepted.
+//! git's own programs inherit the environment of the hook.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::error::BuildError;
+use crate::push::Update;
 
 /// A repository.
 #[derive(Debug, Clone)]
@@ -40,10 +41,7 @@ impl Git {
     /// # Errors
     /// [`BuildError`] when git refuses it.
     pub async fn set_default_branch(&self, reference: &str) -> Result<(), BuildError> {
-        // Within a hook git keeps references as they are, because those that are pushed may yet be
-        // refused. This one is only a name, and may stay.
-        let arguments = ["symbolic-ref", "HEAD", reference];
-        let set = self.run(&arguments, &["GIT_QUARANTINE_PATH"]).await;
+        let set = self.output(&["symbolic-ref", "HEAD", reference]).await;
         set.map(|_| ())
     }
 
@@ -69,6 +67,69 @@ impl Git {
         Ok(Some(found).filter(|found| !found.is_empty()))
     }
 
+    /// Whether a commit is one of another's forefathers, or that one itself.
+    ///
+    /// # Errors
+    /// [`BuildError`] when git can't be run.
+    pub async fn is_ancestor(&self, one: &str, other: &str) -> Result<bool, BuildError> {
+        let found = Command::new("git")
+            .args(["merge-base", "--is-ancestor", one, other])
+            .env("GIT_DIR", &self.dir)
+            .stdin(Stdio::null())
+            .status();
+        let found = found.await.map_err(BuildError::io("git can't be run"))?;
+        Ok(found.success())
+    }
+
+    /// Whether a setting is on.
+    ///
+    /// # Errors
+    /// [`BuildError`] when git can't be run.
+    pub async fn is_set(&self, setting: &str) -> Result<bool, BuildError> {
+        let arguments = ["config", "--type=bool", "--default=false", setting];
+        Ok(self.line(&arguments).await? == "true")
+    }
+
+    /// Locks a reference that is to be changed, so that nothing can keep it from being changed any more. Nothing if it is not
+    /// what it was, or somebody else has locked it.
+    ///
+    /// # Errors
+    /// [`BuildError`] when git can't be run.
+    pub async fn hold(&self, update: &Update) -> Result<Option<HeldReference>, BuildError> {
+        let failed = || BuildError::io("git can't be run");
+        // (When its input ends, git gives up what is not committed, however this process ends.)
+        let mut git = Command::new("git")
+            .args(["update-ref", "--stdin"])
+            .env("GIT_DIR", &self.dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(failed())?;
+        let (Some(input), Some(output)) = (git.stdin.take(), git.stdout.take()) else {
+            return Ok(None);
+        };
+        let mut held = HeldReference {
+            git,
+            input,
+            output: BufReader::new(output).lines(),
+        };
+        let Update {
+            old,
+            new,
+            reference,
+        } = update;
+        let wanted = format!("start\nupdate {reference} {new} {old}\nprepare\n");
+        for word in ["start", "prepare"] {
+            if !held
+                .says(if word == "start" { &wanted } else { "" }, word)
+                .await
+            {
+                return Ok(None);
+            }
+        }
+        Ok(Some(held))
+    }
+
     /// What a git command prints, less the line's end.
     ///
     /// # Errors
@@ -84,20 +145,11 @@ impl Git {
     /// [`BuildError::Rejected`] with git's own message when it fails; [`BuildError::Io`] when it
     /// can't be run.
     pub async fn output(&self, arguments: &[&str]) -> Result<Vec<u8>, BuildError> {
-        self.run(arguments, &[]).await
-    }
-
-    async fn run(&self, arguments: &[&str], without: &[&str]) -> Result<Vec<u8>, BuildError> {
-        let mut command = Command::new("git");
-        command
+        let output = Command::new("git")
             .args(arguments)
             .env("GIT_DIR", &self.dir)
             .stdin(Stdio::null())
-            .kill_on_drop(true);
-        for name in without {
-            command.env_remove(name);
-        }
-        let output = command
+            .kill_on_drop(true)
             .output()
             .await
             .map_err(BuildError::io("git can't be run"))?;
@@ -109,5 +161,29 @@ impl Git {
             arguments.join(" "),
             String::from_utf8_lossy(&output.stderr).trim_end()
         )))
+    }
+}
+
+/// A reference that is locked and about to be changed. Dropping it leaves it as it was.
+#[derive(Debug)]
+pub struct HeldReference {
+    git: Child,
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+impl HeldReference {
+    /// Changes it. Returns whether git did.
+    pub async fn change(mut self) -> bool {
+        let changed = self.says("commit\n", "commit").await;
+        drop(self.input);
+        changed && self.git.wait().await.is_ok_and(|status| status.success())
+    }
+
+    /// Whether git answers a command with that it has done it (git-update-ref(1)).
+    async fn says(&mut self, command: &str, word: &str) -> bool {
+        let told = self.input.write_all(command.as_bytes()).await;
+        let answer = self.output.next_line().await;
+        told.is_ok() && answer.is_ok_and(|line| line == Some(format!("{word}: ok")))
     }
 }

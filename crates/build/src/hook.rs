@@ -1,7 +1,9 @@
-//! The `pre-receive` hook from its start to its end.
+//! The `proc-receive` hook from its start to its end.
+//!
+//! git leaves the branches of a push to it: it moves the one that deploys itself, in one step with the deployment, and has git
+//! move the others.
 
 use std::env;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::SystemTime;
@@ -12,22 +14,39 @@ use corefn_core::names::env as variables;
 use corefn_engine::home;
 
 use crate::error::BuildError;
-use crate::git::Git;
+use crate::git::{Git, HeldReference};
 use crate::interrupt::{Stop, interrupted, unless};
 use crate::job::Job;
 use crate::output::Output;
-use crate::push::{Update, updates};
+use crate::pkt::{self, Outcome};
+use crate::push::Update;
 use crate::repository::Repository;
 use crate::service;
 use crate::tree::Tree;
 use crate::work::{Branch, host, work};
 
-/// Runs the hook with git's environment and standard input. Returns the exit status: zero if git
-/// shall accept the push.
+/// What git tells the pusher of a branch whose revision is not deployed; why it says before.
+const NOT_DEPLOYED: &str = "not deployed";
+
+/// The setting with which a repository takes no other history.
+const ONLY_FORWARD: &str = "receive.denyNonFastForwards";
+
+/// Runs the hook with git's environment, standard input and standard output. Returns the exit status: zero if git has been
+/// told what came of each reference.
 pub async fn run() -> u8 {
     let mut output = Output::default();
-    match push(&mut output).await {
-        Ok(status) => status,
+    let received = match push(&mut output).await {
+        Ok(outcomes) => {
+            blocking(move || {
+                let told = pkt::report(&mut std::io::stdout().lock(), &outcomes);
+                told.map_err(BuildError::io("git can't be told what came of the push"))
+            })
+            .await
+        }
+        Err(error) => Err(error),
+    };
+    match received {
+        Ok(()) => 0,
         Err(error) => {
             output.error(&error).await;
             1
@@ -35,18 +54,20 @@ pub async fn run() -> u8 {
     }
 }
 
-async fn push(output: &mut Output) -> Result<u8, BuildError> {
+async fn push(output: &mut Output) -> Result<Vec<Outcome>, BuildError> {
+    let begin = || pkt::begin(&mut std::io::stdin().lock(), &mut std::io::stdout().lock());
+    let updates = blocking(begin).await?;
     let home = home::find(None)?;
     let git_host = home::read_git_host(&home)?;
     let git_dir = env::var_os("GIT_DIR").map(PathBuf::from).ok_or_else(|| {
         BuildError::rejected("GIT_DIR is not set: this program is run by git push")
     })?;
     let repository = Repository::open(&git_dir, &home.join(&git_host.projects))?;
-    let updates = updates(&read_input().await?)?;
     let branch = deploying_branch(&repository.git, &updates).await?;
-    let mut deploys = None;
+    let mut outcomes = Vec::new();
     for update in updates {
-        if update.reference != branch {
+        let reference = update.reference.clone();
+        if reference != branch {
             if !update.deletes() {
                 let (short, deployed) = (update.short(), branch.trim_start_matches("refs/heads/"));
                 output
@@ -55,21 +76,22 @@ async fn push(output: &mut Output) -> Result<u8, BuildError> {
                     ))
                     .await;
             }
-        } else if update.deletes() {
-            return Err(BuildError::rejected(format!(
-                "{} is what is deployed, so it can't be deleted: to remove the function run \
-                 corefn rm {}",
-                update.short(),
-                repository.path()
-            )));
-        } else {
-            deploys = Some(update);
+            outcomes.push(Outcome::LeftToGit(reference));
+            continue;
         }
+        outcomes.push(
+            match deploy(&home, &git_host, &repository, &update, output).await {
+                Ok(true) => Outcome::Changed(reference),
+                // (The service has said why.)
+                Ok(false) => Outcome::Refused(reference, NOT_DEPLOYED),
+                Err(error) => {
+                    output.error(&error).await;
+                    Outcome::Refused(reference, NOT_DEPLOYED)
+                }
+            },
+        );
     }
-    match deploys {
-        Some(update) => deploy(&home, &git_host, &repository, &update, output).await,
-        None => Ok(0),
-    }
+    Ok(outcomes)
 }
 
 /// The branch that deploys: the one that `HEAD` names. Of a repository without branches, whose
@@ -89,14 +111,16 @@ async fn deploying_branch(git: &Git, updates: &[Update]) -> Result<String, Build
     }
 }
 
-/// Builds and deploys what the default branch shall point to, or has it done.
+/// Builds and deploys what the default branch shall point to, or has it done, and moves the branch there. Returns whether it
+/// did.
 async fn deploy(
     home: &Path,
     git_host: &GitHost,
     repository: &Repository,
     update: &Update,
     output: &mut Output,
-) -> Result<u8, BuildError> {
+) -> Result<bool, BuildError> {
+    check(repository, update).await?;
     let mut interrupted = pin!(interrupted());
     let mut stop: Stop<'_> = interrupted.as_mut();
     let job = Job {
@@ -114,35 +138,77 @@ async fn deploy(
     let mut branch = Pushed {
         git: &repository.git,
         update,
+        held: None,
     };
     let tree = unless(&mut stop, Tree::read(&repository.git, &job.commit)).await?;
-    let Some(builder) = &git_host.builder else {
-        let host = host(home)?;
-        work(&host, &job, tree, &mut branch, &mut stop, output).await?;
-        return Ok(0);
+    match &git_host.builder {
+        None => {
+            let host = host(home)?;
+            work(&host, &job, tree, &mut branch, &mut stop, output).await?;
+        }
+        Some(builder) => {
+            let socket = home.join(builder);
+            let built = service::build(&socket, &job, &tree, output, &mut branch);
+            if unless(&mut stop, built).await? != 0 {
+                return Ok(false);
+            }
+        }
+    }
+    // It is locked, and nothing is left to be done but to rename a file.
+    let held = branch.held.take();
+    let is_moved = match held {
+        Some(held) => held.change().await,
+        None => false,
     };
-    let is_as_pushed = async || branch.is_there_still().await;
-    let socket = home.join(builder);
-    let built = service::build(&socket, &job, &tree, output, is_as_pushed);
-    unless(&mut stop, built).await
+    if is_moved {
+        return Ok(true);
+    }
+    Err(BuildError::rejected(format!(
+        "revision {} is deployed, but git could not move {}: push again",
+        job.revision,
+        update.short()
+    )))
+}
+
+/// Checks what git would, if it moved the branch itself.
+async fn check(repository: &Repository, update: &Update) -> Result<(), BuildError> {
+    let short = update.short();
+    if update.deletes() {
+        return Err(BuildError::rejected(format!(
+            "{short} is what is deployed, so it can't be deleted: to remove the function run \
+             corefn rm {}",
+            repository.path()
+        )));
+    }
+    let git = &repository.git;
+    if let Some(before) = update.before()
+        && git.is_set(ONLY_FORWARD).await?
+        && !git.is_ancestor(before, &update.new).await?
+    {
+        return Err(BuildError::rejected(format!(
+            "{short} would lose commits, and this repository takes none that don't follow its own ({ONLY_FORWARD})"
+        )));
+    }
+    Ok(())
 }
 
 /// What was pushed to a repository of this machine.
 struct Pushed<'a> {
     git: &'a Git,
     update: &'a Update,
-}
-
-impl Pushed<'_> {
-    async fn is_there_still(&self) -> Result<bool, BuildError> {
-        let now = self.git.target(&self.update.reference).await?;
-        Ok(now.as_deref() == self.update.before())
-    }
+    /// The branch, once it is held.
+    held: Option<HeldReference>,
 }
 
 impl Branch for Pushed<'_> {
     async fn is_as_pushed(&mut self) -> Result<bool, BuildError> {
-        self.is_there_still().await
+        let now = self.git.target(&self.update.reference).await?;
+        Ok(now.as_deref() == self.update.before())
+    }
+
+    async fn hold(&mut self) -> Result<bool, BuildError> {
+        self.held = self.git.hold(self.update).await?;
+        Ok(self.held.is_some())
     }
 }
 
@@ -153,16 +219,16 @@ fn revision(commit: &str, now: SystemTime) -> RevisionId {
     RevisionId(format!("{}-{commit}", now.strftime("%Y%m%dT%H%M%S")))
 }
 
-async fn read_input() -> Result<String, BuildError> {
-    let read = || {
-        let mut input = String::new();
-        std::io::stdin().read_to_string(&mut input).map(|_| input)
-    };
-    let input = tokio::task::spawn_blocking(read).await;
-    input
-        .map_err(std::io::Error::other)
-        .and_then(|input| input)
-        .map_err(BuildError::io("what is pushed can't be read"))
+/// Does what waits for git beside all else.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BuildError> + Send + 'static,
+) -> Result<T, BuildError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(BuildError::io("the hook has failed")(
+            std::io::Error::other(error),
+        )),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The builder: makes a function of a push.
 //!
-//! [`hook`] is the repository's `pre-receive` hook as a whole, and [`service`] builds for hooks that
+//! [`hook`] is the repository's `proc-receive` hook as a whole, and [`service`] builds for hooks that
 //! may not do so themselves. What a push goes through is one module each: [`tree`] (what was pushed, checked), [`stack`] (which language), [`compile`] (the
 //! executable), [`image`] (what is deployed), [`deploy`] (first instance and switch). [`release`] deploys what is built already.
 //!
@@ -23,6 +23,7 @@ mod job;
 mod limits;
 mod network;
 pub mod output;
+mod pkt;
 pub mod push;
 pub mod release;
 pub mod repository;

@@ -1,4 +1,4 @@
-//! `corefn-build`: the `pre-receive` hook of a function's repository; with the argument `serve`, the
+//! `corefn-build`: the `proc-receive` hook of a function's repository; with the argument `serve`, the
 //! service that builds for hooks which may not do so themselves.
 #![forbid(unsafe_code)]
 

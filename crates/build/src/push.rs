@@ -27,7 +27,7 @@ pub fn updates(input: &str) -> Result<Vec<Update>, BuildError> {
                 reference: reference.to_owned(),
             }),
             _ => Err(BuildError::rejected(format!(
-                "{line:?} is no line of a pre-receive hook: this program is run by git push"
+                "{line:?} is no change of a reference: this program is run by git push"
             ))),
         }
     };

@@ -11,8 +11,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::job::Job;
 
-pub use client::{build, run};
+pub(crate) use client::build;
+pub use client::run;
 pub use server::serve;
+
+/// What the service asks about the branch: whether it is still as it was,
+const LOOK: u8 = 0;
+
+/// and that it be held, if it is.
+const HOLD: u8 = 1;
 
 /// What the service is asked for.
 #[derive(Debug, Serialize, Deserialize)]

@@ -25,9 +25,11 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// The repository that was pushed to, as far as a build must ask.
 pub(crate) trait Branch {
-    /// Whether the branch is still where it was when the push began. git would refuse the push
-    /// later if it isn't, and what is deployed must be what the branch points to.
+    /// Whether the branch is still where it was when the push began. What is deployed must be what the branch points to.
     async fn is_as_pushed(&mut self) -> Result<bool, BuildError>;
+
+    /// Holds the branch, if it is still there, so that it can be moved when the deployment is switched, and not without that.
+    async fn hold(&mut self) -> Result<bool, BuildError>;
 }
 
 /// The installation's settings, for whoever builds.
@@ -56,7 +58,13 @@ pub(crate) async fn work(
     let mut builds = unless(stop, begin).await?;
     let built = async {
         let built = unless(stop, builds.run(output)).await?;
-        still_as_pushed(branch, job).await?;
+        if !branch.hold().await? {
+            still_as_pushed(branch, job).await?;
+            return Err(BuildError::rejected(format!(
+                "{} can't be moved, so nothing is deployed: git says above why",
+                job.branch
+            )));
+        }
         // From here on nothing stops it any more.
         output.wait_no_longer_than(LAST_WORDS);
         builds.switch(&built, output).await?;

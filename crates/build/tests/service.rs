@@ -165,9 +165,9 @@ fn what_no_hook_sends_gets_no_answer() {
     let mut stream = UnixStream::connect(builder.socket()).unwrap();
     stream.set_read_timeout(Some(LONG)).unwrap();
     stream.write_all(&request("demo/hello", "x")).unwrap();
-    let mut asked = [0; 5];
+    let mut asked = [0; 6];
     stream.read_exact(&mut asked).unwrap();
-    assert_eq!(asked, [b'?', 0, 0, 0, 0]);
+    assert_eq!(asked, [b'?', 0, 0, 0, 1, 0]);
     stream.write_all(&frame(b'A', &[0])).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();

@@ -25,7 +25,16 @@ use crate::print::Printer;
 const BUILDER: &str = "corefn-build";
 
 /// Where a repository has its hook.
-const HOOK: &str = "hooks/pre-receive";
+const HOOK: &str = "hooks/proc-receive";
+
+/// Where an older version had it.
+const FORMER_HOOK: &str = "hooks/pre-receive";
+
+/// What a repository's hook begins with.
+const MARK: &[u8] = b"#!/bin/sh\n# Written by corefn repo create, which also refreshes it.\n";
+
+/// The setting that leaves branches to the hook.
+const LEFT_TO_HOOK: [&str; 2] = ["receive.procReceiveRefs", "refs/heads/"];
 
 /// Creates a bare repository with the hook, or refreshes the hook of one that is there, and prints
 /// its path.
@@ -62,6 +71,8 @@ pub async fn ensure(
     }
     // A path that is set for all of somebody's repositories must not keep this hook from running.
     git(&path, &["config", "core.hooksPath", "hooks"]).await?;
+    let [setting, references] = LEFT_TO_HOOK;
+    git(&path, &["config", "--replace-all", setting, references]).await?;
     write_hook(&path, home, &builder).map_err(|cause| {
         Error::Io(
             format!("the hook of {} can't be written", path.display()),
@@ -186,12 +197,16 @@ fn write_hook(repository: &Path, home: &Path, builder: &Path) -> io::Result<()> 
     fs::create_dir_all(repository.join("hooks"))?;
     fs::write(&new, script(home, builder))?;
     fs::set_permissions(&new, fs::Permissions::from_mode(0o755))?;
-    fs::rename(&new, hook)
+    fs::rename(&new, hook)?;
+    let former = repository.join(FORMER_HOOK);
+    match fs::read(&former) {
+        Ok(text) if text.starts_with(MARK) => fs::remove_file(&former),
+        _ => Ok(()),
+    }
 }
 
 fn script(home: &Path, builder: &Path) -> Vec<u8> {
-    let mut script =
-        b"#!/bin/sh\n# Written by corefn repo create, which also refreshes it.\n".to_vec();
+    let mut script = MARK.to_vec();
     script.extend_from_slice(variables::HOME.as_bytes());
     script.push(b'=');
     script.extend(quoted(home.as_os_str()));
@@ -231,9 +246,9 @@ mod tests {
         .unwrap();
         fs::set_permissions(&builder, fs::Permissions::from_mode(0o755)).unwrap();
         write_hook(folder.path(), &odd, &builder).unwrap();
-        let hook = folder.path().join("hooks/pre-receive");
+        let hook = folder.path().join("hooks/proc-receive");
         let output = std::process::Command::new(hook).output().unwrap();
         assert_eq!(output.stdout, odd.as_os_str().as_bytes());
-        assert!(!folder.path().join("hooks/pre-receive.new").exists());
+        assert!(!folder.path().join("hooks/proc-receive.new").exists());
     }
 }

@@ -311,7 +311,7 @@ async fn repositories() {
         assert_eq!(made["created"], created);
         assert_eq!(made["path"], path.to_str().unwrap());
     }
-    assert!(path.join("hooks/pre-receive").exists());
+    assert!(path.join("hooks/proc-receive").exists());
     // As several pushes at the same time do, to a new one and to one that is there.
     for name in ["demo/new", "demo/hello"] {
         let words = ["repo", "create", name, "--json"];

@@ -90,7 +90,7 @@ async fn what_is_wrong_is_found_and_mended() {
     );
 
     // A hook that somebody has removed.
-    fs::remove_file(hello.bare().join("hooks/pre-receive")).unwrap();
+    fs::remove_file(hello.bare().join("hooks/proc-receive")).unwrap();
     says(
         &home,
         "repositories",

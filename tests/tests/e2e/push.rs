@@ -45,7 +45,7 @@ async fn library_becomes_a_function() {
         "error[E0425]: cannot find value `nam` in this scope",
         "src/lib.rs:",
         "the build failed with status 101; its own message is above",
-        "pre-receive hook declined",
+        "main -> main (not deployed)",
     ]);
     assert_eq!(hello.head("main").await.as_deref(), Some(first.as_str()));
     assert_eq!(self::tags(&home).await, tags, "images are left, or lost");

@@ -220,7 +220,7 @@ async fn bad_pushes_change_nothing() {
         let logs = logs(&hello);
         let pushed = hello.push().await;
         println!("---- {what}\n{}\n", pushed.output);
-        let last = pushed.rejected(says).says(&["pre-receive hook declined"]);
+        let last = pushed.rejected(says).says(&["main -> main (not deployed)"]);
         assert!(last.output.contains("error: "), "{}", last.output);
         assert_eq!(State::of(&home, &hello).await, good, "{what}");
         assert_eq!(builds(&home.docker).await.len(), 0, "{what}");
@@ -351,4 +351,55 @@ async fn without_redis_or_docker_pushes_are_rejected() {
         hello.head("main").await,
         Some(hello.git("rev-parse HEAD").await)
     );
+}
+
+/// The branch and the deployment go together: where git can't move the one, the other is not switched.
+#[tokio::test]
+async fn branch_that_can_not_be_moved_deploys_nothing() {
+    let home = Home::builder("locked").without_nginx().start().await;
+    let hello = deployed(&home, "demo/hello").await;
+    let good = State::of(&home, &hello).await;
+    // As somebody leaves it who was killed while moving the branch.
+    let lock = hello.bare().join("refs/heads/main.lock");
+    fs::write(&lock, "").unwrap();
+    hello.commit("Locked out").await;
+    hello.push().await.rejected(&[
+        "cannot lock ref",
+        "main can't be moved",
+        "main -> main (not deployed)",
+    ]);
+    assert_eq!(State::of(&home, &hello).await, good);
+    fs::remove_file(&lock).unwrap();
+    hello.push().await.accepted();
+    assert!(!lock.exists());
+
+    // Other branches are git's, and so is what it is told of them.
+    hello.git("branch other").await;
+    hello.commit("Two at once").await;
+    hello.run("echo 'RUN exit 3' >> Dockerfile").await;
+    hello.commit("Broken").await;
+    let both = hello.begin_push("main other").end().await;
+    both.rejected(&[
+        "main -> main (not deployed)",
+        "[new branch]      other -> other",
+    ]);
+    assert!(hello.head("other").await.is_some());
+    hello.git("push -q origin :other").await;
+    assert_eq!(hello.head("other").await, None);
+
+    // A repository that only goes forward.
+    hello.git("reset -q --hard HEAD^^^").await;
+    let setting = format!(
+        "git -C '{}' config receive.denyNonFastForwards",
+        hello.bare().display()
+    );
+    hello.run(&format!("{setting} true")).await;
+    hello.commit("Another way").await;
+    hello
+        .begin_push("+main")
+        .end()
+        .await
+        .rejected(&["main would lose commits"]);
+    hello.run(&format!("{setting} false")).await;
+    hello.begin_push("+main").end().await.accepted();
 }

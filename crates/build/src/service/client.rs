@@ -6,24 +6,25 @@ use std::path::Path;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 
-use super::Request;
+use super::{HOLD, Request};
 use crate::error::BuildError;
 use crate::job::Job;
 use crate::output::Output;
 use crate::tree::Tree;
 use crate::wire::{self, Kind};
+use crate::work::Branch;
 
-/// Has the service at a socket build and deploy a tree. What it writes goes to `output`, and
-/// `is_as_pushed` answers when it asks whether the branch still is. Returns the exit status.
+/// Has the service at a socket build and deploy a tree. What it writes goes to `output`, and `branch` answers when it asks.
+/// Returns the exit status.
 ///
 /// # Errors
 /// [`BuildError`] when the service can't be reached, or breaks off.
-pub async fn build(
+pub(crate) async fn build(
     socket: &Path,
     job: &Job,
     tree: &Tree,
     output: &mut Output,
-    is_as_pushed: impl AsyncFn() -> Result<bool, BuildError>,
+    branch: &mut impl Branch,
 ) -> Result<u8, BuildError> {
     let mut service = ask(socket, &Request::Build(job.clone())).await?;
     // A service that has refused it reads no further: what it said is what matters.
@@ -31,8 +32,12 @@ pub async fn build(
     loop {
         match next(&mut service).await {
             Ok(Some((Kind::Error | Kind::Output, bytes))) => output.bytes(&bytes).await,
-            Ok(Some((Kind::Ask, _))) => {
-                let answer = [u8::from(is_as_pushed().await?)];
+            Ok(Some((Kind::Ask, what))) => {
+                let answer = match what[..] {
+                    [HOLD] => branch.hold().await?,
+                    _ => branch.is_as_pushed().await?,
+                };
+                let answer = [u8::from(answer)];
                 let answered = wire::write(&mut service, Kind::Answer, &answer).await;
                 answered.map_err(broken_off())?;
             }

@@ -29,7 +29,7 @@ use corefn_core::names::env as variables;
 use corefn_core::throttle::may_log;
 use corefn_engine::{clock, home};
 
-use super::Request;
+use super::{HOLD, LOOK, Request};
 use crate::error::BuildError;
 use crate::interrupt::{Stop, unless};
 use crate::job::Job;
@@ -396,12 +396,22 @@ struct Asked {
     answers: mpsc::Receiver<bool>,
 }
 
-impl Branch for Asked {
-    async fn is_as_pushed(&mut self) -> Result<bool, BuildError> {
+impl Asked {
+    async fn ask(&mut self, what: u8) -> Result<bool, BuildError> {
         let gone = BuildError::Interrupted("the pusher is gone");
-        if self.far.frame(Kind::Ask, &[]).await.is_err() {
+        if self.far.frame(Kind::Ask, &[what]).await.is_err() {
             return Err(gone);
         }
         self.answers.recv().await.ok_or(gone)
+    }
+}
+
+impl Branch for Asked {
+    async fn is_as_pushed(&mut self) -> Result<bool, BuildError> {
+        self.ask(LOOK).await
+    }
+
+    async fn hold(&mut self) -> Result<bool, BuildError> {
+        self.ask(HOLD).await
     }
 }
