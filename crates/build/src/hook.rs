@@ -1,7 +1,7 @@
 //! The `proc-receive` hook from its start to its end.
 //!
-//! git leaves the branches of a push to it: it moves the one that deploys itself, in one step with the deployment, and has git
-//! move the others.
+//! git leaves what is pushed to it: it moves the branch that deploys itself, in one step with the deployment, and has git move
+//! all else.
 
 use std::env;
 use std::path::{Path, PathBuf};

@@ -33,8 +33,8 @@ const FORMER_HOOK: &str = "hooks/pre-receive";
 /// What a repository's hook begins with.
 const MARK: &[u8] = b"#!/bin/sh\n# Written by corefn repo create, which also refreshes it.\n";
 
-/// The setting that leaves branches to the hook.
-const LEFT_TO_HOOK: [&str; 2] = ["receive.procReceiveRefs", "refs/heads/"];
+/// The setting that leaves references to the hook.
+const LEFT_TO_HOOK: [&str; 2] = ["receive.procReceiveRefs", "refs"];
 
 /// Creates a bare repository with the hook, or refreshes the hook of one that is there, and prints
 /// its path.

@@ -77,7 +77,7 @@ async fn what_is_deployed_and_what_runs() {
     assert_eq!(described["revision"], "r1");
     assert_eq!(described["previous"], serde_json::Value::Null);
     assert_eq!(described["routes"], hello["routes"]);
-    assert_eq!(described["starts_from"], "sandbox");
+    assert_eq!(described["starts_from"], "image");
     assert_eq!(described["socket"], false);
     assert_eq!(described["limits"]["memory"], probe::config().limits.memory);
     assert_eq!(described["scale"]["max"], 1);
@@ -221,7 +221,7 @@ async fn what_a_function_wrote() {
         format!("{first}  {}", want.trim_end())
     );
     // (It ends without an answer, and the request is not what this is about.)
-    let _ = home.get("/demo/hello/exit").send().await;
+    let _ = home.client().post("/demo/hello/exit", "").send().await;
     let exits = format!("{first}  the probe exits because it was asked to");
     assert_eq!(followed.line().await, exits);
     wait_until("another answers", SOON, async || {

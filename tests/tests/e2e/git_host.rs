@@ -324,7 +324,7 @@ async fn nothing_else_is_to_be_had() {
             1,
             "not for this host",
         ),
-        ("ls --home /tmp", 1, "--home is not for those"),
+        ("ls --home /tmp", 1, "not for those who come over ssh"),
         ("git-host serve bob", 1, "not for this host"),
         ("firewall remove", 1, "done on the host itself"),
         ("key add alice", 1, "standard input is no public key"),
@@ -353,7 +353,7 @@ async fn nothing_else_is_to_be_had() {
         ("gc", 1, "on the host itself"),
         ("man /tmp", 1, "by corefn itself"),
         (
-            "--remote git@localhost ls",
+            "ls --remote git@localhost",
             1,
             "not for those who come over ssh",
         ),
