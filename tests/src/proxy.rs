@@ -1,5 +1,6 @@
 //! A socket between the router and Docker that counts, and that can be shut.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,6 +29,8 @@ struct Seen {
     held: Mutex<Option<String>>,
     /// How many calls go through yet before all others hang.
     left: Mutex<Option<usize>>,
+    /// The questions among them: one that is asked again counts once.
+    asked: Mutex<HashSet<String>>,
     hanging: AtomicBool,
     delayed: Mutex<Option<String>>,
     muted: AtomicBool,
@@ -83,9 +86,10 @@ impl Proxy {
         *self.seen.held() = Some(text.to_owned());
     }
 
-    /// Has all calls hang but the next `count`.
+    /// Has all calls hang but the next `count`, and the same questions again.
     pub fn hold_after(&self, count: usize) {
         self.seen.hanging.store(false, Ordering::SeqCst);
+        self.seen.asked().clear();
         *self.seen.left() = Some(count);
     }
 
@@ -145,8 +149,15 @@ impl Seen {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn asked(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether a call is one too many.
-    fn is_too_many(&self) -> bool {
+    fn is_too_many(&self, call: &str) -> bool {
+        if call.starts_with("GET ") && !self.asked().insert(call.to_owned()) {
+            return false;
+        }
         match &mut *self.left() {
             Some(0) => {
                 self.hanging.store(true, Ordering::SeqCst);
@@ -202,7 +213,7 @@ async fn pass(client: UnixStream, to: PathBuf, seen: Arc<Seen>) {
                 let held = seen.holds(&call);
                 follows_events.store(call.contains("/events"), Ordering::SeqCst);
                 seen.calls().push(call.clone());
-                if held || seen.is_too_many() {
+                if held || seen.is_too_many(&call) {
                     std::future::pending::<()>().await;
                 }
                 while seen.delays(&call) {

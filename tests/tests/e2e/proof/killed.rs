@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The most calls that are expected.
 const MOST: usize = 200;
 
-/// Has all programs but nginx talk to Docker by way of a socket that can be shut.
+/// Has all programs but nginx and the cleaner, which runs already, talk to Docker by way of a socket that can be shut.
 fn proxied(home: &Home) -> Proxy {
     let socket = docker::URL.strip_prefix("unix://").unwrap();
     let proxy = Proxy::open(&home.folder, Path::new(socket));
@@ -32,8 +32,7 @@ async fn answers(home: &Home) -> String {
 }
 
 /// What is left over is removed, and nothing else.
-async fn tidied_up(home: &mut Home, revision: &str) {
-    home.start_cleaner(Some(1));
+async fn tidied_up(home: &Home, revision: &str) {
     wait_until(
         "the cleaner removes what is left over",
         PATIENCE,
@@ -59,6 +58,7 @@ async fn tidied_up(home: &mut Home, revision: &str) {
 #[tokio::test]
 async fn builder_is_killed_at_each_call() {
     let mut home = Home::start("killed").await;
+    home.start_cleaner(Some(1));
     let proxy = proxied(&home);
     let hello = Repository::create(&home, "demo/hello").await;
     let program = home.folder.write("function", probe::executable());
@@ -110,7 +110,7 @@ async fn builder_is_killed_at_each_call() {
         .map(|it| it["revision"].as_str().unwrap())
         .collect();
     assert_eq!(revisions, [&*new, &*old]);
-    tidied_up(&mut home, &new).await;
+    tidied_up(&home, &new).await;
     assert_eq!(home.docker.images().await.unwrap().len(), 2);
 }
 
@@ -118,6 +118,7 @@ async fn builder_is_killed_at_each_call() {
 #[tokio::test]
 async fn way_back_is_killed_at_each_call() {
     let mut home = Home::start("killedback").await;
+    home.start_cleaner(Some(1));
     let proxy = proxied(&home);
     for _ in 0..2 {
         home.deploy("demo/hello", probe::idle(5)).await;
@@ -147,5 +148,5 @@ async fn way_back_is_killed_at_each_call() {
     })
     .await;
     proxy.release();
-    tidied_up(&mut home, "r1").await;
+    tidied_up(&home, "r1").await;
 }
