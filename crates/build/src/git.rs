@@ -2,8 +2,11 @@
 //!
 //! git's own programs inherit the environment of the hook.
 
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -91,12 +94,19 @@ impl Git {
     }
 
     /// Locks a reference that is to be changed, so that nothing can keep it from being changed any more. Nothing if it is not
-    /// what it was, or somebody else has locked it.
+    /// what it was, or somebody else has locked it. Whoever calls this keeps other hooks out of the repository; `mark` is a
+    /// file that is there for as long as the reference is held.
     ///
     /// # Errors
-    /// [`BuildError`] when git can't be run.
-    pub async fn hold(&self, update: &Update) -> Result<Option<HeldReference>, BuildError> {
+    /// [`BuildError`] when git can't be run, or the file can't be written.
+    pub async fn hold(
+        &self,
+        update: &Update,
+        mark: &Path,
+    ) -> Result<Option<HeldReference>, BuildError> {
         let failed = || BuildError::io("git can't be run");
+        self.tidy_up(&update.reference, mark).await?;
+        let mark = Mark::set(mark)?;
         // (When its input ends, git gives up what is not committed, however this process ends.)
         let mut git = Command::new("git")
             .args(["update-ref", "--stdin"])
@@ -109,6 +119,7 @@ impl Git {
             return Ok(None);
         };
         let mut held = HeldReference {
+            _mark: mark,
             git,
             input,
             output: BufReader::new(output).lines(),
@@ -128,6 +139,30 @@ impl Git {
             }
         }
         Ok(Some(held))
+    }
+
+    /// Removes the locks of a reference that was held when everything was killed, as when the power fails: then the file is
+    /// there. (Where the hook alone is killed, git gives up by itself.)
+    async fn tidy_up(&self, reference: &str, mark: &Path) -> Result<(), BuildError> {
+        if !mark.exists() {
+            return Ok(());
+        }
+        // (git locks `HEAD` as well, which is another name of the branch.)
+        let begin = Instant::now();
+        for name in [reference, "HEAD"] {
+            let lock = self.dir.join(format!("{name}.lock"));
+            while lock.exists() && begin.elapsed() < GIVES_UP {
+                tokio::time::sleep(PAUSE).await;
+            }
+            match fs::remove_file(&lock) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    let what = format!("{} can't be removed", lock.display());
+                    return Err(BuildError::io(what)(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// What a git command prints, less the line's end.
@@ -164,9 +199,34 @@ impl Git {
     }
 }
 
+/// How long git may take to give up a transaction whose hook was killed.
+const GIVES_UP: Duration = Duration::from_secs(2);
+
+/// The pause between two looks whether it has.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A file that says that something is under way. It is removed when this is dropped.
+#[derive(Debug)]
+struct Mark(PathBuf);
+
+impl Mark {
+    fn set(path: &Path) -> Result<Self, BuildError> {
+        let written = fs::write(path, "");
+        let wrong = BuildError::io(format!("{} can't be written", path.display()));
+        written.map(|()| Self(path.to_owned())).map_err(wrong)
+    }
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
 /// A reference that is locked and about to be changed. Dropping it leaves it as it was.
 #[derive(Debug)]
 pub struct HeldReference {
+    _mark: Mark,
     git: Child,
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,

@@ -136,9 +136,10 @@ async fn deploy(
     }
     let _lock = unless(&mut stop, repository.lock(output)).await?;
     let mut branch = Pushed {
-        git: &repository.git,
+        repository,
         update,
         held: None,
+        is_moved: false,
     };
     let tree = unless(&mut stop, Tree::read(&repository.git, &job.commit)).await?;
     match &git_host.builder {
@@ -154,13 +155,7 @@ async fn deploy(
             }
         }
     }
-    // It is locked, and nothing is left to be done but to rename a file.
-    let held = branch.held.take();
-    let is_moved = match held {
-        Some(held) => held.change().await,
-        None => false,
-    };
-    if is_moved {
+    if branch.is_moved {
         return Ok(true);
     }
     Err(BuildError::rejected(format!(
@@ -194,21 +189,32 @@ async fn check(repository: &Repository, update: &Update) -> Result<(), BuildErro
 
 /// What was pushed to a repository of this machine.
 struct Pushed<'a> {
-    git: &'a Git,
+    repository: &'a Repository,
     update: &'a Update,
     /// The branch, once it is held.
     held: Option<HeldReference>,
+    is_moved: bool,
 }
 
 impl Branch for Pushed<'_> {
     async fn is_as_pushed(&mut self) -> Result<bool, BuildError> {
-        let now = self.git.target(&self.update.reference).await?;
+        let git = &self.repository.git;
+        let now = git.target(&self.update.reference).await?;
         Ok(now.as_deref() == self.update.before())
     }
 
     async fn hold(&mut self) -> Result<bool, BuildError> {
-        self.held = self.git.hold(self.update).await?;
+        let mark = self.repository.mark();
+        self.held = self.repository.git.hold(self.update, &mark).await?;
         Ok(self.held.is_some())
+    }
+
+    async fn change(&mut self) -> Result<bool, BuildError> {
+        // It is locked, and nothing is left to be done but to rename a file.
+        if let Some(held) = self.held.take() {
+            self.is_moved = held.change().await;
+        }
+        Ok(self.is_moved)
     }
 }
 

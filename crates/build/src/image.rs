@@ -161,17 +161,49 @@ pub async fn remove(docker: &Docker, tag: &str) -> Result<(), DockerError> {
     }
 }
 
-/// Removes what builds of a function have made that were killed before it was deployed.
+/// What Docker calls an image that has no name.
+const NO_NAME: &str = "<none>:<none>";
+
+/// Removes what builds of a function have made that were killed before it was deployed, which it is once the routers know it;
+/// `deployed` is what they know.
 ///
 /// # Errors
 /// [`DockerError`] when Docker can't do it.
-pub async fn remove_pending(docker: &Docker, function: &FunctionName) -> Result<(), DockerError> {
+pub async fn remove_pending(
+    docker: &Docker,
+    function: &FunctionName,
+    deployed: Option<&Deployment>,
+) -> Result<(), DockerError> {
+    let is_pending = |tag: &String| {
+        let tag = tag.rsplit_once(':');
+        tag.is_some_and(|(_, tag)| names::is_pending_tag(tag))
+    };
     for image in docker.images_of(function).await? {
-        let is_pending = |tag: &&String| {
-            tag.rsplit_once(':')
-                .is_some_and(|(_, tag)| names::is_pending_tag(tag))
-        };
-        for tag in image.tags.iter().filter(is_pending) {
+        // (Docker may have made it for a builder that was gone when it should have got its name.)
+        if image.tags.iter().all(|tag| tag == NO_NAME) {
+            docker.remove_unless_used(&image.id).await?;
+            continue;
+        }
+        if !image.tags.iter().any(is_pending) {
+            continue;
+        }
+        let is_deployed = deployed.is_some_and(|it| it.revision == image.deployment.revision);
+        if let Some(deployed) = deployed.filter(|_| image.current && !is_deployed) {
+            let repository = names::image(docker.namespace(), function);
+            let current = format!("{repository}:{}", names::CURRENT_TAG);
+            docker.tag(&deployed.image, &current).await?;
+        }
+        // (That which says so goes last: one that can't be removed yet stays pending.)
+        let mut needless: Vec<_> = image.tags.iter().collect();
+        needless.sort_by_key(|tag| is_pending(tag));
+        for tag in needless
+            .into_iter()
+            .filter(|tag| !is_deployed || is_pending(tag))
+        {
+            let is_moved = image.current && tag.ends_with(&format!(":{}", names::CURRENT_TAG));
+            if is_moved && deployed.is_some() {
+                continue;
+            }
             match remove(docker, tag).await {
                 // (Its instance is still there; then the next push does it.)
                 Err(error) if error.is_conflict() => {}

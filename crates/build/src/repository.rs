@@ -69,6 +69,11 @@ impl Repository {
         folder.join(format!("{revision}.log"))
     }
 
+    /// The file that is there while the branch that deploys is held.
+    pub fn mark(&self) -> PathBuf {
+        self.git.dir().join(FOLDER).join("holds")
+    }
+
     /// Waits until no other build of this repository is under way. The lock ends with the file
     /// that is returned.
     ///

@@ -18,8 +18,11 @@ pub use server::serve;
 /// What the service asks about the branch: whether it is still as it was,
 const LOOK: u8 = 0;
 
-/// and that it be held, if it is.
+/// that it be held, if it is,
 const HOLD: u8 = 1;
+
+/// and then that it be moved.
+const CHANGE: u8 = 2;
 
 /// What the service is asked for.
 #[derive(Debug, Serialize, Deserialize)]

@@ -22,7 +22,7 @@ pub(crate) enum Kind {
     Output = b'O',
     /// From the service: what goes to standard error, the pusher's screen.
     Error = b'M',
-    /// From the service: whether the branch is still as it was when the push began, and with a byte 1 that it be held.
+    /// From the service: a byte that says what is asked of the branch.
     Ask = b'?',
     /// To the service: the answer, one byte, 1 for yes.
     Answer = b'A',

@@ -30,6 +30,9 @@ pub(crate) trait Branch {
 
     /// Holds the branch, if it is still there, so that it can be moved when the deployment is switched, and not without that.
     async fn hold(&mut self) -> Result<bool, BuildError>;
+
+    /// Moves the branch that is held, as soon as the deployment is switched. Returns whether it did.
+    async fn change(&mut self) -> Result<bool, BuildError>;
 }
 
 /// The installation's settings, for whoever builds.
@@ -67,7 +70,10 @@ pub(crate) async fn work(
         }
         // From here on nothing stops it any more.
         output.wait_no_longer_than(LAST_WORDS);
-        builds.switch(&built, output).await?;
+        builds.switch(&built).await?;
+        // (Whoever holds the branch knows what came of it.)
+        let _ = branch.change().await;
+        builds.finish(&built, output).await;
         Ok(built)
     };
     match built.await {

@@ -6,7 +6,7 @@ use std::path::Path;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 
-use super::{HOLD, Request};
+use super::{CHANGE, HOLD, Request};
 use crate::error::BuildError;
 use crate::job::Job;
 use crate::output::Output;
@@ -35,6 +35,7 @@ pub(crate) async fn build(
             Ok(Some((Kind::Ask, what))) => {
                 let answer = match what[..] {
                     [HOLD] => branch.hold().await?,
+                    [CHANGE] => branch.change().await?,
                     _ => branch.is_as_pushed().await?,
                 };
                 let answer = [u8::from(answer)];

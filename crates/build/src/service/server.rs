@@ -29,7 +29,7 @@ use corefn_core::names::env as variables;
 use corefn_core::throttle::may_log;
 use corefn_engine::{clock, home};
 
-use super::{HOLD, LOOK, Request};
+use super::{CHANGE, HOLD, LOOK, Request};
 use crate::error::BuildError;
 use crate::interrupt::{Stop, unless};
 use crate::job::Job;
@@ -413,5 +413,9 @@ impl Branch for Asked {
 
     async fn hold(&mut self) -> Result<bool, BuildError> {
         self.ask(HOLD).await
+    }
+
+    async fn change(&mut self) -> Result<bool, BuildError> {
+        self.ask(CHANGE).await
     }
 }

@@ -81,7 +81,10 @@ impl<'a> Build<'a> {
         deploy::check_routes(&store, function, &routes).await?;
         // What a build left that was killed.
         sweep(&docker, function).await?;
-        image::remove_pending(&docker, function).await?;
+        let deployments = store.deployments().await?;
+        let mut deployments = deployments.iter();
+        let deployed = deployments.find(|deployment| deployment.function == *function);
+        image::remove_pending(&docker, function, deployed).await?;
         Ok(Self {
             host,
             docker,

@@ -103,7 +103,7 @@ impl<'a> Builds<'a> {
     }
 
     /// Deploys what was built.
-    pub async fn switch(&self, built: &[Built], output: &mut Output) -> Result<(), BuildError> {
+    pub async fn switch(&self, built: &[Built]) -> Result<(), BuildError> {
         let revisions: Vec<_> = built
             .iter()
             .map(|built| (&built.deployment, Some(&built.first.instance)))
@@ -112,7 +112,11 @@ impl<'a> Builds<'a> {
             let tag = &built.deployment.image;
             self.docker.tag(&built.pending, tag).await?;
         }
-        deploy::switch(&self.docker, &self.store, &revisions).await?;
+        deploy::switch(&self.docker, &self.store, &revisions).await
+    }
+
+    /// What is left to do when it is deployed, whatever becomes of that.
+    pub async fn finish(&self, built: &[Built], output: &mut Output) {
         for built in built {
             // (One that can't be removed is, by the next push.)
             let _ = image::remove(&self.docker, &built.pending).await;
@@ -124,12 +128,10 @@ impl<'a> Builds<'a> {
             prepare(sandboxes, built, output).await;
         }
         self.tell_of_others(built, output).await;
-        Ok(())
     }
 
     /// Tells of functions that earlier pushes to the repository have deployed, and this one did not.
     async fn tell_of_others(&self, built: &[Built], output: &mut Output) {
-        // It is deployed, whatever becomes of this.
         let images = self.docker.images().await.unwrap_or_default();
         for image in images.iter().filter(|image| image.current) {
             let function = &image.deployment.function;

@@ -59,6 +59,10 @@ async fn tidied_up(home: &Home, revision: &str) {
 async fn builder_is_killed_at_each_call() {
     let mut home = Home::start("killed").await;
     home.start_cleaner(Some(1));
+    wait_until("the cleaner is at work", PATIENCE, async || {
+        home.store.facts().await.unwrap().is_cleaned
+    })
+    .await;
     let proxy = proxied(&home);
     let hello = Repository::create(&home, "demo/hello").await;
     let program = home.folder.write("function", probe::executable());
@@ -76,7 +80,7 @@ async fn builder_is_killed_at_each_call() {
     let pushed = hello.push().await.accepted();
     let old = pushed.revision();
     home.knows("demo/hello", &old).await;
-    hello.commit("Second").await;
+    let second = hello.commit("Second").await;
     let mut calls = 0;
     let new = loop {
         assert!(calls < MOST, "it does not come to an end");
@@ -92,12 +96,14 @@ async fn builder_is_killed_at_each_call() {
         // (With all that it has started.)
         drop(push);
         proxy.release();
-        assert_eq!(answers(&home).await, old, "after {calls} calls");
-        assert_eq!(
-            hello.head("main").await.as_ref(),
-            Some(&first),
-            "after {calls} calls"
-        );
+        // The branch and what answers go together: when it was switched, what is left need not be done.
+        let head = hello.head("main").await.unwrap();
+        let is_old = answers(&home).await == old;
+        assert_eq!(head == first, is_old, "after {calls} calls");
+        assert!(head == first || head == second, "after {calls} calls");
+        if head == second {
+            break answers(&home).await;
+        }
         calls += 1;
     };
     println!("a push of {calls} calls was killed before each of them");
@@ -111,7 +117,12 @@ async fn builder_is_killed_at_each_call() {
         .collect();
     assert_eq!(revisions, [&*new, &*old]);
     tidied_up(&home, &new).await;
-    assert_eq!(home.docker.images().await.unwrap().len(), 2);
+    // What was built in vain, and had an instance until then, goes with the next push.
+    hello.commit("Third").await;
+    hello.push().await.accepted();
+    let images = home.docker.images().await.unwrap();
+    let tags: Vec<_> = images.iter().map(|image| &image.tags).collect();
+    assert_eq!(images.len(), 3, "{tags:?}");
 }
 
 /// So does a way back.
@@ -119,6 +130,10 @@ async fn builder_is_killed_at_each_call() {
 async fn way_back_is_killed_at_each_call() {
     let mut home = Home::start("killedback").await;
     home.start_cleaner(Some(1));
+    wait_until("the cleaner is at work", PATIENCE, async || {
+        home.store.facts().await.unwrap().is_cleaned
+    })
+    .await;
     let proxy = proxied(&home);
     for _ in 0..2 {
         home.deploy("demo/hello", probe::idle(5)).await;
