@@ -31,6 +31,8 @@ struct Seen {
     left: Mutex<Option<usize>>,
     /// The questions among them: one that is asked again counts once.
     asked: Mutex<HashSet<String>>,
+    /// Whether those go on when it is released.
+    pauses: AtomicBool,
     hanging: AtomicBool,
     delayed: Mutex<Option<String>>,
     muted: AtomicBool,
@@ -88,12 +90,22 @@ impl Proxy {
 
     /// Has all calls hang but the next `count`, and the same questions again.
     pub fn hold_after(&self, count: usize) {
+        self.stop_after(count, false);
+    }
+
+    /// Has all calls wait until [`Proxy::release`] but the next `count`, and the same questions again.
+    pub fn pause_after(&self, count: usize) {
+        self.stop_after(count, true);
+    }
+
+    fn stop_after(&self, count: usize, pauses: bool) {
         self.seen.hanging.store(false, Ordering::SeqCst);
+        self.seen.pauses.store(pauses, Ordering::SeqCst);
         self.seen.asked().clear();
         *self.seen.left() = Some(count);
     }
 
-    /// Whether one hangs that is not among those that [`Proxy::hold_after`] lets through.
+    /// Whether one hangs or waits that is not among those that [`Proxy::hold_after`] or [`Proxy::pause_after`] lets through.
     pub fn is_holding(&self) -> bool {
         self.seen.hanging.load(Ordering::SeqCst)
     }
@@ -213,8 +225,12 @@ async fn pass(client: UnixStream, to: PathBuf, seen: Arc<Seen>) {
                 let held = seen.holds(&call);
                 follows_events.store(call.contains("/events"), Ordering::SeqCst);
                 seen.calls().push(call.clone());
-                if held || seen.is_too_many(&call) {
+                let is_too_many = seen.is_too_many(&call);
+                if held || (is_too_many && !seen.pauses.load(Ordering::SeqCst)) {
                     std::future::pending::<()>().await;
+                }
+                while is_too_many && seen.left().is_some() {
+                    tokio::time::sleep(LOOK_AGAIN).await;
                 }
                 while seen.delays(&call) {
                     tokio::time::sleep(LOOK_AGAIN).await;

@@ -107,10 +107,12 @@ impl Git {
         let failed = || BuildError::io("git can't be run");
         self.tidy_up(&update.reference, mark).await?;
         let mark = Mark::set(mark)?;
-        // (When its input ends, git gives up what is not committed, however this process ends.)
+        // When its input ends, git gives up what is not committed, however this process ends. Ctrl-C, which all processes of a
+        // terminal get, is none of its business.
         let mut git = Command::new("git")
             .args(["update-ref", "--stdin"])
             .env("GIT_DIR", &self.dir)
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

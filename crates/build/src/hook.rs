@@ -149,8 +149,8 @@ async fn deploy(
         }
         Some(builder) => {
             let socket = home.join(builder);
-            let built = service::build(&socket, &job, &tree, output, &mut branch);
-            if unless(&mut stop, built).await? != 0 {
+            let built = service::build(&socket, &job, &tree, output, &mut branch, &mut stop);
+            if built.await? != 0 {
                 return Ok(false);
             }
         }

@@ -21,7 +21,7 @@ use crate::tree::Tree;
 use builds::Builds;
 
 /// How long each of the last lines may take until the pusher has them.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// The repository that was pushed to, as far as a build must ask.
 pub(crate) trait Branch {

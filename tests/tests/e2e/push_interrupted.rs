@@ -14,6 +14,7 @@ use corefn_build::output::Output;
 use corefn_build::repository;
 use corefn_core::names::{HOST_FILE, label};
 use corefn_tests::cli::corefn;
+use corefn_tests::folder::Folder;
 use corefn_tests::push::Repository;
 use corefn_tests::{Home, docker, wait_until};
 use futures_util::StreamExt as _;
@@ -55,7 +56,7 @@ async fn dockerfile_ends_with_its_pusher() {
         let what = format!("the build is gone after {leave:?}");
         wait_until(&what, SOON, async || marked(&home, &mark).await == 0).await;
         // The hook keeps its lock until it has removed them.
-        let lock = lock(&home, &hello).await;
+        let lock = lock(&home.folder, &hello).await;
         let log = hello
             .run("cat $(git remote get-url origin)/corefn/builds/*")
             .await;
@@ -66,8 +67,8 @@ async fn dockerfile_ends_with_its_pusher() {
 }
 
 /// Waits until no push to a repository is being built, and keeps it so.
-async fn lock(home: &Home, repository: &Repository) -> File {
-    let projects = home.folder.file("projects");
+pub async fn lock(folder: &Folder, repository: &Repository) -> File {
+    let projects = folder.file("projects");
     let repository = repository::Repository::open(repository.bare(), &projects).unwrap();
     repository.lock(&mut Output::default()).await.unwrap()
 }
@@ -115,7 +116,7 @@ async fn builds_end_between_their_steps() {
     push.until("Step 5/").await;
     push.kill().await;
     // The hook keeps its lock until it has removed all.
-    let lock = lock(&home, &hello).await;
+    let lock = lock(&home.folder, &hello).await;
     assert_eq!(layers(&home, &mark).await, 0);
     drop(lock);
 }

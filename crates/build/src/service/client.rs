@@ -8,14 +8,16 @@ use tokio::net::UnixStream;
 
 use super::{CHANGE, HOLD, Request};
 use crate::error::BuildError;
+use crate::interrupt::{Stop, unless};
 use crate::job::Job;
 use crate::output::Output;
 use crate::tree::Tree;
 use crate::wire::{self, Kind};
-use crate::work::Branch;
+use crate::work::{Branch, LAST_WORDS};
 
 /// Has the service at a socket build and deploy a tree. What it writes goes to `output`, and `branch` answers when it asks.
-/// Returns the exit status.
+/// Returns the exit status. `stop` ends it until the branch is held; from there on it is the service that may deploy, so
+/// whoever holds the branch has to be told what came of it.
 ///
 /// # Errors
 /// [`BuildError`] when the service can't be reached, or breaks off.
@@ -25,28 +27,66 @@ pub(crate) async fn build(
     tree: &Tree,
     output: &mut Output,
     branch: &mut impl Branch,
+    stop: &mut Stop<'_>,
 ) -> Result<u8, BuildError> {
-    let mut service = ask(socket, &Request::Build(job.clone())).await?;
-    // A service that has refused it reads no further: what it said is what matters.
-    let sent = send(&mut service, tree).await;
+    let begin = async {
+        let mut service = ask(socket, &Request::Build(job.clone())).await?;
+        // A service that has refused it reads no further: what it said is what matters.
+        let sent = send(&mut service, tree).await;
+        let wanted = attend(&mut service, output, branch, sent.err()).await?;
+        Ok((service, wanted))
+    };
+    let (mut service, wanted) = unless(stop, begin).await?;
+    if let Wanted::End(status) = wanted {
+        return Ok(status);
+    }
+    output.wait_no_longer_than(LAST_WORDS);
+    let is_held = branch.hold().await?;
+    answer(&mut service, is_held).await?;
+    match attend(&mut service, output, branch, None).await? {
+        Wanted::End(status) => Ok(status),
+        Wanted::Hold => Err(broken_off()(io::ErrorKind::InvalidData.into())),
+    }
+}
+
+/// What the service wants of the hook.
+enum Wanted {
+    /// That the branch be held.
+    Hold,
+    /// Nothing more: this is the exit status.
+    End(u8),
+}
+
+/// Passes on what the service writes, and answers what it asks, until it wants something else. `unsent` is what went wrong
+/// when it was sent the tree.
+async fn attend(
+    service: &mut UnixStream,
+    output: &mut Output,
+    branch: &mut impl Branch,
+    mut unsent: Option<io::Error>,
+) -> Result<Wanted, BuildError> {
     loop {
-        match next(&mut service).await {
-            Ok(Some((Kind::Error | Kind::Output, bytes))) => output.bytes(&bytes).await,
-            Ok(Some((Kind::Ask, what))) => {
-                let answer = match what[..] {
-                    [HOLD] => branch.hold().await?,
+        match next(service).await? {
+            Some((Kind::Error | Kind::Output, bytes)) => output.bytes(&bytes).await,
+            Some((Kind::Ask, what)) => {
+                let answered = match what[..] {
+                    [HOLD] => return Ok(Wanted::Hold),
                     [CHANGE] => branch.change().await?,
                     _ => branch.is_as_pushed().await?,
                 };
-                let answer = [u8::from(answer)];
-                let answered = wire::write(&mut service, Kind::Answer, &answer).await;
-                answered.map_err(broken_off())?;
+                answer(service, answered).await?;
             }
-            Ok(Some((Kind::Exit, status))) => return Ok(status.first().copied().unwrap_or(1)),
-            Ok(_) => return Err(broken_off()(sent.err().unwrap_or_else(ended))),
-            Err(error) => return Err(error),
+            Some((Kind::Exit, status)) => {
+                return Ok(Wanted::End(status.first().copied().unwrap_or(1)));
+            }
+            _ => return Err(broken_off()(unsent.take().unwrap_or_else(ended))),
         }
     }
+}
+
+async fn answer(service: &mut UnixStream, answer: bool) -> Result<(), BuildError> {
+    let answered = wire::write(service, Kind::Answer, &[u8::from(answer)]).await;
+    answered.map_err(broken_off())
 }
 
 /// Has the service run a command for an account, with a standard input if it wants one. What it writes goes to standard output and

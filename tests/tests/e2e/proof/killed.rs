@@ -1,27 +1,39 @@
-//! Who deploys is killed at each of its calls to Docker.
+//! Who deploys is killed at each of its calls to Docker, or whoever has pushed goes away there.
 
 use std::path::Path;
 use std::time::Duration;
 
 use corefn_core::names::{HOST_FILE, env, label};
 use corefn_tests::cli::{corefn, follow};
+use corefn_tests::git_host::GitHost;
 use corefn_tests::proxy::Proxy;
 use corefn_tests::push::Repository;
 use corefn_tests::{Home, docker, probe, wait_until};
 
+use crate::push_interrupted::lock;
+
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a push has to notice that whoever wanted it is gone.
+const NOTICES: Duration = Duration::from_millis(200);
 
 /// The most calls that are expected.
 const MOST: usize = 200;
 
-/// Has all programs but nginx and the cleaner, which runs already, talk to Docker by way of a socket that can be shut.
-fn proxied(home: &Home) -> Proxy {
+/// A home with a cleaner. All programs but this and nginx talk to Docker by way of a socket that can be shut.
+async fn cleaned(name: &str) -> (Home, Proxy) {
+    let mut home = Home::start(name).await;
+    home.start_cleaner(Some(1));
+    wait_until("the cleaner is at work", PATIENCE, async || {
+        home.store.facts().await.unwrap().is_cleaned
+    })
+    .await;
     let socket = docker::URL.strip_prefix("unix://").unwrap();
     let proxy = Proxy::open(&home.folder, Path::new(socket));
     let settings = home.folder.read(HOST_FILE);
     home.folder
         .write(HOST_FILE, settings.replace(docker::URL, &proxy.url()));
-    proxy
+    (home, proxy)
 }
 
 /// The revision that answers.
@@ -54,17 +66,9 @@ async fn tidied_up(home: &Home, revision: &str) {
     assert_eq!(functions["state"], "ok", "{functions}");
 }
 
-/// A builder that is killed changes nothing, and the next push works.
-#[tokio::test]
-async fn builder_is_killed_at_each_call() {
-    let mut home = Home::start("killed").await;
-    home.start_cleaner(Some(1));
-    wait_until("the cleaner is at work", PATIENCE, async || {
-        home.store.facts().await.unwrap().is_cleaned
-    })
-    .await;
-    let proxy = proxied(&home);
-    let hello = Repository::create(&home, "demo/hello").await;
+/// A repository whose function is ready in no time, and away soon.
+async fn repository(home: &Home) -> Repository {
+    let hello = Repository::create(home, "demo/hello").await;
     let program = home.folder.write("function", probe::executable());
     let copy = format!("cp '{}' . && chmod 755 function", program.display());
     hello.run(&copy).await;
@@ -76,6 +80,14 @@ async fn builder_is_killed_at_each_call() {
         "corefn.toml",
         "[function]\nlimits = { pids = 1024 }\nscale = { idle = '5s' }\n",
     );
+    hello
+}
+
+/// A builder that is killed changes nothing, and the next push works.
+#[tokio::test]
+async fn builder_is_killed_at_each_call() {
+    let (home, proxy) = cleaned("killed").await;
+    let hello = repository(&home).await;
     let first = hello.commit("First").await;
     let pushed = hello.push().await.accepted();
     let old = pushed.revision();
@@ -125,16 +137,91 @@ async fn builder_is_killed_at_each_call() {
     assert_eq!(images.len(), 3, "{tags:?}");
 }
 
+/// Whoever pushes and goes away at any of its calls changes nothing, or has deployed.
+async fn pusher_goes_away_at_each_call(
+    home: &Home,
+    proxy: &Proxy,
+    has_ended: impl AsyncFn(&Repository, usize),
+) {
+    let hello = repository(home).await;
+    // (Who pushes without ssh must own it.)
+    hello
+        .run("chown -R root: \"$(git remote get-url origin)\"")
+        .await;
+    let mut head = hello.commit("First").await;
+    let mut old = hello.push().await.accepted().revision();
+    home.knows("demo/hello", &old).await;
+    let (mut calls, mut deployed) = (0, 0);
+    loop {
+        assert!(calls < MOST, "it does not come to an end");
+        let new = hello.commit(&format!("Goes away after {calls}")).await;
+        proxy.pause_after(calls);
+        let mut push = hello.begin_push("main");
+        wait_until("the push has got so far", PATIENCE, async || {
+            proxy.is_holding() || !push.is_running()
+        })
+        .await;
+        if !proxy.is_holding() {
+            proxy.release();
+            push.end().await.accepted();
+            break;
+        }
+        push.interrupt();
+        // It has time to let go of what it must not let go of.
+        tokio::time::sleep(NOTICES).await;
+        proxy.release();
+        push.end().await;
+        calls += 1;
+        has_ended(&hello, calls + 1).await;
+        let is_moved = hello.head("main").await.as_ref() != Some(&head);
+        if is_moved {
+            assert_eq!(hello.head("main").await.as_ref(), Some(&new));
+            wait_until("what was deployed answers", PATIENCE, async || {
+                answers(home).await != old
+            })
+            .await;
+            (head, old) = (new, answers(home).await);
+            deployed += 1;
+        }
+        assert_eq!(answers(home).await, old, "after {calls} calls");
+    }
+    println!(
+        "whoever pushed went away at each of {calls} calls; at the last {deployed} it was deployed"
+    );
+    assert!(deployed > 0 && deployed < calls);
+    let revision = answers(home).await;
+    tidied_up(home, &revision).await;
+}
+
+#[tokio::test]
+async fn pusher_goes_away() {
+    let (home, proxy) = cleaned("goes").await;
+    pusher_goes_away_at_each_call(&home, &proxy, async |hello, _| {
+        // The hook has it until its end.
+        drop(lock(&home.folder, hello).await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn pusher_goes_away_whose_push_a_service_builds() {
+    let (home, proxy) = cleaned("goesfar").await;
+    let _git_host = GitHost::start(&home).await;
+    pusher_goes_away_at_each_call(&home, &proxy, async |hello, pushes| {
+        drop(lock(&home.folder, hello).await);
+        wait_until("the service is done with it", PATIENCE, async || {
+            let log = home.folder.read("log/corefn-build.log");
+            log.matches("push to \"demo/hello\"").count() == pushes
+        })
+        .await;
+    })
+    .await;
+}
+
 /// So does a way back.
 #[tokio::test]
 async fn way_back_is_killed_at_each_call() {
-    let mut home = Home::start("killedback").await;
-    home.start_cleaner(Some(1));
-    wait_until("the cleaner is at work", PATIENCE, async || {
-        home.store.facts().await.unwrap().is_cleaned
-    })
-    .await;
-    let proxy = proxied(&home);
+    let (home, proxy) = cleaned("killedback").await;
     for _ in 0..2 {
         home.deploy("demo/hello", probe::idle(5)).await;
     }
