@@ -57,8 +57,9 @@ impl MainConf {
         self.host_queue.unwrap_or(DEFAULT_HOST_QUEUE)
     }
 
-    /// Declares the shared memory if no directive did.
+    /// Declares the shared memory if no directive did, and asks the system what else no directive says: once, for all workers.
     pub fn complete(&mut self, cf: &mut ngx_conf_t) -> Result<(), String> {
+        self.max_starts.get_or_insert_with(default_max_starts);
         if self.zone.is_none() {
             let zone = declare_zone::<CorefnModule, _>(cf, DEFAULT_ZONE, DEFAULT_ZONE_SIZE)?;
             self.zone = Some(zone);

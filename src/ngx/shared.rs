@@ -10,6 +10,7 @@ use ngx::ffi::{
     NGX_ERROR, NGX_OK, ngx_conf_t, ngx_int_t, ngx_shared_memory_add, ngx_shm_zone_t, ngx_str_t,
 };
 use ngx::http::HttpModule;
+use zerocopy::FromBytes;
 
 use super::guard;
 
@@ -121,9 +122,21 @@ impl<T: Sync> Shared<[T]> {
         Some(Self(NonNull::slice_from_raw_parts(first, count)))
     }
 
+    /// The same, of what any bytes are one of: those that are there stay. Memory that is only taken costs nothing until it is
+    /// used.
+    pub fn allocate_as_it_is(memory: &SlabPool, count: usize) -> Option<Self>
+    where
+        T: FromBytes,
+    {
+        let layout = std::alloc::Layout::array::<T>(count).ok()?;
+        let first = memory.allocate(layout).ok()?.cast::<T>();
+        Some(Self(NonNull::slice_from_raw_parts(first, count)))
+    }
+
     /// What there is.
     pub fn get(&self) -> &[T] {
-        // SAFETY: allocate() has filled so many, which stay mapped, and which nobody has for themselves.
+        // SAFETY: the kernel has mapped so many with bytes in them, and allocate() has filled them or any bytes will do. They
+        // stay mapped, and nobody has them for themselves.
         unsafe { slice::from_raw_parts(self.0.as_ptr().cast::<T>(), self.0.len()) }
     }
 }

@@ -26,7 +26,7 @@ impl Layout for Memory {
         let count = usable.checked_sub(size_of::<Header>())? / each;
         let header = Shared::allocate(&pool, 1, Header::default)?;
         let keys = Shared::allocate(&pool, count, AtomicU64::default)?;
-        let counters = Shared::allocate(&pool, count, Counters::default)?;
+        let counters = Shared::allocate_as_it_is(&pool, count)?;
         Some(Self {
             pool,
             header,

@@ -43,9 +43,10 @@ impl Default for Header {
     }
 }
 
-/// The counters of an instance or a function. Times are milliseconds of the monotonic clock.
+/// The counters of an instance or a function. Times are milliseconds of the monotonic clock. What nobody's counters say means
+/// nothing: they are cleared when they are given out.
 #[repr(C)]
-#[derive(Debug)]
+#[derive(Debug, zerocopy::FromBytes)]
 pub struct Counters {
     /// When work last ended.
     pub last_work: AtomicU64,
@@ -59,19 +60,6 @@ pub struct Counters {
     pub next: AtomicU32,
     /// What is under way, by shard.
     pub active: [AtomicU32; SHARDS],
-}
-
-impl Default for Counters {
-    fn default() -> Self {
-        Self {
-            last_work: AtomicU64::new(0),
-            renewed: AtomicU64::new(0),
-            until: AtomicU64::new(0),
-            idle: AtomicU64::new(0),
-            next: AtomicU32::new(0),
-            active: [const { AtomicU32::new(0) }; SHARDS],
-        }
-    }
 }
 
 /// The mutex of a zone. It also excludes threads of one process from each other.
@@ -169,9 +157,11 @@ impl<M: Mutex> Zone<'_, M> {
                         until,
                         idle,
                         next,
-                        active: _,
+                        active,
                     } = counters;
-                    next.store(0, Relaxed);
+                    for count in active.iter().chain([next]) {
+                        count.store(0, Relaxed);
+                    }
                     for time in [last_work, renewed, until, idle] {
                         time.store(0, Relaxed);
                     }

@@ -1,7 +1,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
+use zerocopy::FromBytes as _;
+
 use super::*;
+
+/// What may be in memory that nobody has used.
+const JUNK: [u8; size_of::<Counters>()] = [0xa5; size_of::<Counters>()];
 
 const KEY: u64 = 7;
 const OTHER: u64 = 8;
@@ -19,7 +24,7 @@ impl<const N: usize> Memory<N> {
         Self {
             header: Header::default(),
             keys: [const { AtomicU64::new(0) }; N],
-            counters: std::array::from_fn(|_| Counters::default()),
+            counters: std::array::from_fn(|_| Counters::read_from_bytes(&JUNK).unwrap()),
             is_locked: Cell::new(false),
         }
     }
