@@ -6,11 +6,12 @@ mod events;
 mod images;
 mod network;
 mod sandboxes;
+mod version;
 
 use std::time::Duration;
 
+use bollard::Docker as Client;
 use bollard::errors::Error as Cause;
-use bollard::{API_DEFAULT_VERSION, Docker as Client};
 use tokio::sync::OnceCell;
 
 pub use containers::{Condition, Container};
@@ -112,16 +113,14 @@ impl Docker {
     pub async fn client(&self) -> Result<&Client, DockerError> {
         self.client
             .get_or_try_init(|| async {
+                let version = version::settle(&self.url, CALL_TIMEOUT).await;
+                let version = version.map_err(|cause| self.unreachable(cause))?;
                 let seconds = CALL_TIMEOUT.as_secs();
                 let client = match self.url.strip_prefix("unix://") {
-                    Some(path) => Client::connect_with_unix(path, seconds, API_DEFAULT_VERSION),
-                    None => Client::connect_with_http(&self.url, seconds, API_DEFAULT_VERSION),
+                    Some(path) => Client::connect_with_unix(path, seconds, &version),
+                    None => Client::connect_with_http(&self.url, seconds, &version),
                 };
-                let client = client.map_err(|cause| self.unreachable(cause))?;
-                client
-                    .negotiate_version()
-                    .await
-                    .map_err(|cause| self.unreachable(cause))
+                client.map_err(|cause| self.unreachable(cause))
             })
             .await
     }

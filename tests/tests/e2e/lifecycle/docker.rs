@@ -94,8 +94,8 @@ impl Docker {
             body => body.to_string(),
         };
         let answer = format!(
-            "HTTP/1.1 {status} Told\r\nContent-Type: application/json\r\nConnection: close\r\n\
-             Content-Length: {}\r\n\r\n{body}",
+            "HTTP/1.1 {status} Told\r\nApi-Version: {VERSION}\r\nContent-Type: application/json\r\n\
+             Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
         let _ = stream.write_all(answer.as_bytes()).await;
@@ -119,7 +119,7 @@ impl State {
 
     fn answer(&mut self, method: &str, parts: &[&str]) -> (u16, Value) {
         match (method, parts) {
-            ("GET", ["version"]) => (200, json!({ "ApiVersion": VERSION })),
+            ("GET", ["_ping"]) => (200, Value::Null),
             ("GET", ["containers", "json"]) => {
                 let all = self.containers.values();
                 (200, all.map(|container| self.summary(container)).collect())
