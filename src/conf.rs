@@ -9,7 +9,7 @@ use ngx::http::HttpModuleMainConf;
 use crate::CorefnModule;
 use crate::ngx::Directive;
 
-pub use http::MainConf;
+pub use http::{MainConf, Sources};
 pub use location::LocationConf;
 
 /// A directive's whole number of 32 bits, `least` at the least; `what` is what it is called in
@@ -30,6 +30,16 @@ fn number(directive: &Directive<'_>, least: u32, what: &str) -> Result<u32, Stri
 fn duplicate(directive: &Directive<'_>) -> String {
     let name = directive.name();
     format!("{name} is set twice: delete one of the two")
+}
+
+/// Begins the configuration, before any of it is read and when the module's variables are declared.
+///
+/// # Errors
+/// There is no memory.
+pub fn begin(cf: &mut ngx_conf_t) -> Result<(), String> {
+    let main = CorefnModule::main_conf_mut(cf).ok_or("there is no configuration to begin")?;
+    main.find_sources(cf)
+        .ok_or_else(|| "there is no memory left".to_owned())
 }
 
 /// Completes the configuration when all of it is read. Whether some location is for functions.

@@ -64,7 +64,8 @@ unsafe impl HttpModuleLocationConf for CorefnModule {
 
 impl Module for CorefnModule {
     fn on_preconfiguration(cf: &mut ngx_conf_t) -> Result<(), String> {
-        ngx::add_variables(cf, &variables::VARIABLES).ok_or_else(no_memory)
+        ngx::add_variables(cf, &variables::VARIABLES).ok_or_else(no_memory)?;
+        conf::begin(cf)
     }
 
     /// Puts the handler and the filters into place if some location is for functions.

@@ -45,4 +45,4 @@ pub use response::Answer;
 pub use shared::{Layout, Shared, SharedZone, declare as declare_zone};
 pub use signals::blocked as with_signals_blocked;
 pub use upstream::{Attempt, Upstream};
-pub use variable::{Variable, add as add_variables};
+pub use variable::{Index, Kept, Variable, add as add_variables};

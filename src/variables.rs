@@ -1,36 +1,45 @@
 //! The module's variables, for logs, maps and what is sent to the function.
 
 use corefn_core::names::variable;
-use corefn_core::path;
+use corefn_core::{outside, path, request_id};
 use corefn_engine::acquire::Start;
 
+use crate::CorefnModule;
+use crate::conf::Sources;
 use crate::context::Context;
-use crate::ngx::{Attached, Request, Variable};
+use crate::ngx::{Attached, Index, Kept, Request, Variable};
 
 /// A variable's value, if it has one.
 type Value<'r> = Option<&'r [u8]>;
 
 macro_rules! variable {
-    ($name:ident, $read:ident) => {
+    ($name:ident, $read:ident, $kept:ident) => {
         Variable {
             name: variable::$name,
             entry: stringify!($read),
             read: $read,
             on_panic: revoke,
+            kept: Kept::$kept,
         }
     };
 }
 
 /// The variables, for nginx.
-pub static VARIABLES: [Variable; 8] = [
-    variable!(FUNCTION, get_function),
-    variable!(REVISION, get_revision),
-    variable!(INSTANCE, get_instance),
-    variable!(START, get_start),
-    variable!(WAIT, get_wait),
-    variable!(URI, get_uri),
-    variable!(PREFIX, get_prefix),
-    variable!(CONNECTION, get_connection),
+pub static VARIABLES: [Variable; 14] = [
+    variable!(FUNCTION, get_function, Never),
+    variable!(REVISION, get_revision, Never),
+    variable!(INSTANCE, get_instance, Never),
+    variable!(START, get_start, Never),
+    variable!(WAIT, get_wait, Never),
+    variable!(URI, get_uri, Never),
+    variable!(PREFIX, get_prefix, Never),
+    variable!(CONNECTION, get_connection, Never),
+    variable!(HOST, get_host, Once),
+    variable!(REQUEST_ID, get_request_id, Once),
+    variable!(LOCATION, get_nothing, Set),
+    variable!(LOCATION_OUTSIDE, get_location_outside, Never),
+    variable!(PATH, get_nothing, Set),
+    variable!(PATH_OUTSIDE, get_path_outside, Never),
 ];
 
 /// nginx takes a variable that could not be read for empty, and would send the function what isn't true.
@@ -101,6 +110,49 @@ fn get_connection(r: Request<'_>) -> Value<'_> {
     } else {
         b""
     })
+}
+
+/// As the client wrote it, with its port. HTTP/1.0 knows requests without it, HTTP/1.1 does not: they get the server's name, if
+/// it has one.
+fn get_host(r: Request<'_>) -> Value<'_> {
+    let is_named = |host: &&[u8]| !host.is_empty();
+    let written = r.host_as_written().filter(is_named);
+    let host = written.or_else(|| read(r, |sources| sources.host).filter(is_named));
+    Some(host.unwrap_or(b"localhost"))
+}
+
+/// One that came in is kept if it is harmless to log, else nginx makes one.
+fn get_request_id(r: Request<'_>) -> Value<'_> {
+    let mut sent = r.headers("X-Request-Id");
+    match (sent.next(), sent.next()) {
+        (Some(id), None) if request_id::is_harmless(id) => Some(id),
+        _ => read(r, |sources| sources.request_id),
+    }
+}
+
+fn get_nothing(_: Request<'_>) -> Value<'_> {
+    None
+}
+
+/// What was taken off the path, if anything was.
+fn prefix(r: Request<'_>) -> &[u8] {
+    get_prefix(r).unwrap_or_default()
+}
+
+fn get_location_outside(r: Request<'_>) -> Value<'_> {
+    let location = read(r, |sources| sources.location)?;
+    r.join(&outside::location(prefix(r), get_host(r)?, location))
+}
+
+fn get_path_outside(r: Request<'_>) -> Value<'_> {
+    let path = read(r, |sources| sources.path)?;
+    r.join(&outside::cookie_path(prefix(r), path))
+}
+
+/// The value of a variable that others are made of.
+fn read(r: Request<'_>, which: impl Fn(&Sources) -> Index) -> Value<'_> {
+    let main = r.main_conf::<CorefnModule>()?;
+    which(main.sources.as_ref()?).value(r)
 }
 
 fn text<'r>(r: Request<'r>, text: &str) -> Value<'r> {

@@ -13,7 +13,8 @@ use corefn_core::names::label;
 use corefn_engine::sandboxes::EXECUTABLES;
 use corefn_sandbox::executables::Digest;
 use corefn_tests::keeper::{Keeper, waiting};
-use corefn_tests::{Home, probe, programs, wait_until};
+use corefn_tests::nginx::{PLAIN_CONNECTION, plain_proxy};
+use corefn_tests::{Home, probe, wait_until};
 
 use crate::cpu::Pinning;
 use crate::error::BenchError;
@@ -48,9 +49,6 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The kernel takes a removed container's network apart after Docker has said that it is gone.
 pub const SETTLE: Duration = Duration::from_millis(300);
-
-/// What nginx makes of a client's wish for an upgrade without the module.
-const CONNECTION: &str = "map $http_upgrade $plain_connection { '' ''; default upgrade; }";
 
 /// The installation, and what is in it.
 pub struct Site {
@@ -165,7 +163,9 @@ impl Site {
         let address = instance.address.port().ok_or(BenchError::NoPort)?;
         let on_socket = self.start_on_socket().await?;
         self.pin(&on_socket, pinning).await?;
-        self.home.folder.write("plain.conf", plain_proxy());
+        self.home
+            .folder
+            .write("plain.conf", plain_proxy(&format!("/{WARM}")));
         let (main, http, server) = directives(address, pinning);
         self.home.conf.main.push_str(&main);
         self.home.conf.http.push_str(&http);
@@ -370,20 +370,10 @@ pub fn port(instance: &Instance) -> Result<SocketAddr, BenchError> {
 /// What nginx needs for the plain way: lines for the main level, for `http` and for `server`.
 fn directives(address: SocketAddr, pinning: &Pinning) -> (String, String, String) {
     let http = format!(
-        "{CONNECTION}\nupstream plain {{ server {address}; keepalive 64; keepalive_requests 100000; }}\n"
+        "{PLAIN_CONNECTION}\nupstream plain {{ server {address}; keepalive 64; keepalive_requests 100000; }}\n"
     );
     let server = format!("location {PLAIN} {{ proxy_pass http://plain/; include plain.conf; }}\n");
     (pinning.directive(), http, server)
-}
-
-/// The directives that a location of functions includes, with nginx's own means in place of the
-/// module's variables: the plain way shall not pay for the module.
-fn plain_proxy() -> String {
-    let path = programs::workspace().join("nginx-conf/corefn/proxy.conf");
-    let text = std::fs::read_to_string(&path)
-        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    text.replace("$corefn_connection", "$plain_connection")
-        .replace("$corefn_prefix", &format!("/{WARM}"))
 }
 
 #[cfg(test)]
@@ -403,24 +393,5 @@ mod tests {
         let want = [("held".to_owned(), 0.4), ("created".to_owned(), 80.1)];
         assert_eq!(read_steps(text), want);
         assert_eq!(read_steps(")"), []);
-    }
-
-    #[test]
-    fn the_plain_way_uses_no_variable_of_the_module() {
-        use corefn_core::names::variable;
-        let text = plain_proxy();
-        for name in [
-            variable::FUNCTION,
-            variable::REVISION,
-            variable::INSTANCE,
-            variable::START,
-            variable::WAIT,
-            variable::URI,
-            variable::PREFIX,
-            variable::CONNECTION,
-        ] {
-            let name = format!("${}", name.to_str().unwrap());
-            assert!(!text.contains(&name), "{name}");
-        }
     }
 }

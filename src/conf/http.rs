@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use ngx::ffi::ngx_conf_t;
 
 use corefn_core::function::check_segment;
-use corefn_core::names::DEFAULT_NAMESPACE;
+use corefn_core::names::{DEFAULT_NAMESPACE, variable};
 use corefn_engine::docker::Docker;
 use corefn_engine::runtime::Settings;
 use corefn_engine::store::Store;
 
 use super::{duplicate, number};
 use crate::CorefnModule;
-use crate::ngx::{Directive, SharedZone, declare_zone, is_first_worker};
+use crate::ngx::{Directive, Index, SharedZone, declare_zone, is_first_worker};
 use crate::zone::{self, Memory};
 
 const DEFAULT_REDIS: &str = "redis://127.0.0.1:6379/0";
@@ -20,6 +20,18 @@ const DEFAULT_DOCKER: &str = "unix:///var/run/docker.sock";
 const DEFAULT_ZONE: &str = "corefn";
 const DEFAULT_ZONE_SIZE: usize = 8 << 20;
 const DEFAULT_HOST_QUEUE: u32 = 16_384;
+
+/// The variables that the module's are made of.
+pub struct Sources {
+    /// nginx's `$host`: less the port, in lower case, and the server's name where the client names none.
+    pub host: Index,
+    /// nginx's `$request_id`.
+    pub request_id: Index,
+    /// What `proxy_redirect` sets.
+    pub location: Index,
+    /// What `proxy_cookie_path` sets.
+    pub path: Index,
+}
 
 /// Settings of the `http` level.
 #[derive(Default)]
@@ -32,11 +44,24 @@ pub struct MainConf {
     sandboxes: Option<String>,
     /// The shared memory, once it is declared.
     pub zone: Option<SharedZone<Memory>>,
+    /// The variables that the module's are made of, once they are found.
+    pub sources: Option<Sources>,
     /// Whether any location is for functions. Without one the module does nothing at all.
     pub used: bool,
 }
 
 impl MainConf {
+    /// Finds the variables that the module's are made of, when all are declared. None if there is no memory.
+    pub fn find_sources(&mut self, cf: &mut ngx_conf_t) -> Option<()> {
+        self.sources = Some(Sources {
+            host: Index::of(cf, c"host")?,
+            request_id: Index::of(cf, c"request_id")?,
+            location: Index::of(cf, variable::LOCATION)?,
+            path: Index::of(cf, variable::PATH)?,
+        });
+        Some(())
+    }
+
     /// Where the services are, with defaults for what isn't set.
     pub fn settings(&self) -> Settings {
         let or = |value: &Option<String>, default: &str| {

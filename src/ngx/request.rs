@@ -9,7 +9,7 @@ use ngx::ffi::{
     NGX_HTTP_DELETE, NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_OPTIONS, NGX_HTTP_PROPFIND,
     NGX_HTTP_PUT, NGX_HTTP_TRACE, ngx_escape_uri, ngx_http_request_t, ngx_str_t, ngx_uint_t,
 };
-use ngx::http::HttpModuleLocationConf;
+use ngx::http::{HttpModuleLocationConf, HttpModuleMainConf};
 
 use super::log;
 
@@ -67,6 +67,18 @@ impl<'r> Request<'r> {
         self,
     ) -> Option<&'r M::LocationConf> {
         M::location_conf(self.fields())
+    }
+
+    /// What the module has of the whole configuration.
+    pub fn main_conf<M: HttpModuleMainConf<MainConf: 'static>>(self) -> Option<&'r M::MainConf> {
+        M::main_conf(self.fields())
+    }
+
+    /// The host that the client names, as it is written; none if it names none.
+    pub fn host_as_written(self) -> Option<&'r [u8]> {
+        // SAFETY: a header that is found is the request's.
+        let header = unsafe { self.fields().headers_in.host.as_ref()? };
+        Some(self.bytes(header.value))
     }
 
     /// The host it is for, less a port; empty if it names none.

@@ -4,14 +4,16 @@ use std::ffi::CStr;
 use std::ptr;
 
 use ngx::ffi::{
-    __BindgenBitfieldUnit, NGX_ERROR, NGX_HTTP_VAR_NOCACHEABLE, NGX_OK, ngx_conf_t,
-    ngx_http_add_variable, ngx_http_request_t, ngx_http_variable_value_t, ngx_int_t, ngx_uint_t,
+    __BindgenBitfieldUnit, NGX_ERROR, NGX_HTTP_VAR_CHANGEABLE, NGX_HTTP_VAR_NOCACHEABLE, NGX_OK,
+    ngx_conf_t, ngx_http_add_variable, ngx_http_get_indexed_variable, ngx_http_get_variable_index,
+    ngx_http_request_t, ngx_http_variable_value_t, ngx_int_t, ngx_uint_t,
 };
 
 use super::request::constant;
 use super::{Request, guard};
 
 /// A variable.
+#[derive(Clone, Copy)]
 pub struct Variable {
     /// Its name, less the `$`.
     pub name: &'static CStr,
@@ -21,13 +23,61 @@ pub struct Variable {
     pub read: for<'r> fn(Request<'r>) -> Option<&'r [u8]>,
     /// Reading it has panicked. nginx takes that for a variable without a value.
     pub on_panic: fn(Request<'_>),
+    /// How nginx keeps its value.
+    pub kept: Kept,
+}
+
+/// How nginx keeps the value of a variable.
+#[derive(Clone, Copy)]
+pub enum Kept {
+    /// Not at all: it is read anew each time.
+    Never,
+    /// For as long as the request.
+    Once,
+    /// As [`Kept::Once`], and directives may give it another.
+    Set,
+}
+
+impl Kept {
+    const fn flags(self) -> u32 {
+        match self {
+            Self::Never => NGX_HTTP_VAR_NOCACHEABLE,
+            Self::Once => 0,
+            Self::Set => NGX_HTTP_VAR_CHANGEABLE,
+        }
+    }
+}
+
+/// Where nginx keeps the value of a variable, of whatever module.
+#[derive(Clone, Copy)]
+pub struct Index(ngx_uint_t);
+
+impl Index {
+    /// That of a variable, while the configuration is read. None if there is no memory.
+    pub fn of(cf: &mut ngx_conf_t, name: &'static CStr) -> Option<Self> {
+        let mut name = constant(name);
+        // SAFETY: a configuration that is read; the name is constant.
+        let index = unsafe { ngx_http_get_variable_index(cf, &mut name) };
+        ngx_uint_t::try_from(index).ok().map(Self)
+    }
+
+    /// Its value for a request, if it has one.
+    pub fn value(self, r: Request<'_>) -> Option<&[u8]> {
+        // SAFETY: a request has room for the values of all indices. What is in it stays until it is set again, and what it
+        // points to is the request's.
+        unsafe {
+            let value = ngx_http_get_indexed_variable(r.as_ptr(), self.0).as_ref()?;
+            let has_one = value.valid() == 1 && value.not_found() == 0 && !value.data.is_null();
+            has_one.then(|| std::slice::from_raw_parts(value.data, value.len() as usize))
+        }
+    }
 }
 
 /// Declares variables, before the configuration is read. None if there is no memory.
 pub fn add(cf: &mut ngx_conf_t, variables: &'static [Variable]) -> Option<()> {
     for variable in variables {
         let mut name = constant(variable.name);
-        let flags = NGX_HTTP_VAR_NOCACHEABLE as ngx_uint_t;
+        let flags = variable.kept.flags() as ngx_uint_t;
         // SAFETY: a configuration that is read; the name is constant.
         let added = unsafe { ngx_http_add_variable(cf, &mut name, flags).as_mut()? };
         added.get_handler = Some(get);

@@ -1,6 +1,6 @@
 //! The installation's own nginx: Debian's, with a configuration that the test can add to.
 
-use std::ffi::OsString;
+use std::ffi::{CStr, OsString};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tokio::net::TcpStream;
 
-use corefn_core::names::env;
+use corefn_core::names::{env, variable};
 
 use crate::access;
 use crate::folder::Folder;
@@ -338,6 +338,40 @@ impl Nginx {
         command(&self.folder, conf)
     }
 }
+
+/// The directives that a location of functions includes, for one that proxies without the module, below a prefix: in place of
+/// the module's variables nginx's own, and `$plain_connection`, which [`PLAIN_CONNECTION`] defines.
+///
+/// # Panics
+/// When they can't be read.
+pub fn plain_proxy(prefix: &str) -> String {
+    let path = programs::workspace().join("nginx-conf/corefn/proxy.conf");
+    let text =
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let name = |name: &CStr| name.to_str().expect("they are ASCII").to_owned();
+    let plain = [
+        (variable::CONNECTION, "plain_connection"),
+        (variable::HOST, "http_host"),
+        (variable::REQUEST_ID, "request_id"),
+        (variable::LOCATION_OUTSIDE, "plain_location"),
+        (variable::LOCATION, "plain_location"),
+        (variable::PATH_OUTSIDE, "plain_path"),
+        (variable::PATH, "plain_path"),
+    ];
+    let text = text.replace(&format!("${}", name(variable::PREFIX)), prefix);
+    let text = plain
+        .iter()
+        .fold(text, |text, (ours, plain)| text.replace(&name(ours), plain));
+    assert!(
+        !text.contains("corefn_"),
+        "the plain way shall not pay for the module: {text}"
+    );
+    text
+}
+
+/// What [`plain_proxy`] needs at the `http` level.
+pub const PLAIN_CONNECTION: &str =
+    "map $http_upgrade $plain_connection { '' ''; default upgrade; }";
 
 /// Puts the files that a configuration includes, `corefn/upstream.conf` and `corefn/proxy.conf`,
 /// into a folder.

@@ -139,6 +139,18 @@ pub mod variable {
     pub const PREFIX: &CStr = c"corefn_prefix";
     /// The value of `Connection` for the function: `upgrade` or empty.
     pub const CONNECTION: &CStr = c"corefn_connection";
+    /// The host for the function: as the client wrote it, with its port.
+    pub const HOST: &CStr = c"corefn_host";
+    /// One identifier from the first proxy to the last log.
+    pub const REQUEST_ID: &CStr = c"corefn_request_id";
+    /// Where the function redirects to; `proxy_redirect` sets it.
+    pub const LOCATION: &CStr = c"corefn_location";
+    /// The same, from outside.
+    pub const LOCATION_OUTSIDE: &CStr = c"corefn_location_outside";
+    /// The path of a cookie that the function sets; `proxy_cookie_path` sets it.
+    pub const PATH: &CStr = c"corefn_path";
+    /// The same, from outside.
+    pub const PATH_OUTSIDE: &CStr = c"corefn_path_outside";
 }
 
 /// The TCP port a function listens on.

@@ -13,11 +13,12 @@ use std::time::Duration;
 use corefn_core::deployment::Deployment;
 use corefn_core::function::RevisionId;
 use corefn_core::instance::Instance;
-use corefn_core::names::{env, variable};
+use corefn_core::names::env;
 use corefn_engine::start::random_id;
+use corefn_tests::nginx::{PLAIN_CONNECTION, plain_proxy};
 use corefn_tests::port::Port;
 use corefn_tests::process::{self, Process};
-use corefn_tests::{Home, probe, programs, wait_until};
+use corefn_tests::{Home, probe, wait_until};
 use rustix::process::Signal;
 use tokio::net::TcpStream;
 
@@ -45,18 +46,10 @@ const LOCKS: [&str; 2] = ["pthread_mutex_lock", "lll_lock_wait"];
 async fn with_instance() -> (Home, Process, Port) {
     let port = Port::reserve();
     let address = port.address();
-    let conf = fs::read_to_string(programs::workspace().join("nginx-conf/corefn/proxy.conf"));
-    let conf = conf.unwrap();
-    let (connection, prefix) = [variable::CONNECTION, variable::PREFIX]
-        .map(|name| format!("${}", name.to_str().unwrap()))
-        .into();
-    let plain = conf
-        .replace(&connection, "$plain_connection")
-        .replace(&prefix, "/plain/plain");
     let home = Home::builder("floor")
         .workers(1)
         .docker_at("unix:///nonexistent/docker.sock")
-        .http("map $http_upgrade $plain_connection { default upgrade; '' ''; }")
+        .http(PLAIN_CONNECTION)
         .http(&format!(
             "upstream plain {{ server {address}; keepalive 64; keepalive_requests 100000; }}"
         ))
@@ -65,7 +58,7 @@ async fn with_instance() -> (Home, Process, Port) {
         .without_nginx()
         .start()
         .await;
-    home.folder.write("plain.conf", plain);
+    home.folder.write("plain.conf", plain_proxy("/plain/plain"));
     let path = home.folder.write("probe", probe::executable());
     fs::set_permissions(&path, fs::Permissions::from_mode(0o555)).unwrap();
     let mut program = Command::new(path);
