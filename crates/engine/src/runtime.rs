@@ -97,6 +97,8 @@ pub enum Command {
     },
     /// [`Update::LookAgain`], in a while.
     LookAgain,
+    /// A request waits for [`Update::Snapshot`]: it is to be sent as soon as can be.
+    Hurry,
     /// The event loop has lost an update: everything must be sent anew.
     StartOver,
 }
@@ -363,6 +365,7 @@ async fn run(
                 timeout,
             }) => parts.starts.scale(deployment, idle, timeout),
             Some(Command::LookAgain) => parts.look_again(),
+            Some(Command::Hurry) => parts.hurry.notify_one(),
             Some(Command::Check { instance }) => parts.health.check(instance),
             Some(Command::StartOver) => return End::Over,
             None => return End::Stopped,
