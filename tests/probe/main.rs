@@ -303,9 +303,8 @@ fn answer(
             send(writer, request, "302", &headers, b"")
         }
         ["env"] => {
-            let pairs = env::vars().map(|(name, value)| {
-                format!("{}:{}", quote(name.as_bytes()), quote(value.as_bytes()))
-            });
+            let pairs = env::vars()
+                .map(|(name, value)| format!("{}:{}", quote_text(&name), quote_text(&value)));
             json(
                 writer,
                 request,
@@ -790,6 +789,19 @@ fn pattern(at: usize) -> u8 {
     (at ^ (at >> 8) ^ (at >> 16)) as u8
 }
 
+fn quote_text(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for char in text.chars() {
+        match char {
+            '"' | '\\' => quoted.extend(['\\', char]),
+            '\0'..' ' => quoted += &format!("\\u{:04x}", char as u32),
+            _ => quoted.push(char),
+        }
+    }
+    quoted + "\""
+}
+
+/// The same of bytes that need not be text: each is a character.
 fn quote(bytes: &[u8]) -> String {
     let mut text = String::from("\"");
     for &byte in bytes {

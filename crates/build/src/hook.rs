@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::SystemTime;
 
-use corefn_core::function::RevisionId;
 use corefn_core::host::GitHost;
 use corefn_core::names::env as variables;
 use corefn_engine::home;
@@ -16,7 +15,7 @@ use corefn_engine::home;
 use crate::error::BuildError;
 use crate::git::{Git, HeldReference};
 use crate::interrupt::{Stop, interrupted, unless};
-use crate::job::Job;
+use crate::job::{Job, revision};
 use crate::output::Output;
 use crate::pkt::{self, Outcome};
 use crate::push::Update;
@@ -218,13 +217,6 @@ impl Branch for Pushed<'_> {
     }
 }
 
-/// The identifier of a revision: UTC and the commit.
-fn revision(commit: &str, now: SystemTime) -> RevisionId {
-    let now = jiff::Timestamp::try_from(now).unwrap_or_default();
-    let commit = commit.get(..7).unwrap_or(commit);
-    RevisionId(format!("{}-{commit}", now.strftime("%Y%m%dT%H%M%S")))
-}
-
 /// Does what waits for git beside all else.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, BuildError> + Send + 'static,
@@ -234,18 +226,5 @@ async fn blocking<T: Send + 'static>(
         Err(error) => Err(BuildError::io("the hook has failed")(
             std::io::Error::other(error),
         )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    #[test]
-    fn revisions() {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        let id = revision("0123456789abcdef0123456789abcdef01234567", now);
-        assert_eq!(id.0, "20231114T221320-0123456");
     }
 }

@@ -30,7 +30,7 @@ use crate::context::chunks;
 
 pub use builder::Traces;
 pub(crate) use builder::{options, run_build};
-pub use dockerfile::{DockerfileImage, Recipe, from_dockerfile, keep_cache};
+pub use dockerfile::{DockerfileImage, Recipe, from_dockerfile, keep_cache, label as relabel};
 pub use executable::{from_executable, of_program};
 pub use files::from_files;
 pub use orphans::remove_orphans;

@@ -1,5 +1,7 @@
 //! What is to be built, as a hook sends it to whoever builds.
 
+use std::time::SystemTime;
+
 use serde::{Deserialize, Serialize};
 
 use corefn_core::function::{RepositoryName, RevisionId, check_segment};
@@ -47,9 +49,24 @@ impl Job {
     }
 }
 
+/// The identifier of a revision: UTC and the commit.
+pub(crate) fn revision(commit: &str, now: SystemTime) -> RevisionId {
+    let now = jiff::Timestamp::try_from(now).unwrap_or_default();
+    let commit = commit.get(..7).unwrap_or(commit);
+    RevisionId(format!("{}-{commit}", now.strftime("%Y%m%dT%H%M%S")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn revisions() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let id = revision("0123456789abcdef0123456789abcdef01234567", now);
+        assert_eq!(id.0, "20231114T221320-0123456");
+    }
 
     #[test]
     fn jobs_are_checked() {

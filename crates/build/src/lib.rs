@@ -2,7 +2,8 @@
 //!
 //! [`hook`] is the repository's `proc-receive` hook as a whole, and [`service`] builds for hooks that
 //! may not do so themselves. What a push goes through is one module each: [`tree`] (what was pushed, checked), [`stack`] (which language), [`compile`] (the
-//! executable), [`image`] (what is deployed), [`deploy`] (first instance and switch). [`release`] deploys what is built already.
+//! executable), [`image`] (what is deployed), [`deploy`] (first instance and switch). [`release`] deploys what is built already,
+//! and [`configure`] the same with another configuration.
 //!
 //! A push either lands whole or changes nothing: until the very last step all that is made is
 //! removed again when anything fails, or when the pusher goes away.
@@ -11,6 +12,7 @@
 
 pub mod cache;
 pub mod compile;
+pub mod configure;
 mod container;
 pub mod context;
 pub mod deploy;

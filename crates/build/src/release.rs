@@ -29,6 +29,20 @@ pub async fn release(
     sandboxes: Option<&Sandboxes>,
     deployment: &Deployment,
 ) -> Result<First, BuildError> {
+    release_pending(docker, store, sandboxes, deployment, &deployment.image).await
+}
+
+/// The same, of an image that is known by another name until it is deployed.
+///
+/// # Errors
+/// As of [`release`].
+pub(crate) async fn release_pending(
+    docker: &Docker,
+    store: &Arc<Store>,
+    sandboxes: Option<&Sandboxes>,
+    deployment: &Deployment,
+    pending: &str,
+) -> Result<First, BuildError> {
     let mut told = pin!(told());
     let mut stop: Stop<'_> = told.as_mut();
     let id = random_id().map_err(BuildError::Start)?;
@@ -38,10 +52,17 @@ pub async fn release(
         deploy::check_routes(store, &deployment.function, &deployment.config.routes).await
     };
     unless(&mut stop, check).await?;
-    let start = deploy::start_first_as(docker, store, deployment, id);
+    let first = Deployment {
+        image: pending.to_owned(),
+        ..deployment.clone()
+    };
+    let start = deploy::start_first_as(docker, store, &first, id);
     let released = async {
         let first = unless(&mut stop, start).await?;
         // From here on nothing stops it any more.
+        if pending != deployment.image {
+            docker.tag(pending, &deployment.image).await?;
+        }
         let revisions = [(deployment, Some(&first.instance))];
         deploy::switch(docker, store, &revisions).await?;
         Ok(first)

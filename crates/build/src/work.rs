@@ -18,6 +18,7 @@ use crate::job::Job;
 use crate::output::Output;
 use crate::tree::Tree;
 
+pub(crate) use archive::read_at_begin;
 use builds::Builds;
 
 /// How long each of the last lines may take until the pusher has them.

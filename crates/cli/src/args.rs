@@ -8,6 +8,7 @@ use clap_complete::Shell;
 use corefn_core::access::Role;
 use corefn_core::function::{FunctionName, RepositoryName};
 
+use crate::assignment::Assignment;
 use crate::init::Template;
 use crate::logs::Wanted;
 
@@ -105,6 +106,9 @@ pub enum Command {
         /// The revision, or as much of its time or its commit as no other has
         revision: String,
     },
+    /// The variables of a function's environment
+    #[command(subcommand)]
+    Env(EnvCommand),
     /// Remove the images of revisions that are not kept, as the cleaner does by itself
     Gc {
         /// Only list them
@@ -172,6 +176,34 @@ pub enum RepositoryCommand {
     Create {
         /// account/name; or only an account, whose manifest names the function
         name: RepositoryName,
+    },
+}
+
+/// What to do with a function's environment. What changes it makes a revision of its own: the same files, warm before it takes
+/// over, and corefn rollback goes back.
+#[derive(Debug, Subcommand)]
+pub enum EnvCommand {
+    /// List the variables, and where they are from
+    #[command(visible_alias = "ls")]
+    List {
+        /// The function, account/name
+        function: FunctionName,
+    },
+    /// Set variables, in place of those of its corefn.toml. They stay when it is pushed anew
+    Set {
+        /// The function, account/name
+        function: FunctionName,
+        /// A variable and its value; there may be several
+        #[arg(required = true, value_name = "NAME=VALUE")]
+        variables: Vec<Assignment>,
+    },
+    /// Unset variables that were set: what its corefn.toml says of them counts again
+    Unset {
+        /// The function, account/name
+        function: FunctionName,
+        /// A variable; there may be several
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
     },
 }
 
@@ -320,6 +352,10 @@ mod tests {
             "rollback a/b",
             "rollback a/b 20231114T221320-0123456",
             "promote a/b 0123456",
+            "env list a/b",
+            "env ls a/b",
+            "env set a/b A=b C=d=e",
+            "env unset a/b A C",
             "gc",
             "gc --dry-run",
             "builds a/b",
@@ -357,6 +393,11 @@ mod tests {
             "rollback",
             "rollback a/b x y",
             "promote a/b",
+            "env",
+            "env set a/b",
+            "env set a/b A",
+            "env set a/b PORT=1",
+            "env unset a/b",
             "gc a/b",
             "logs a/b --tail x",
             "logs a/b --since yesterday",

@@ -111,7 +111,11 @@ pub async fn describe(
         limits: config.limits,
         scale: scale(config),
         network: config.network,
-        env: config.env.clone(),
+        env: config
+            .environment()
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect(),
         instances,
         revision: deployment.revision,
         function: deployment.function,

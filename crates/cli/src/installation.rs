@@ -76,6 +76,11 @@ impl Installation {
         self.viewer.is_none()
     }
 
+    /// The account for which a command is run; none for the operator.
+    pub fn account(&self) -> Option<&str> {
+        self.viewer.as_ref().map(|viewer| viewer.account.as_str())
+    }
+
     /// Whether a repository is to be shown.
     pub fn shows_repository(&self, repository: &RepositoryName) -> bool {
         self.viewer.as_ref().is_none_or(|viewer| {

@@ -4,10 +4,12 @@
 
 mod access;
 mod args;
+mod assignment;
 mod builds;
 mod deploy;
 mod describe;
 mod doctor;
+mod env;
 mod error;
 mod firewall;
 mod functions;
@@ -123,6 +125,14 @@ async fn run(arguments: Arguments) -> Result<u8, Error> {
             let here = here()?;
             let _lock = repository::lock(&here.projects, &function).await?;
             revisions::promote(&here, printer, &function, &revision).await?;
+        }
+        Command::Env(command) => {
+            let here = here()?;
+            let _lock = match command.changes() {
+                true => repository::lock(&here.projects, command.function()).await?,
+                false => None,
+            };
+            env::run(&here, printer, &command).await?;
         }
         Command::Gc { dry_run } => revisions::collect(&here()?, printer, dry_run).await?,
         Command::Builds {

@@ -5,8 +5,10 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 use serde_json::json;
 
+use corefn_build::deploy::First;
 use corefn_build::output::{seconds, size};
 use corefn_build::release::release;
+use corefn_core::deployment::Deployment;
 use corefn_core::function::{FunctionName, RevisionId};
 use corefn_core::revisions::{FindError, find};
 use corefn_engine::docker::Image;
@@ -141,14 +143,36 @@ async fn deploy(
     // (If Redis has another, as when whoever deployed it was killed in the middle, they agree from here on.)
     let deployments = here.store.deployments().await?;
     if former == Some(revision) && deployments.contains(deployment) {
-        let is = json!({ "function": function, "revision": revision, "changed": false });
-        return printer.one(
-            &is,
-            &format!("{function} is at revision {revision} already"),
-        );
+        return is_at(printer, function, revision);
     }
     let sandboxes = here.sandboxes.as_ref();
     let first = release(&here.docker, &here.store, sandboxes, deployment).await?;
+    report(printer, images, deployment, &first)
+}
+
+/// Says that a function is at a revision already.
+pub fn is_at(
+    printer: &Printer,
+    function: &FunctionName,
+    revision: &RevisionId,
+) -> Result<(), Error> {
+    let is = json!({ "function": function, "revision": revision, "changed": false });
+    printer.one(
+        &is,
+        &format!("{function} is at revision {revision} already"),
+    )
+}
+
+/// Says what is deployed now; `images` are those there were before.
+pub fn report(
+    printer: &Printer,
+    images: &[Image],
+    deployment: &Deployment,
+    first: &First,
+) -> Result<(), Error> {
+    let (function, revision) = (&deployment.function, &deployment.revision);
+    let current = images.iter().find(|image| image.current);
+    let former = current.map(|image| &image.deployment.revision);
     let is = json!({
         "function": function,
         "revision": revision,
@@ -176,7 +200,7 @@ async fn is_deployed(here: &Installation, function: &FunctionName) -> Result<boo
 }
 
 /// All images of a function that is deployed, the newest revision first.
-async fn images(here: &Installation, function: &FunctionName) -> Result<Vec<Image>, Error> {
+pub async fn images(here: &Installation, function: &FunctionName) -> Result<Vec<Image>, Error> {
     let mut images = here.docker.images_of(function).await?;
     images.retain(Image::can_be_deployed);
     // (The image that is deployed may be gone.)

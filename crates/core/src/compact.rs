@@ -176,6 +176,7 @@ mod tests {
             config: FunctionConfig {
                 health: Some("/healthz".to_owned()),
                 env: [("GREETING".to_owned(), "\"hi\"\n".to_owned())].into(),
+                env_set: [("B".to_owned(), "c".to_owned())].into(),
                 limits: Limits {
                     memory: 7,
                     requests: Some(5),

@@ -17,9 +17,12 @@ pub struct FunctionConfig {
     /// accepted connection does.
     #[serde(skip_serializing_if = "is_default")]
     pub health: Option<String>,
-    /// The function's own environment.
+    /// The function's own environment, as its manifest has it.
     #[serde(skip_serializing_if = "is_default")]
     pub env: BTreeMap<String, String>,
+    /// The variables that `corefn env set` has set: they come before those of the manifest, and stay when it is pushed anew.
+    #[serde(skip_serializing_if = "is_default")]
+    pub env_set: BTreeMap<String, String>,
     /// What an instance may use. It is always written: a revision keeps its limits, whatever another version's defaults are.
     pub limits: Limits,
     /// How long an instance outlives its last work, in milliseconds; without a value the router's
@@ -148,6 +151,13 @@ pub struct Export {
 }
 
 impl FunctionConfig {
+    /// The function's own environment.
+    pub fn environment(&self) -> BTreeMap<&str, &str> {
+        let all = self.env.iter().chain(&self.env_set);
+        all.map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect()
+    }
+
     /// For how long after its last work an instance is leased, and may get more: until it is frozen, or else stopped. It is
     /// `fallback` where the function doesn't say.
     pub fn lease(&self, fallback: Duration) -> Duration {

@@ -12,6 +12,7 @@ pub mod backoff;
 pub mod compact;
 pub mod config;
 pub mod deployment;
+pub mod environment;
 pub mod error;
 pub mod event;
 pub mod exports;

@@ -4,10 +4,12 @@
 /// other. Typing errors score above 0.9, unrelated words of these lengths below 0.7.
 const ALIKE: f64 = 0.8;
 
-/// The known word that is nearest to an unknown one, if one is near. Of names with slashes each segment must be.
+/// The known word that is nearest to an unknown one, if one is near, whatever the case of either. Of names with slashes each segment must be.
 pub fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let unknown = unknown.to_lowercase();
-    let scored = known.into_iter().map(|word| (alike(&unknown, word), word));
+    let scored = known
+        .into_iter()
+        .map(|word| (alike(&unknown, &word.to_lowercase()), word));
     scored
         .filter(|(score, _)| *score >= ALIKE)
         .max_by(|a, b| a.0.total_cmp(&b.0))
@@ -30,6 +32,7 @@ mod tests {
     #[test]
     fn what_is_meant() {
         let known = ["demo/hello", "demo/help", "alice/report"];
+        assert_eq!(nearest("LEVELS", ["NAME", "LEVEL"]), Some("LEVEL"));
         for (unknown, meant) in [
             ("demo/helo", Some("demo/hello")),
             ("demo/halp", Some("demo/help")),

@@ -197,7 +197,11 @@ async fn accounts_are_let_in_and_out() {
             .succeeded()
             .contains("current")
     );
-    for word in ["rollback alice/hello", "promote alice/hello 2"] {
+    for word in [
+        "rollback alice/hello",
+        "promote alice/hello 2",
+        "env set alice/hello A=1",
+    ] {
         bob.ssh(word)
             .await
             .failed(1, &["ask who owns it for the role writer"]);
@@ -224,6 +228,18 @@ async fn accounts_are_let_in_and_out() {
         .ssh(&format!("promote alice/hello {}", of(0, "commit")))
         .await;
     assert!(forth.succeeded().contains(of(0, "revision")), "{forth:?}");
+    // And sets variables.
+    let set = bob.ssh("env set alice/hello 'A=x y' --json").await;
+    let set: serde_json::Value = serde_json::from_str(set.succeeded()).unwrap();
+    let listed = alice.ssh("env list alice/hello --json").await;
+    assert!(
+        listed.succeeded().contains("\"value\": \"x y\""),
+        "{listed:?}"
+    );
+    let revisions = alice.ssh("revisions alice/hello --json").await;
+    let revisions: serde_json::Value = serde_json::from_str(revisions.succeeded()).unwrap();
+    assert_eq!(revisions[0]["revision"], set["revision"]);
+    assert_eq!(revisions[0]["account"], "bob");
     bob.ssh("gc").await.failed(1, &["on the host itself"]);
     bob.ssh("access grant alice/hello carol reader")
         .await

@@ -13,6 +13,7 @@ mod deploys;
 mod directives;
 mod doctor;
 mod ends;
+mod env;
 mod errors;
 mod exact;
 mod failure;

@@ -23,6 +23,9 @@ use crate::tree::Tree;
 /// The scheduler's period, in microseconds (Linux's default).
 const CPU_PERIOD: u64 = 100_000;
 
+/// The most bytes of a line that Docker's builder reads, less some for what it makes of one (`bufio.MaxScanTokenSize` of Go).
+const LONGEST_LINE: usize = 65_000;
+
 /// A `Dockerfile` with the host's certificate authorities, beside the repository's own.
 const WITH_BUNDLE: &str = ".corefn.Dockerfile";
 
@@ -233,17 +236,39 @@ impl DockerfileImage {
         config: &FunctionConfig,
         traces: &mut Traces,
     ) -> Result<String, BuildError> {
-        let tag = revision.first_tag(docker.namespace());
-        let labels = label_instruction(&revision.labels(docker.namespace(), config));
-        let options = options(&HashMap::new()).t(&tag).nocache(true).build();
-        let text = format!("FROM {}\n{labels}", self.image);
-        let packed = Cursor::new(archive(&[(DOCKERFILE, 0o644, text.as_bytes())])?);
-        let what = format!("label the image {tag}");
-        let print = async |_: &str| Ok(());
-        let labelled = run_build(docker, options, packed, &what, None, traces, print).await;
-        or_lost(docker, &self.image, labelled).await?;
-        Ok(tag)
+        label(docker, &self.image, revision, config, traces).await
     }
+}
+
+/// Makes an image that of a revision, by giving it the revision's labels in place of those that it has, and returns its tag.
+///
+/// # Errors
+/// [`BuildError`] when Docker can't do it.
+pub async fn label(
+    docker: &Docker,
+    image: &str,
+    revision: &Revision,
+    config: &FunctionConfig,
+    traces: &mut Traces,
+) -> Result<String, BuildError> {
+    let tag = revision.first_tag(docker.namespace());
+    let labels = label_instruction(&revision.labels(docker.namespace(), config));
+    if labels.len() > LONGEST_LINE {
+        return Err(BuildError::rejected(format!(
+            "the configuration of {} is too large: {} bytes, of which {LONGEST_LINE} can be kept with its image; the \
+             variables of its environment are most of it",
+            revision.function,
+            labels.len()
+        )));
+    }
+    let options = options(&HashMap::new()).t(&tag).nocache(true).build();
+    let text = format!("FROM {image}\n{labels}");
+    let packed = Cursor::new(archive(&[(DOCKERFILE, 0o644, text.as_bytes())])?);
+    let what = format!("label the image {tag}");
+    let print = async |_: &str| Ok(());
+    let labelled = run_build(docker, options, packed, &what, None, traces, print).await;
+    or_lost(docker, image, labelled).await?;
+    Ok(tag)
 }
 
 /// The outcome of what was done with an image. Where that failed because the image is gone, Docker may have reported

@@ -20,6 +20,12 @@ const READ_AT_BEGIN: [&str; 10] = [
 /// The part of a function's memory that its files may take, which are there in memory.
 const PART_OF_MEMORY: u64 = 8;
 
+/// A variable that an interpreter reads when it begins, if a function has any: it must begin with the function then.
+pub(crate) fn read_at_begin(config: &FunctionConfig) -> Option<&str> {
+    let is_read = |name: &&str| READ_AT_BEGIN.iter().any(|begin| name.starts_with(begin));
+    config.environment().into_keys().find(is_read)
+}
+
 /// Packs the files of a function for its runtime. If they can't be handed over, says why.
 ///
 /// # Errors
@@ -30,8 +36,7 @@ pub(super) async fn archive(
     config: &FunctionConfig,
     files: &File,
 ) -> Result<Result<Archive, String>, BuildError> {
-    let is_read = |name: &&String| READ_AT_BEGIN.iter().any(|begin| name.starts_with(begin));
-    if let Some(name) = config.env.keys().find(is_read) {
+    if let Some(name) = read_at_begin(config) {
         return Ok(Err(format!(
             "it sets {name}, which is read when a program begins"
         )));

@@ -1,5 +1,6 @@
 //! One build: from a function's files to a revision that can be deployed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -37,6 +38,8 @@ pub(super) struct Build<'a> {
     stack: Choice,
     /// Why it was chosen.
     reason: String,
+    /// The variables that were set for the function.
+    env_set: BTreeMap<String, String>,
     revision: Revision,
     /// What the build of a `Dockerfile` has left in Docker.
     traces: Traces,
@@ -85,6 +88,7 @@ impl<'a> Build<'a> {
         let mut deployments = deployments.iter();
         let deployed = deployments.find(|deployment| deployment.function == *function);
         image::remove_pending(&docker, function, deployed).await?;
+        let env_set = deployed.map(|deployment| deployment.config.env_set.clone());
         Ok(Self {
             host,
             docker,
@@ -93,6 +97,7 @@ impl<'a> Build<'a> {
             declaration,
             stack,
             reason,
+            env_set: env_set.unwrap_or_default(),
             revision,
             traces: Traces::default(),
             cache: None,
@@ -149,6 +154,14 @@ impl<'a> Build<'a> {
             stack: self.stack.name().to_owned(),
             steps: std::mem::take(&mut self.steps),
         })
+    }
+
+    /// The configuration that the manifest declares, with what was set besides.
+    fn config(&self, found: Found) -> FunctionConfig {
+        FunctionConfig {
+            env_set: self.env_set.clone(),
+            ..self.declaration.config(found)
+        }
     }
 
     /// Keeps what the next build can use. It is deployed, whatever becomes of this.
@@ -254,7 +267,7 @@ impl<'a> Build<'a> {
         .await?;
         self.done("compile", begin, output).await;
         let begin = Instant::now();
-        let mut config = self.declaration.config(Found {
+        let mut config = self.config(Found {
             exports: compiled.exports,
             user: None,
         });
@@ -327,7 +340,7 @@ impl<'a> Build<'a> {
         let image = from_dockerfile(docker, host, revision, recipe, output, &mut self.traces);
         let image = image.await?;
         self.cache.clone_from(&image.cache);
-        let config = self.declaration.config(Found {
+        let config = self.config(Found {
             exports: None,
             user: image.user.clone(),
         });

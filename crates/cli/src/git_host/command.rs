@@ -16,7 +16,7 @@ use crate::args::{AccessCommand, Arguments, Command, KeyCommand};
 use crate::error::Error;
 use crate::installation::{Installation, Viewer};
 use crate::print::{Printer, line};
-use crate::{describe, functions, instances, keys, logs, remove, repository, revisions};
+use crate::{describe, env, functions, instances, keys, logs, remove, repository, revisions};
 
 /// Who locks and deletes repositories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +70,13 @@ pub(super) async fn have_run(
             if access.role_on(account, &function) >= Some(Role::Writer) =>
         {
             let _lock = repository::lock(&home.join(&host.projects), &function).await?;
+            Ok(service::run(builder, account, words, None).await?)
+        }
+        Ok(Command::Env(command))
+            if command.changes()
+                && access.role_on(account, command.function()) >= Some(Role::Writer) =>
+        {
+            let _lock = repository::lock(&home.join(&host.projects), command.function()).await?;
             Ok(service::run(builder, account, words, None).await?)
         }
         Ok(Command::Key(KeyCommand::Add { file: None, .. })) => {
@@ -181,6 +188,18 @@ pub(super) async fn run(
             let here = here(home, viewer)?;
             let _lock = repositories.lock(&here, &function).await?;
             revisions::promote(&here, &printer, &function, &revision).await?;
+        }
+        Command::Env(command) => {
+            if !command.changes() {
+                viewer.must_see(command.function())?;
+                return env::run(&here(home, viewer)?, &printer, &command)
+                    .await
+                    .map(|()| 0);
+            }
+            viewer.must_write(command.function())?;
+            let here = here(home, viewer)?;
+            let _lock = repositories.lock(&here, command.function()).await?;
+            env::run(&here, &printer, &command).await?;
         }
         Command::Firewall(_) | Command::GitHost(_) | Command::Gc { .. } | Command::Doctor => {
             return Err(Error::Refused(

@@ -70,7 +70,7 @@ pub const KEYS: &[Key] = &[
         name: "env",
         example: r#"env = { GREETING = "hi" }"#,
         default: Value("{}"),
-        meaning: "variables of its environment. `PORT` and `COREFN_*` are the platform's",
+        meaning: "variables of its environment, 32 KiB at most; those of `corefn env set` come before them. `PORT` and `COREFN_*` are the platform's",
     },
     Key {
         table: "function",

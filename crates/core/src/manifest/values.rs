@@ -10,8 +10,8 @@ use toml::de::DeValue;
 use super::keys::example;
 use super::reader::{Entry, Reader, advice};
 use crate::config::Network;
+use crate::environment;
 use crate::lease::MIN_IDLE;
-use crate::names;
 use crate::quantity::{parse_duration, parse_size};
 use crate::route::Route;
 
@@ -99,42 +99,22 @@ pub(super) fn env(reader: &mut Reader<'_>, entry: &Entry<'_>) -> BTreeMap<String
     };
     for (key, value) in table {
         let name = key.get_ref().as_ref();
-        if let Err(why) = check_variable(name) {
+        if let Err(why) = environment::check_name(name) {
             reader.problem(key.span(), format!("env: {why}"));
         }
         let one = Entry { key: name, value };
         let Some(text) = reader.text(&one, &format!("{name} = \"…\", in quotes")) else {
             continue;
         };
-        if text.contains('\0') {
-            reader.problem(
-                value.span(),
-                format!("env: the value of {name} holds a NUL character, which no variable can"),
-            );
+        if let Err(why) = environment::check_value(name, text) {
+            reader.problem(value.span(), format!("env: {why}"));
             continue;
         }
         variables.insert(name.to_owned(), text.to_owned());
     }
+    let checked = environment::check_size(&variables);
+    reader.check(entry, checked);
     variables
-}
-
-fn check_variable(name: &str) -> Result<(), String> {
-    let mut bytes = name.bytes();
-    let first = |b: u8| b.is_ascii_alphabetic() || b == b'_';
-    let fits = bytes.next().is_some_and(first) && bytes.all(|b| first(b) || b.is_ascii_digit());
-    if !fits {
-        return Err(format!(
-            "{name:?} is no variable's name: use A-Z, a-z, 0-9 and _, and no digit at the start"
-        ));
-    }
-    if name == names::env::PORT || name.starts_with(names::env::RESERVED_PREFIX) {
-        return Err(format!(
-            "{name} is set by the platform ({} and {}* are): use another name",
-            names::env::PORT,
-            names::env::RESERVED_PREFIX
-        ));
-    }
-    Ok(())
 }
 
 pub(super) fn network(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Network {

@@ -139,7 +139,8 @@ fn create_body(
 
 /// The variables of an instance, `NAME=value` each.
 pub fn environment(deployment: &Deployment, instance: InstanceId) -> Vec<String> {
-    let own = deployment.config.env.iter();
+    let own = deployment.config.environment();
+    let own = own.into_iter();
     let mut environment: Vec<String> = own.map(|(name, value)| format!("{name}={value}")).collect();
     environment.extend([
         format!("{}={}", env::PORT, names::PORT),
