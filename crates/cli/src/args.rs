@@ -11,6 +11,7 @@ use corefn_core::function::{FunctionName, RepositoryName};
 use crate::assignment::Assignment;
 use crate::init::Template;
 use crate::logs::Wanted;
+use crate::top::Rounds;
 
 /// Functions that are deployed with git push and run on demand.
 #[derive(Debug, Parser)]
@@ -68,6 +69,11 @@ pub enum Command {
     },
     /// List running instances
     Ps,
+    /// Show what functions use, over and over
+    Top {
+        #[command(flatten)]
+        rounds: Rounds,
+    },
     /// Print what a function's instances wrote
     Logs {
         /// The function, account/name
@@ -335,6 +341,8 @@ mod tests {
             "rm a/b --repository --yes",
             "rm -y a/b",
             "describe a/b",
+            "top",
+            "top --interval 500ms -n 3",
             "invoke a/b/Say -d World -H Accept:text/html --watch",
             "init python",
             "init rust there",
@@ -382,6 +390,9 @@ mod tests {
             "rm",
             "rm a",
             "rm a/b c/d",
+            "top a/b",
+            "top --interval soon",
+            "top --interval 1ms",
             "describe",
             "init",
             "init cobol",

@@ -66,10 +66,10 @@ pub async fn list(here: &Installation, printer: &Printer) -> Result<(), Error> {
     if here.shows_all() {
         rows.extend(containers.iter().filter_map(|found| waiting(found, now)));
     }
-    let memory = futures_util::stream::iter(&rows).map(|row| here.docker.memory(&row.container));
-    let memory: Vec<_> = memory.buffered(AT_ONCE).collect().await;
-    for (row, memory) in rows.iter_mut().zip(memory) {
-        row.memory = memory;
+    let usage = futures_util::stream::iter(&rows).map(|row| here.docker.usage(&row.container));
+    let usage: Vec<_> = usage.buffered(AT_ONCE).collect().await;
+    for (row, usage) in rows.iter_mut().zip(usage) {
+        row.memory = usage.map(|usage| usage.memory);
     }
     let head = [
         "INSTANCE",

@@ -26,6 +26,7 @@ mod remote;
 mod remove;
 mod repository;
 mod revisions;
+mod top;
 mod unknown;
 
 use std::io::{ErrorKind, Write as _};
@@ -104,6 +105,7 @@ async fn run(arguments: Arguments) -> Result<u8, Error> {
         }
         Command::Ls => functions::list(&here()?, printer).await?,
         Command::Ps => instances::list(&here()?, printer).await?,
+        Command::Top { rounds } => top::show(&here()?, printer, &rounds).await?,
         Command::Logs { function, wanted } => {
             logs::print(&here()?, printer, &function, &wanted).await?
         }

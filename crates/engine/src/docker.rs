@@ -14,7 +14,7 @@ use bollard::Docker as Client;
 use bollard::errors::Error as Cause;
 use tokio::sync::OnceCell;
 
-pub use containers::{Condition, Container};
+pub use containers::{Condition, Container, Usage};
 pub use create::{Joined, Placement, Purpose, environment};
 pub use events::{InstanceEvent, InstanceEventKind};
 pub use images::{Image, deployment};

@@ -142,6 +142,48 @@ async fn what_is_deployed_and_what_runs() {
 }
 
 #[tokio::test]
+async fn what_functions_use() {
+    let home = Home::start("top").await;
+    for name in ["demo/idle", "demo/busy"] {
+        home.deploy(name, probe::config()).await;
+        assert_eq!(home.get(&format!("/{name}/env")).await.status, 200);
+    }
+    let once = ["top", "--json", "-n", "1", "--interval", "500ms"];
+    let nobody = corefn(&home, &once).await.json();
+    assert_eq!(nobody.as_array().unwrap().len(), 3);
+    assert!(nobody[0]["cpus"].as_f64().unwrap() < 0.5, "{nobody}");
+    let client = home.client();
+    let busy = tokio::spawn(async move {
+        loop {
+            client.get("/demo/busy/env").await;
+        }
+    });
+    let rows = corefn(&home, &once).await.json();
+    let [all, first, second] = &rows.as_array().unwrap()[..] else {
+        panic!("{rows}");
+    };
+    assert_eq!(all["function"], serde_json::Value::Null);
+    assert_eq!(all["instances"], 2);
+    assert_eq!(first["function"], "demo/busy");
+    assert_eq!(second["function"], "demo/idle");
+    assert!(first["cpus"].as_f64() > second["cpus"].as_f64(), "{rows}");
+    let memory = |row: &serde_json::Value| row["memory"].as_u64().unwrap();
+    assert!(memory(first) > 0 && memory(all) == memory(first) + memory(second));
+    let twice = corefn(&home, &["top", "-n", "2", "--interval", "100ms"]).await;
+    let tables: Vec<_> = twice.succeeded().split("\n\n").collect();
+    assert_eq!(tables.len(), 2, "{tables:?}");
+    assert!(
+        tables[1].starts_with("FUNCTION   INSTANCES  FROZEN  CPUS"),
+        "{tables:?}"
+    );
+    assert!(
+        tables[1].contains("\n(all)      2          0       "),
+        "{tables:?}"
+    );
+    busy.abort();
+}
+
+#[tokio::test]
 async fn functions_are_asked() {
     let home = Home::start("invoke").await;
     let settings = home.folder.read(HOST_FILE);

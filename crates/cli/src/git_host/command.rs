@@ -16,7 +16,7 @@ use crate::args::{AccessCommand, Arguments, Command, KeyCommand};
 use crate::error::Error;
 use crate::installation::{Installation, Viewer};
 use crate::print::{Printer, line};
-use crate::{describe, env, functions, instances, keys, logs, remove, repository, revisions};
+use crate::{describe, env, functions, instances, keys, logs, remove, repository, revisions, top};
 
 /// Who locks and deletes repositories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,6 +141,7 @@ pub(super) async fn run(
         }
         Command::Ls => functions::list(&here(home, viewer)?, &printer).await?,
         Command::Ps => instances::list(&here(home, viewer)?, &printer).await?,
+        Command::Top { rounds } => top::show(&here(home, viewer)?, &printer, &rounds).await?,
         Command::Logs { function, wanted } => {
             viewer.must_see(&function)?;
             logs::print(&here(home, viewer)?, &printer, &function, &wanted).await?;

@@ -55,6 +55,16 @@ pub enum Condition {
     Ended,
 }
 
+/// What a container uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// The memory that it holds, in bytes: as `docker stats` shows it, without what the kernel has cached of files that are not
+    /// in use.
+    pub memory: u64,
+    /// The time of processors that it has used since it began.
+    pub cpu: Duration,
+}
+
 impl Docker {
     /// All containers of the namespace, running or not.
     ///
@@ -179,21 +189,27 @@ impl Docker {
             .to_owned()
     }
 
-    /// The memory that a container holds, in bytes: as `docker stats` shows it, without what the kernel has cached of files
-    /// that are not in use. None if it does not run, or Docker can't say.
-    pub async fn memory(&self, container: &str) -> Option<u64> {
+    /// What a container uses. None if it does not run, or Docker can't say.
+    pub async fn usage(&self, container: &str) -> Option<Usage> {
         let options = StatsOptionsBuilder::default()
             .stream(false)
             .one_shot(true)
             .build();
         let client = self.client().await.ok()?;
         let mut stats = std::pin::pin!(client.stats(container, Some(options)));
-        let memory = stats.next().await?.ok()?.memory_stats?;
+        let stats = stats.next().await?.ok()?;
+        let cpu = stats
+            .cpu_stats
+            .and_then(|stats| stats.cpu_usage?.total_usage);
+        let memory = stats.memory_stats?;
         let details = memory.stats.unwrap_or_default();
         // Control groups of the second and of the first version name it differently.
         let cached = ["inactive_file", "total_inactive_file"];
         let cached = cached.iter().find_map(|name| details.get(*name));
-        Some(memory.usage?.saturating_sub(cached.copied().unwrap_or(0)))
+        Some(Usage {
+            memory: memory.usage?.saturating_sub(cached.copied().unwrap_or(0)),
+            cpu: Duration::from_nanos(cpu?),
+        })
     }
 
     /// Has a container's processes get no more time. One that gets none is no error.
