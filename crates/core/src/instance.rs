@@ -177,6 +177,8 @@ mod tests {
         for text in ["10.200.0.9:8080", "[::1]:80", "unix:/run/a", &longest] {
             let address: Address = text.parse().unwrap();
             assert_eq!(address.to_string(), text);
+            assert_eq!(serde_json::to_value(&address).unwrap(), text);
+            assert_eq!(address.port(), text.parse().ok());
         }
         let too_long = format!("{longest}x");
         for bad in [
