@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use tokio::sync::Notify;
-use tokio::time::timeout;
 use tracing::info;
 
 use corefn_core::deployment::Deployment;
@@ -28,10 +26,6 @@ use crate::store::StoreError;
 /// How long Docker may take to say what is deployed, when Redis can't.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long the snapshot waits for somebody who needs it. nginx starts its workers one after the other, and to read ten thousand
-/// functions each of them computes for 20 ms: if all began at once, nobody would answer anything meanwhile.
-const HEAD_START: Duration = Duration::from_millis(10);
-
 /// What it takes.
 pub(super) struct Listener {
     pub redis: Arc<Redis>,
@@ -40,15 +34,12 @@ pub(super) struct Listener {
     pub instances: Arc<Instances>,
     pub starts: Arc<Starts>,
     pub standby: Option<Arc<Standby>>,
-    /// Somebody waits for the snapshot.
-    pub hurry: Arc<Notify>,
 }
 
 /// Runs for as long as the thread does.
 pub(super) async fn listen(parts: Listener) {
     let mut pauses = Pauses::of_service();
     let mut filled = false;
-    let _ = timeout(HEAD_START, parts.hurry.notified()).await;
     loop {
         match parts.follow(&mut filled).await {
             Ok(()) => pauses.reset(),

@@ -3,7 +3,6 @@
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::containers::{ContainerEvents, follow_containers};
@@ -33,8 +32,6 @@ pub(super) struct Parts {
     failures: Arc<Failures>,
     instances: Arc<Instances>,
     ear: Option<UnixDatagram>,
-    /// Somebody waits for the snapshot.
-    pub hurry: Arc<Notify>,
     pub health: Arc<Health>,
     pub starts: Arc<Starts>,
     standby: Option<Arc<Standby>>,
@@ -88,7 +85,6 @@ impl Parts {
             failures,
             instances,
             ear: Some(ear),
-            hurry: Arc::default(),
             health,
             starts,
             standby,
@@ -110,7 +106,6 @@ impl Parts {
             instances: self.instances.clone(),
             starts: self.starts.clone(),
             standby: self.standby.clone(),
-            hurry: self.hurry.clone(),
         }));
         tasks.spawn(follow_containers(ContainerEvents {
             redis: self.redis.clone(),
