@@ -353,6 +353,30 @@ mod tests {
     }
 
     #[test]
+    fn room_is_looked_for_at_the_least_loaded_first() {
+        let mut table = Table::default();
+        table.on_deployed(deployment("a/f", "r1", &[]));
+        let (name, other) = ("a/f".parse().unwrap(), "a/g".parse().unwrap());
+        assert!(table.get(&other).is_none());
+        let room = |table: &Table<u32>, most: u32| {
+            let function = table.get(&name).unwrap();
+            let take = |peer: &Rc<Peer<u32>>| (peer.endpoint < most).then_some(peer.endpoint);
+            match function.find_room(|load| *load != 9, |load| *load, take) {
+                Found::Room(load) => format!("{load}"),
+                Found::Nothing => "nothing".to_owned(),
+                Found::Full(instances) => format!("{instances} full"),
+            }
+        };
+        assert_eq!(room(&table, 5), "nothing");
+        ready(&mut table, instance(1, "a/f", "r1"), 9);
+        assert_eq!(room(&table, 50), "nothing", "it is not usable");
+        ready(&mut table, instance(2, "a/f", "r1"), 4);
+        ready(&mut table, instance(3, "a/f", "r1"), 3);
+        assert_eq!(room(&table, 5), "3");
+        assert_eq!(room(&table, 3), "2 full");
+    }
+
+    #[test]
     fn routes_follow_the_deployment() {
         let mut table: Table<u32> = Table::default();
         table.on_deployed(deployment("a/f", "r1", &["h/x"]));

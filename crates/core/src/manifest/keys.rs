@@ -233,3 +233,27 @@ pub fn page() -> String {
     }
     page
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_key_is_in_the_table_it_belongs_to() {
+        let page = page();
+        let mut parts = page.split("\n## `[");
+        assert!(
+            parts
+                .next()
+                .is_some_and(|part| part.starts_with("# `corefn.toml`\n"))
+        );
+        for ((table, about), part) in TABLES.iter().zip(parts) {
+            let path = part.split_once("]`\n").unwrap().0;
+            assert_eq!(path.rsplit('.').next(), Some(*table));
+            assert!(part.contains(about));
+            let rows = part.lines().filter(|line| line.starts_with("| `")).count();
+            assert_eq!(rows, KEYS.iter().filter(|key| key.table == *table).count());
+        }
+        assert_eq!(page.matches("\n## ").count(), TABLES.len());
+    }
+}
