@@ -13,7 +13,7 @@ use corefn_core::names::label;
 use corefn_engine::sandboxes::EXECUTABLES;
 use corefn_sandbox::executables::Digest;
 use corefn_tests::keeper::{Keeper, waiting};
-use corefn_tests::nginx::{PLAIN_CONNECTION, plain_proxy};
+use corefn_tests::nginx::{PLAIN_VARIABLES, plain_proxy};
 use corefn_tests::{Home, probe, wait_until};
 
 use crate::cpu::Pinning;
@@ -370,7 +370,7 @@ pub fn port(instance: &Instance) -> Result<SocketAddr, BenchError> {
 /// What nginx needs for the plain way: lines for the main level, for `http` and for `server`.
 fn directives(address: SocketAddr, pinning: &Pinning) -> (String, String, String) {
     let http = format!(
-        "{PLAIN_CONNECTION}\nupstream plain {{ server {address}; keepalive 64; keepalive_requests 100000; }}\n"
+        "{PLAIN_VARIABLES}\nupstream plain {{ server {address}; keepalive 64; keepalive_requests 100000; }}\n"
     );
     let server = format!("location {PLAIN} {{ proxy_pass http://plain/; include plain.conf; }}\n");
     (pinning.directive(), http, server)

@@ -340,7 +340,7 @@ impl Nginx {
 }
 
 /// The directives that a location of functions includes, for one that proxies without the module, below a prefix: in place of
-/// the module's variables nginx's own, and `$plain_connection`, which [`PLAIN_CONNECTION`] defines.
+/// the module's variables those of [`PLAIN_VARIABLES`].
 ///
 /// # Panics
 /// When they can't be read.
@@ -351,8 +351,8 @@ pub fn plain_proxy(prefix: &str) -> String {
     let name = |name: &CStr| name.to_str().expect("they are ASCII").to_owned();
     let plain = [
         (variable::CONNECTION, "plain_connection"),
-        (variable::HOST, "http_host"),
-        (variable::REQUEST_ID, "request_id"),
+        (variable::HOST, "plain_host"),
+        (variable::REQUEST_ID, "plain_request_id"),
         (variable::LOCATION_OUTSIDE, "plain_location"),
         (variable::LOCATION, "plain_location"),
         (variable::PATH_OUTSIDE, "plain_path"),
@@ -369,9 +369,16 @@ pub fn plain_proxy(prefix: &str) -> String {
     text
 }
 
-/// What [`plain_proxy`] needs at the `http` level.
-pub const PLAIN_CONNECTION: &str =
-    "map $http_upgrade $plain_connection { '' ''; default upgrade; }";
+/// What [`plain_proxy`] needs at the `http` level: what the module's variables are, by nginx's own means.
+pub const PLAIN_VARIABLES: &str = r#"
+    map $http_upgrade $plain_connection { "" ""; default upgrade; }
+    map $http_host $plain_host { "" $plain_server; default $http_host; }
+    map $host $plain_server { "" localhost; default $host; }
+    map $http_x_request_id $plain_request_id {
+        "~^[A-Za-z0-9._:/+=-]{1,128}$" $http_x_request_id;
+        default $request_id;
+    }
+"#;
 
 /// Puts the files that a configuration includes, `corefn/upstream.conf` and `corefn/proxy.conf`,
 /// into a folder.

@@ -15,7 +15,7 @@ use corefn_core::function::RevisionId;
 use corefn_core::instance::Instance;
 use corefn_core::names::env;
 use corefn_engine::start::random_id;
-use corefn_tests::nginx::{PLAIN_CONNECTION, plain_proxy};
+use corefn_tests::nginx::{PLAIN_VARIABLES, plain_proxy};
 use corefn_tests::port::Port;
 use corefn_tests::process::{self, Process};
 use corefn_tests::{Home, probe, wait_until};
@@ -49,7 +49,7 @@ async fn with_instance() -> (Home, Process, Port) {
     let home = Home::builder("floor")
         .workers(1)
         .docker_at("unix:///nonexistent/docker.sock")
-        .http(PLAIN_CONNECTION)
+        .http(PLAIN_VARIABLES)
         .http(&format!(
             "upstream plain {{ server {address}; keepalive 64; keepalive_requests 100000; }}"
         ))
