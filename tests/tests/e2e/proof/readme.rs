@@ -59,5 +59,18 @@ async fn function_of_your_own() {
         let said = me.shell(&work, &here(&script)).await;
         let said = said.succeeded();
         assert!(said.contains("Hello") && said.ends_with("HELLO"), "{said}");
+        // Its variables.
+        let [variables] = &commands(&text, "Variables")[..] else {
+            panic!("not one block");
+        };
+        let script = format!("{export}\n{variables}\ncorefn env list me/shout --json");
+        let said = me.shell(&work, &here(&script)).await;
+        let said = said.succeeded();
+        assert!(
+            said.contains("GREETING  Good day  set\nLEVEL     3         set\n"),
+            "{said}"
+        );
+        let end = "\"name\": \"GREETING\",\n    \"value\": \"Good day\",\n    \"from\": \"set\"\n  }\n]\n";
+        assert!(said.ends_with(end), "{said}");
     }
 }
