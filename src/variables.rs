@@ -34,11 +34,11 @@ pub static VARIABLES: [Variable; 14] = [
     variable!(URI, get_uri, Never),
     variable!(PREFIX, get_prefix, Never),
     variable!(CONNECTION, get_connection, Never),
-    variable!(HOST, get_host, Once),
-    variable!(REQUEST_ID, get_request_id, Once),
-    variable!(LOCATION, get_nothing, Set),
+    variable!(HOST, get_host, Given),
+    variable!(REQUEST_ID, get_request_id, Given),
+    variable!(LOCATION, get_nothing, Given),
     variable!(LOCATION_OUTSIDE, get_location_outside, Never),
-    variable!(PATH, get_nothing, Set),
+    variable!(PATH, get_nothing, Given),
     variable!(PATH_OUTSIDE, get_path_outside, Never),
 ];
 

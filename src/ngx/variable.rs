@@ -32,18 +32,15 @@ pub struct Variable {
 pub enum Kept {
     /// Not at all: it is read anew each time.
     Never,
-    /// For as long as the request.
-    Once,
-    /// As [`Kept::Once`], and directives may give it another.
-    Set,
+    /// For as long as the request; and the configuration may give it another, as by `map`.
+    Given,
 }
 
 impl Kept {
     const fn flags(self) -> u32 {
         match self {
             Self::Never => NGX_HTTP_VAR_NOCACHEABLE,
-            Self::Once => 0,
-            Self::Set => NGX_HTTP_VAR_CHANGEABLE,
+            Self::Given => NGX_HTTP_VAR_CHANGEABLE,
         }
     }
 }

@@ -106,6 +106,31 @@ async fn function_is_told_of_the_client() {
     assert_eq!(made.as_str().unwrap().len(), 32, "nginx makes one: {made}");
     let accesses = home.accesses(2).await;
     assert_eq!(accesses[1].id, made, "the log has the one that was sent");
+    // Of two, neither is believed.
+    let answer = home
+        .get("/demo/hello/x")
+        .header("X-Request-Id", "one")
+        .header("X-Request-Id", "two")
+        .await;
+    let made = answer.json()["headers"]["x-request-id"][0].clone();
+    assert_eq!(made.as_str().unwrap().len(), 32, "nginx makes one: {made}");
+}
+
+/// An operator has a say in what is sent on.
+#[tokio::test]
+async fn maps_come_before_the_module() {
+    let home = Home::builder("maps")
+        .http("map $uri $corefn_request_id { default mine; }")
+        .http("map $uri $corefn_host { default elsewhere:1; }")
+        .start()
+        .await;
+    home.deploy("demo/hello", probe::config()).await;
+    let answer = home.get("/demo/hello/x").await;
+    let headers = &answer.json()["headers"];
+    assert_eq!(headers["x-request-id"][0], "mine");
+    assert_eq!(headers["host"][0], "elsewhere:1");
+    assert_eq!(headers["x-forwarded-host"][0], "elsewhere:1");
+    assert_eq!(home.accesses(1).await[0].id, "mine");
 }
 
 #[tokio::test]
