@@ -1,7 +1,9 @@
 //! The module's variables, for logs, maps and what is sent to the function.
 
+use std::ffi::CStr;
+
 use corefn_core::names::variable;
-use corefn_core::{outside, path, request_id};
+use corefn_core::{outside, path as paths, request_id};
 use corefn_engine::acquire::Start;
 
 use crate::CorefnModule;
@@ -14,14 +16,28 @@ type Value<'r> = Option<&'r [u8]>;
 
 macro_rules! variable {
     ($name:ident, $read:ident, $kept:ident) => {
+        variable!($name, $read, $kept, revoke)
+    };
+    ($name:ident, $read:ident, $kept:ident, $on_panic:ident) => {
         Variable {
             name: variable::$name,
             entry: stringify!($read),
-            read: $read,
-            on_panic: revoke,
+            read: Some($read),
+            on_panic: $on_panic,
             kept: Kept::$kept,
         }
     };
+}
+
+/// One that only the configuration gives a value.
+const fn given(name: &'static CStr) -> Variable {
+    Variable {
+        name,
+        entry: "",
+        read: None,
+        on_panic: revoke,
+        kept: Kept::Given,
+    }
 }
 
 /// The variables, for nginx.
@@ -36,17 +52,16 @@ pub static VARIABLES: [Variable; 14] = [
     variable!(CONNECTION, get_connection, Never),
     variable!(HOST, get_host, Given),
     variable!(REQUEST_ID, get_request_id, Given),
-    variable!(LOCATION, get_nothing, Given),
-    variable!(LOCATION_OUTSIDE, get_location_outside, Never),
-    variable!(PATH, get_nothing, Given),
-    variable!(PATH_OUTSIDE, get_path_outside, Never),
+    given(variable::LOCATION),
+    variable!(LOCATION_OUTSIDE, get_location_outside, Never, location),
+    given(variable::PATH),
+    variable!(PATH_OUTSIDE, get_path_outside, Never, path),
 ];
 
 /// nginx takes a variable that could not be read for empty, and would send the function what isn't true.
-fn revoke(r: Request<'_>) {
-    if let Some(context) = Context::find(r) {
-        context.revoke();
-    }
+fn revoke(r: Request<'_>) -> Value<'_> {
+    Context::find(r)?.revoke();
+    None
 }
 
 fn get_function(r: Request<'_>) -> Value<'_> {
@@ -85,7 +100,7 @@ fn get_uri(r: Request<'_>) -> Value<'_> {
     let Some(target) = r.target() else {
         return rewritten(r, prefix);
     };
-    let (slash, rest) = path::behind(target, prefix)?;
+    let (slash, rest) = paths::behind(target, prefix)?;
     if slash.is_empty() {
         return Some(rest);
     }
@@ -93,7 +108,7 @@ fn get_uri(r: Request<'_>) -> Value<'_> {
 }
 
 fn rewritten(r: Request<'_>, prefix: usize) -> Value<'_> {
-    let (slash, rest) = path::behind(r.path(), prefix)?;
+    let (slash, rest) = paths::behind(r.path(), prefix)?;
     let query = r.query();
     let question: &[u8] = if query.is_empty() { b"" } else { b"?" };
     r.join(&[slash, r.escape(rest)?, question, query])
@@ -130,23 +145,27 @@ fn get_request_id(r: Request<'_>) -> Value<'_> {
     }
 }
 
-fn get_nothing(_: Request<'_>) -> Value<'_> {
-    None
-}
-
 /// What was taken off the path, if anything was.
 fn prefix(r: Request<'_>) -> &[u8] {
     get_prefix(r).unwrap_or_default()
 }
 
 fn get_location_outside(r: Request<'_>) -> Value<'_> {
-    let location = read(r, |sources| sources.location)?;
-    r.join(&outside::location(prefix(r), get_host(r)?, location))
+    r.join(&outside::location(prefix(r), get_host(r)?, location(r)?))
 }
 
 fn get_path_outside(r: Request<'_>) -> Value<'_> {
-    let path = read(r, |sources| sources.path)?;
-    r.join(&outside::cookie_path(prefix(r), path))
+    r.join(&outside::cookie_path(prefix(r), path(r)?))
+}
+
+/// Where the function redirects to, as it says.
+fn location(r: Request<'_>) -> Value<'_> {
+    read(r, |sources| sources.location)
+}
+
+/// The path of a cookie, as the function says.
+fn path(r: Request<'_>) -> Value<'_> {
+    read(r, |sources| sources.path)
 }
 
 /// The value of a variable that others are made of.

@@ -1,5 +1,6 @@
 //! Variables, for logs, maps and what is sent on.
 
+use std::cell::Cell;
 use std::ffi::CStr;
 use std::ptr;
 
@@ -19,13 +20,16 @@ pub struct Variable {
     pub name: &'static CStr,
     /// By what name its reading is guarded.
     pub entry: &'static str,
-    /// Reads its value; it may have none.
-    pub read: for<'r> fn(Request<'r>) -> Option<&'r [u8]>,
-    /// Reading it has panicked. nginx takes that for a variable without a value.
-    pub on_panic: fn(Request<'_>),
+    /// Reads its value; it may have none. Of one that only the configuration gives a value there is nothing to read.
+    pub read: Option<Read>,
+    /// Reading it has panicked: its value all the same, if there is one. nginx takes one without for empty.
+    pub on_panic: Read,
     /// How nginx keeps its value.
     pub kept: Kept,
 }
+
+/// Reads the value of a variable.
+pub type Read = for<'r> fn(Request<'r>) -> Option<&'r [u8]>;
 
 /// How nginx keeps the value of a variable.
 #[derive(Clone, Copy)]
@@ -77,7 +81,10 @@ pub fn add(cf: &mut ngx_conf_t, variables: &'static [Variable]) -> Option<()> {
         let flags = variable.kept.flags() as ngx_uint_t;
         // SAFETY: a configuration that is read; the name is constant.
         let added = unsafe { ngx_http_add_variable(cf, &mut name, flags).as_mut()? };
-        added.get_handler = Some(get);
+        added.get_handler = match variable.read {
+            Some(_) => Some(get),
+            None => Some(get_nothing),
+        };
         added.data = ptr::from_ref(variable).expose_provenance();
     }
     Some(())
@@ -94,11 +101,29 @@ unsafe extern "C" fn get(
         let variable = &*ptr::with_exposed_provenance::<Variable>(data);
         (Request::new(r), &mut *value, variable)
     };
-    if guard::nothing(variable.entry, || fill(value, (variable.read)(r))) {
+    if guard::nothing(variable.entry, || {
+        fill(value, variable.read.and_then(|read| read(r)));
+    }) {
         return NGX_OK as ngx_int_t;
     }
-    guard::twice("revoke", || (variable.on_panic)(r));
-    NGX_ERROR as ngx_int_t
+    let instead = Cell::new(None);
+    guard::twice("revoke", || instead.set((variable.on_panic)(r)));
+    if instead.get().is_none() {
+        return NGX_ERROR as ngx_int_t;
+    }
+    fill(value, instead.get());
+    NGX_OK as ngx_int_t
+}
+
+/// The same for one that there is nothing to read of.
+unsafe extern "C" fn get_nothing(
+    _: *mut ngx_http_request_t,
+    value: *mut ngx_http_variable_value_t,
+    _: usize,
+) -> ngx_int_t {
+    // SAFETY: nginx passes a value to fill.
+    unsafe { (*value).set_not_found(1) };
+    NGX_OK as ngx_int_t
 }
 
 fn fill(value: &mut ngx_http_variable_value_t, bytes: Option<&[u8]>) {

@@ -64,6 +64,11 @@ async fn each_entry_point_of_a_request() {
         ("get_uri", 500),
         ("get_prefix", 500),
         ("get_connection", 500),
+        ("get_host", 500),
+        ("get_request_id", 500),
+        // Of an answer, which comes as the function said it.
+        ("get_location_outside", 302),
+        ("get_path_outside", 302),
         // For the log only, when all is done.
         ("get_function", 200),
         ("get_revision", 200),
@@ -83,8 +88,20 @@ async fn each_entry_point_of_a_request() {
     ] {
         let other = under_way(&home).await;
         home.fault(entry);
-        let answer = home.client().post("/demo/hello/x", "body").await;
-        assert_eq!(answer.status, status, "{entry}: {}", answer.text());
+        let path = match entry {
+            "get_location_outside" => "/demo/hello/answers/Location?/x",
+            "get_path_outside" => "/demo/hello/answers/Set-Cookie?a=b;Path=/",
+            _ => "/demo/hello/x",
+        };
+        let answer = home.client().post(path, "body").await;
+        assert_eq!(answer.status, status, "{entry}: {answer:?}");
+        if status == 302 {
+            let said = ["location", "set-cookie"].map(|name| answer.header(name));
+            assert!(
+                matches!(said, [Some("/x"), None] | [None, Some("a=b; Path=/")]),
+                "{answer:?}"
+            );
+        }
         wait_until(entry, LONG, async || alerts(&home, entry) == 1).await;
         assert!(!home.is_fault_due(), "{entry}");
         for path in ["/demo/hello/x", "/plain"] {
@@ -293,7 +310,10 @@ fn each_entry_point_has_a_row() {
             for (at, _) in text.match_indices(call) {
                 let rest = &text[at + call.len()..];
                 let name = match call {
-                    "variable!(" => rest.split([' ', ')']).nth(1).unwrap(),
+                    "variable!(" => {
+                        let mut words = rest.split([' ', ',', ')']);
+                        words.find(|word| word.starts_with("get_")).unwrap()
+                    }
                     _ if rest.starts_with('"') => rest.split('"').nth(1).unwrap(),
                     _ if !rest.split('(').next().unwrap().bytes().all(is_of_a_name) => continue,
                     _ => match rest
