@@ -193,6 +193,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_set_comes_first() {
+        let of = |pairs: &[(&str, &str)]| {
+            let owned = pairs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            owned.collect::<BTreeMap<_, _>>()
+        };
+        let config = FunctionConfig {
+            env: of(&[("A", "1"), ("B", "2")]),
+            env_set: of(&[("B", "3"), ("C", "4")]),
+            ..FunctionConfig::default()
+        };
+        let want = BTreeMap::from([("A", "1"), ("B", "3"), ("C", "4")]);
+        assert_eq!(config.environment(), want);
+    }
+
+    #[test]
     fn time_of_a_lease() {
         let (own, fallback) = (Duration::from_secs(5), Duration::from_secs(60));
         let mut config = FunctionConfig::default();
