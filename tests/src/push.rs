@@ -1,6 +1,7 @@
 //! Pushing to an installation: a repository of it, and a working copy that git pushes from.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::folder::PREFIX;
 use crate::git::as_nobody_special;
 use crate::git_host::{GitHost, Person};
 use crate::home::Home;
+use crate::probe;
 use crate::programs::workspace;
 
 /// How long a push may take: a stack's image and a first compilation are within it.
@@ -106,6 +108,21 @@ impl Repository {
         self.run(&format!("cp -r '{}/.' . && rm -rf target", from.display()))
             .await;
         self.commit(name).await;
+    }
+
+    /// Writes the probe into the working copy, with a `Dockerfile` that makes a function of it, and a manifest.
+    ///
+    /// # Panics
+    /// When they can't be written.
+    pub fn probe(&self, manifest: &str) {
+        let program = self.work.join("function");
+        fs::write(&program, probe::executable()).expect("the folder is ours");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it is ours");
+        self.write(
+            "Dockerfile",
+            "FROM scratch\nCOPY function /\nENTRYPOINT [\"/function\"]\n",
+        );
+        self.write("corefn.toml", manifest);
     }
 
     /// Writes a file of the working copy.

@@ -152,14 +152,7 @@ async fn ten_in_a_row_under_load_lose_nothing() {
 /// A repository whose function is the probe.
 async fn repository(home: &Home, manifest: &str) -> Repository {
     let repository = Repository::create(home, "demo/hello").await;
-    let program = home.folder.write("function", probe::executable());
-    let copy = format!("cp '{}' . && chmod 755 function", program.display());
-    repository.run(&copy).await;
-    repository.write(
-        "Dockerfile",
-        "FROM scratch\nCOPY function /\nENTRYPOINT [\"/function\"]\n",
-    );
-    repository.write("corefn.toml", manifest);
+    repository.probe(manifest);
     repository.commit("The probe").await;
     repository
 }

@@ -95,18 +95,8 @@ async fn variables_are_set_and_unset() {
 async fn variables_stay_when_it_is_pushed() {
     let home = Home::start("envpush").await;
     let hello = Repository::create(&home, "demo/hello").await;
-    let program = home.folder.write("function", probe::executable());
-    let copy = format!("cp '{}' . && chmod 755 function", program.display());
-    hello.run(&copy).await;
-    hello.write(
-        "Dockerfile",
-        "FROM scratch\nCOPY function /\nENTRYPOINT [\"/function\"]\n",
-    );
     let limits = "[function]\nlimits = { pids = 1024 }\n";
-    hello.write(
-        "corefn.toml",
-        &format!("{limits}env = {{ A = 'a', B = 'b' }}\n"),
-    );
+    hello.probe(&format!("{limits}env = {{ A = 'a', B = 'b' }}\n"));
     hello.commit("First").await;
     let first = hello.push().await.accepted().revision();
     home.knows("demo/hello", &first).await;

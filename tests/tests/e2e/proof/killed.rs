@@ -69,17 +69,7 @@ async fn tidied_up(home: &Home, revision: &str) {
 /// A repository whose function is ready in no time, and away soon.
 async fn repository(home: &Home) -> Repository {
     let hello = Repository::create(home, "demo/hello").await;
-    let program = home.folder.write("function", probe::executable());
-    let copy = format!("cp '{}' . && chmod 755 function", program.display());
-    hello.run(&copy).await;
-    hello.write(
-        "Dockerfile",
-        "FROM scratch\nCOPY function /\nENTRYPOINT [\"/function\"]\n",
-    );
-    hello.write(
-        "corefn.toml",
-        "[function]\nlimits = { pids = 1024 }\nscale = { idle = '5s' }\n",
-    );
+    hello.probe("[function]\nlimits = { pids = 1024 }\nscale = { idle = '5s' }\n");
     hello
 }
 
