@@ -99,19 +99,28 @@ struct Owned {
 }
 
 impl<M: Mutex> Zone<'_, M> {
-    /// Takes a shard for the process `me`: one of nobody, or of a process that is no more, whose counts are
-    /// taken back. None if living processes own all of them.
+    /// Takes a shard for the process `me`: one of nobody, or else of a process that is no more, whose counts
+    /// are taken back. None if living processes own all of them.
+    ///
+    /// Who lives is only asked where no shard is free: it takes as long as there are workers, and those that
+    /// nginx starts wait for each other.
     pub fn take_shard(&self, me: i32, processes: &impl Processes) -> Option<usize> {
-        let start = processes.started(me).unwrap_or(0);
-        let orphans = self.orphans(processes);
+        let started = processes.started(me).unwrap_or(0);
+        self.take_free_shard(me, started).or_else(|| {
+            let orphans = self.orphans(processes);
+            self.mutex.locked(|| self.clear_orphans(&orphans));
+            self.take_free_shard(me, started)
+        })
+    }
+
+    fn take_free_shard(&self, me: i32, started: u64) -> Option<usize> {
         self.mutex.locked(|| {
-            self.clear_orphans(&orphans);
             let owners = &self.header.owners;
             let shard = owners
                 .iter()
                 .position(|owner| [0, me].contains(&owner.load(Relaxed)))?;
             self.clear_shard(shard);
-            self.header.started[shard].store(start, Relaxed);
+            self.header.started[shard].store(started, Relaxed);
             owners[shard].store(me, Relaxed);
             Some(shard)
         })

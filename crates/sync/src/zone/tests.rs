@@ -168,10 +168,16 @@ fn what_a_dead_process_has_counted_is_taken_back() {
     assert_eq!(memory.keys(), [KEY, 0]);
     assert_eq!(memory.header.owners[dead].load(Relaxed), 0);
 
-    // By the next that takes a shard.
-    system.started.borrow_mut().clear();
-    system.started.borrow_mut().insert(3, 30);
-    assert_eq!(zone.take_shard(3, &system), Some(0));
+    // By who finds no other shard.
+    system.started.borrow_mut().remove(&2);
+    let others = 3..3 + i32::try_from(SHARDS).unwrap() - 1;
+    for process in others.clone() {
+        system.started.borrow_mut().insert(process, 30);
+        assert_ne!(zone.take_shard(process, &system), Some(mine));
+    }
+    assert_eq!(memory.keys(), [KEY, 0]);
+    system.started.borrow_mut().insert(others.end, 30);
+    assert_eq!(zone.take_shard(others.end, &system), Some(mine));
     assert_eq!(memory.keys(), [0, 0]);
 }
 
@@ -220,14 +226,15 @@ fn a_shard_that_is_taken_meanwhile_is_not_cleared() {
     let shard = zone
         .take_shard(1, &System::of([(1, 10)], &nothing))
         .unwrap();
-    // While it is asked whether 1 lives, 2 takes its shard and begins to work.
+    // While it is asked whether 1 lives, 1 gives its shard back, and 2 takes it and begins to work.
     let is_taken = Cell::new(false);
     let take = || {
         if !is_taken.replace(true) {
-            memory
-                .zone()
-                .take_shard(2, &System::of([(2, 20)], &nothing));
-            memory.begin(memory.zone().attach(KEY, shard).unwrap(), shard, 1);
+            let zone = memory.zone();
+            zone.release_shard(shard);
+            let taken = zone.take_shard(2, &System::of([(2, 20)], &nothing));
+            assert_eq!(taken, Some(shard));
+            memory.begin(zone.attach(KEY, shard).unwrap(), shard, 1);
         }
     };
     zone.take_back_orphans(CHECK_INTERVAL, &System::of([], &take));
