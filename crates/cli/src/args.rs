@@ -26,7 +26,7 @@ pub struct Arguments {
     #[arg(long, global = true, value_name = "DIR")]
     pub home: Option<PathBuf>,
 
-    /// The git host whose builder does it, [user@]host[:port], or what the configuration calls it: as
+    /// The git host whose builder does it, host, user@host or user@host:port, or what the configuration calls it: as
     /// ssh does it [default: $COREFN_REMOTE, else the configuration's, where there is no home]
     #[arg(long, global = true, value_name = "HOST", conflicts_with = "home")]
     pub remote: Option<String>,

@@ -9,7 +9,7 @@ use crate::count::ATTACHED;
 /// What workers share of a line.
 #[derive(Debug)]
 pub struct Line<'a> {
-    /// The number of each worker's first, or nothing; [`ATTACHED`] does not matter.
+    /// The number of each worker's first, or nothing; whether it is attached to the counters does not matter.
     pub first: &'a [AtomicU32],
     /// The next number.
     pub next: &'a AtomicU32,
