@@ -42,6 +42,7 @@ pub struct MainConf {
     host_queue: Option<u32>,
     max_starts: Option<u32>,
     sandboxes: Option<String>,
+    secrets: Option<String>,
     /// The shared memory, once it is declared.
     pub zone: Option<SharedZone<Memory>>,
     /// The variables that the module's are made of, once they are found.
@@ -73,6 +74,7 @@ impl MainConf {
             namespace: or(&self.namespace, DEFAULT_NAMESPACE),
             starts: self.max_starts.unwrap_or_else(default_max_starts),
             sandboxes: self.sandboxes.as_ref().map(PathBuf::from),
+            secrets: self.secrets.as_ref().map(PathBuf::from),
             standby: is_first_worker(),
         }
     }
@@ -142,16 +144,12 @@ pub fn set_max_starts(main: &mut MainConf, directive: &mut Directive<'_>) -> Res
 
 /// `corefn_sandboxes FOLDER;` no default: functions are started by Docker alone.
 pub fn set_sandboxes(main: &mut MainConf, directive: &mut Directive<'_>) -> Result<(), String> {
-    let name = directive.name();
-    let check = |folder: &str| {
-        if folder.starts_with('/') {
-            return Ok(());
-        }
-        Err(format!(
-            "{folder:?} is no folder for {name}: write its path from the root, such as /var/func/sandboxes"
-        ))
-    };
-    set_once(&mut main.sandboxes, directive, check)
+    set_folder(&mut main.sandboxes, directive, "sandboxes")
+}
+
+/// `corefn_secrets FOLDER;` no default: functions that have secrets can't be started.
+pub fn set_secrets(main: &mut MainConf, directive: &mut Directive<'_>) -> Result<(), String> {
+    set_folder(&mut main.secrets, directive, "secrets")
 }
 
 /// Twice the number of processors: a start waits for disks and Docker about as long as it computes.
@@ -172,6 +170,24 @@ fn set_number(
     }
     *field = Some(number(directive, least, what)?);
     Ok(())
+}
+
+/// Sets a folder of the installation's home, called `example` there.
+fn set_folder(
+    field: &mut Option<String>,
+    directive: &mut Directive<'_>,
+    example: &str,
+) -> Result<(), String> {
+    let name = directive.name();
+    let check = |folder: &str| {
+        if folder.starts_with('/') {
+            return Ok(());
+        }
+        Err(format!(
+            "{folder:?} is no folder for {name}: write its path from the root, such as /var/func/{example}"
+        ))
+    };
+    set_once(field, directive, check)
 }
 
 fn set_once(

@@ -166,6 +166,7 @@ fn image_end(function: &FunctionName, revision: &RevisionId) -> String {
 mod tests {
     use super::*;
     use crate::config::{Archive, Export, Network};
+    use crate::secrets::SecretId;
 
     #[test]
     fn nothing_is_lost_that_a_start_needs() {
@@ -177,6 +178,7 @@ mod tests {
                 health: Some("/healthz".to_owned()),
                 env: [("GREETING".to_owned(), "\"hi\"\n".to_owned())].into(),
                 env_set: [("B".to_owned(), "c".to_owned())].into(),
+                secrets: [("C".to_owned(), SecretId::from_random(8))].into(),
                 limits: Limits {
                     memory: 7,
                     requests: Some(5),

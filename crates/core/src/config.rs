@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::route::Route;
+use crate::secrets::SecretIds;
 
 /// Configuration of one revision. Stored as JSON in an image label and in Redis.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
@@ -23,6 +24,9 @@ pub struct FunctionConfig {
     /// The variables that `corefn env set` has set: they come before those of the manifest, and stay when it is pushed anew.
     #[serde(skip_serializing_if = "is_default")]
     pub env_set: BTreeMap<String, String>,
+    /// The secrets that `corefn secret set` has set, which come before both, and stay as well.
+    #[serde(skip_serializing_if = "is_default")]
+    pub secrets: SecretIds,
     /// What an instance may use. It is always written: a revision keeps its limits, whatever another version's defaults are.
     pub limits: Limits,
     /// How long an instance outlives its last work, in milliseconds; without a value the router's
@@ -151,11 +155,18 @@ pub struct Export {
 }
 
 impl FunctionConfig {
-    /// The function's own environment.
+    /// The function's own environment, as far as it is no secret.
     pub fn environment(&self) -> BTreeMap<&str, &str> {
         let all = self.env.iter().chain(&self.env_set);
-        all.map(|(name, value)| (name.as_str(), value.as_str()))
+        all.filter(|(name, _)| !self.secrets.contains_key(*name))
+            .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect()
+    }
+
+    /// The names of all variables of the function's own.
+    pub fn variables(&self) -> impl Iterator<Item = &str> {
+        let secrets = self.secrets.keys().map(String::as_str);
+        self.environment().into_keys().chain(secrets)
     }
 
     /// For how long after its last work an instance is leased, and may get more: until it is frozen, or else stopped. It is
@@ -191,6 +202,7 @@ impl FunctionConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secrets::SecretId;
 
     #[test]
     fn what_is_set_comes_first() {
@@ -207,6 +219,16 @@ mod tests {
         };
         let want = BTreeMap::from([("A", "1"), ("B", "3"), ("C", "4")]);
         assert_eq!(config.environment(), want);
+        let secret = |name: &str| (name.to_owned(), SecretId::from_random(7));
+        let config = FunctionConfig {
+            secrets: [secret("C"), secret("D")].into(),
+            ..config
+        };
+        assert_eq!(
+            config.environment(),
+            BTreeMap::from([("A", "1"), ("B", "3")])
+        );
+        assert_eq!(config.variables().collect::<Vec<_>>(), ["A", "B", "C", "D"]);
     }
 
     #[test]

@@ -8,6 +8,9 @@ use crate::names::env;
 /// which Docker's builder reads as one line of 64 KiB.
 pub const MAX: usize = 32 << 10;
 
+/// The most bytes of a secret's value: more than a certificate with its chain and its key has.
+pub const MAX_SECRET: usize = 32 << 10;
+
 /// Checks that a function can have a variable of that name.
 ///
 /// # Errors
@@ -42,6 +45,31 @@ pub fn check_value(name: &str, value: &str) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// The value that is meant by what was typed or piped, without the end of its last line.
+///
+/// # Errors
+/// A text that says why it can't be the value of `name`. It says nothing of what was typed.
+pub fn secret(name: &str, mut typed: Vec<u8>) -> Result<String, String> {
+    if typed.ends_with(b"\n") {
+        typed.pop();
+    }
+    if typed.is_empty() {
+        return Err(format!(
+            "standard input has no value for {name}: give it one, such as by printf %s \"$VALUE\" | …"
+        ));
+    }
+    if typed.len() > MAX_SECRET {
+        return Err(format!(
+            "the value of {name} has more than {MAX_SECRET} bytes: have the function fetch what is large"
+        ));
+    }
+    let value = String::from_utf8(typed).map_err(|_| {
+        format!("the value of {name} is no text in UTF-8: encode it, such as in base64")
+    })?;
+    check_value(name, &value)?;
+    Ok(value)
 }
 
 /// Checks that a function can have so many.
@@ -80,6 +108,25 @@ mod tests {
         check_value("A", "").unwrap();
         check_value("A", "\n =\u{1}").unwrap();
         assert!(check_value("A", "a\0b").unwrap_err().contains("value of A"));
+    }
+
+    #[test]
+    fn secrets() {
+        let of = |typed: &[u8]| secret("KEY", typed.to_vec());
+        assert_eq!(of(b"a b").unwrap(), "a b");
+        assert_eq!(of(b"a\nb\n").unwrap(), "a\nb");
+        assert_eq!(of(b"a\n\n").unwrap(), "a\n");
+        assert_eq!(of(&[b'x'; MAX_SECRET]).unwrap().len(), MAX_SECRET);
+        for (bad, why) in [
+            (&b""[..], "no value for KEY"),
+            (b"\n", "no value for KEY"),
+            (b"hidden\0", "NUL"),
+            (b"hidden\xff", "UTF-8"),
+            (&[b'x'; MAX_SECRET + 1], "32768 bytes"),
+        ] {
+            let error = of(bad).unwrap_err();
+            assert!(error.contains(why) && !error.contains("hidden"), "{error}");
+        }
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub enum ErrorCode {
     RedisUnavailable,
     /// The image of the revision is not there.
     ImageMissing,
+    /// The value of a secret of the function can't be had.
+    SecretMissing,
     /// The function closed the connection before it answered.
     FunctionDied,
     /// No instance could be connected to.
@@ -53,7 +55,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::BadPath,
         Self::UnknownFunction,
         Self::UnknownExport,
@@ -68,6 +70,7 @@ impl ErrorCode {
         Self::DockerUnavailable,
         Self::RedisUnavailable,
         Self::ImageMissing,
+        Self::SecretMissing,
         Self::FunctionDied,
         Self::FunctionUnreachable,
         Self::FunctionTimeout,
@@ -158,6 +161,7 @@ impl ErrorCode {
                 "The router can not look the function up now",
             ),
             Self::ImageMissing => ("image-missing", 502, "The image of the function is missing"),
+            Self::SecretMissing => ("secret-missing", 502, "A secret of the function is missing"),
             Self::FunctionDied => (
                 "function-died",
                 502,

@@ -76,6 +76,9 @@ pub struct Host {
     /// What functions and builds may reach.
     #[serde(default)]
     pub firewall: Firewall,
+    /// The folder of the values of secrets, from the home.
+    #[serde(default = "default_secrets")]
+    pub secrets: String,
     /// The sandboxes that wait; none without a value.
     #[serde(default)]
     pub sandboxes: Option<Sandboxes>,
@@ -208,6 +211,10 @@ fn default_max_builds() -> u32 {
     2
 }
 
+fn default_secrets() -> String {
+    "secrets".to_owned()
+}
+
 fn default_base_image() -> String {
     "debian:bookworm-slim".to_owned()
 }
@@ -223,6 +230,7 @@ mod tests {
         assert_eq!(host.namespace, "corefn");
         assert_eq!(host.base_image, "debian:bookworm-slim");
         assert!(host.sdk_images.is_empty());
+        assert_eq!(host.secrets, "secrets");
         assert_eq!(host.docker, "unix:///var/run/docker.sock");
         assert_eq!((host.max_builds, host.builder.as_deref()), (2, None));
         assert_eq!((host.max_push, host.max_pending), (1 << 30, 8 << 30));

@@ -36,5 +36,6 @@ pub mod request_id;
 pub mod retry;
 pub mod revisions;
 pub mod route;
+pub mod secrets;
 pub mod table;
 pub mod throttle;

@@ -35,6 +35,7 @@ pub struct Declaration {
     name: Option<(String, Position)>,
     stack: Option<(String, Position)>,
     path: Option<(String, Position)>,
+    secrets: Vec<(String, Position)>,
     config: FunctionConfig,
 }
 
@@ -144,6 +145,11 @@ impl Manifest {
 }
 
 impl Declaration {
+    /// The secrets that must be set, and where it says so.
+    pub fn secrets(&self) -> impl Iterator<Item = (&str, Position)> {
+        self.secrets.iter().map(|(name, at)| (name.as_str(), *at))
+    }
+
     /// The stack that is asked for, and where.
     pub fn stack(&self) -> Option<(&str, Position)> {
         self.stack.as_ref().map(|(stack, at)| (stack.as_str(), *at))
@@ -222,6 +228,7 @@ impl Declaration {
     }
 
     fn read(&mut self, reader: &mut Reader<'_>, table: &DeTable<'_>) {
+        let mut secrets = None;
         for entry in reader.entries("function", table, &keys::names("function")) {
             match entry.key {
                 "name" => {
@@ -245,11 +252,15 @@ impl Declaration {
                 "routes" => self.config.routes = values::routes(reader, &entry),
                 "health" => self.config.health = values::health(reader, &entry),
                 "env" => self.config.env = values::env(reader, &entry),
+                "secrets" => secrets = Some(entry),
                 "limits" => self.read_limits(reader, &entry),
                 "scale" => self.read_scale(reader, &entry),
                 "network" => self.config.network = values::network(reader, &entry),
                 _ => {}
             }
+        }
+        if let Some(entry) = secrets {
+            self.secrets = values::secrets(reader, &entry, &self.config.env);
         }
     }
 

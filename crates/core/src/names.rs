@@ -112,6 +112,8 @@ pub mod directive {
     pub const HOST_QUEUE: &CStr = c"corefn_host_queue";
     /// `http`: the folder of the host's keeper of sandboxes.
     pub const SANDBOXES: &CStr = c"corefn_sandboxes";
+    /// `http`: the folder of the host's secrets.
+    pub const SECRETS: &CStr = c"corefn_secrets";
     /// `http`: how many containers may be started at once.
     pub const MAX_STARTS: &CStr = c"corefn_max_starts";
     /// `http`, `server`, `location`: the idle time of functions that set none.

@@ -12,7 +12,11 @@ use std::time::Duration;
 
 use bollard::Docker as Client;
 use bollard::errors::Error as Cause;
+use corefn_core::deployment::Deployment;
+use corefn_core::secrets::SecretId;
 use tokio::sync::OnceCell;
+
+use crate::secrets::{SecretError, SecretStore};
 
 pub use containers::{Condition, Container, Usage};
 pub use create::{Joined, Placement, Purpose, environment};
@@ -35,6 +39,7 @@ pub struct Docker {
     namespace: String,
     client: OnceCell<Client>,
     networks: network::Networks,
+    secrets: Option<SecretStore>,
 }
 
 /// What Docker could not do.
@@ -69,6 +74,9 @@ pub enum DockerError {
         "no subnet is free for the network {0}: remove networks that are not needed, or create it by hand"
     )]
     NoSubnet(String),
+    /// The container's secrets can't be had.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
 }
 
 impl Docker {
@@ -79,7 +87,30 @@ impl Docker {
             namespace: namespace.to_owned(),
             client: OnceCell::new(),
             networks: network::Networks::default(),
+            secrets: None,
         }
+    }
+
+    /// The same, whose containers get their secrets from that store.
+    pub fn with_secrets(self, secrets: Option<SecretStore>) -> Self {
+        Self { secrets, ..self }
+    }
+
+    /// The secrets of a deployment, `NAME=value` each.
+    ///
+    /// # Errors
+    /// [`SecretError`] when one can't be had.
+    pub fn secrets(&self, deployment: &Deployment) -> Result<Vec<String>, SecretError> {
+        let (function, secrets) = (&deployment.function, &deployment.config.secrets);
+        let store = || {
+            let store = self.secrets.as_ref();
+            store.ok_or_else(|| SecretError::NoFolder(function.clone()))
+        };
+        let open = |(name, id): (&String, &SecretId)| {
+            let value = store()?.get(function, name, *id)?;
+            Ok(format!("{name}={value}"))
+        };
+        secrets.iter().map(open).collect()
     }
 
     /// Checks that a URL names an engine. Does no IO.

@@ -18,6 +18,7 @@ pub mod rebuild;
 pub mod revisions;
 pub mod runtime;
 pub mod sandboxes;
+pub mod secrets;
 pub mod start;
 pub mod store;
 pub mod without_redis;

@@ -1,8 +1,9 @@
 //! Looking after revisions: removing those that are not kept, and having Docker and Redis agree on those that are deployed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
+use corefn_core::deployment::Deployment;
 use corefn_core::function::{FunctionName, RevisionId};
 use corefn_core::host::Revisions;
 use corefn_core::names;
@@ -10,6 +11,7 @@ use corefn_core::revisions::{Candidate, superfluous};
 
 use crate::docker::{Docker, DockerError, Image};
 use crate::rebuild::RebuildError;
+use crate::secrets::SecretStore;
 use crate::store::Store;
 
 /// The images of revisions that are not kept, as [`corefn_core::revisions::superfluous`] has it.
@@ -65,6 +67,24 @@ pub async fn remove_not_kept(
         }
     }
     Ok(removed)
+}
+
+/// Removes the values of secrets that no image refers to, as of [`SecretStore::remove_unused`]. Returns how many there were.
+///
+/// # Errors
+/// [`DockerError`] when Docker can't say which images there are, or a value can't be removed.
+pub async fn remove_unused_secrets(
+    docker: &Docker,
+    secrets: &SecretStore,
+) -> Result<usize, DockerError> {
+    let mut used = HashSet::new();
+    for image in docker.images().await? {
+        let Deployment {
+            function, config, ..
+        } = image.deployment;
+        used.extend(config.secrets.values().map(|id| (function.clone(), *id)));
+    }
+    Ok(secrets.remove_unused(&used)?)
 }
 
 /// What Docker and Redis disagree on. Whoever deploys tells first the one and then the other, and may be killed in between;

@@ -43,6 +43,7 @@ use crate::acquire::Start;
 use crate::docker::Docker;
 use crate::pauses::Pauses;
 use crate::sandboxes::Sandboxes;
+use crate::secrets::SecretStore;
 use crate::store::{Store, StoreError};
 use parts::Parts;
 
@@ -59,6 +60,8 @@ pub struct Settings {
     pub starts: u32,
     /// The folder of the host's keeper of sandboxes, if there is one.
     pub sandboxes: Option<PathBuf>,
+    /// The folder of the host's secrets, if functions may have any.
+    pub secrets: Option<PathBuf>,
     /// Whether this router has the instances started that are to be there whether anybody asks for them or not. One on each
     /// host does.
     pub standby: bool,
@@ -278,7 +281,9 @@ struct Thread {
 impl Thread {
     fn make(&self) -> Result<(tokio::runtime::Runtime, Parts), SpawnError> {
         let store = Store::new(&self.settings.redis, &self.settings.namespace)?;
+        let secrets = self.settings.secrets.as_deref().map(SecretStore::new);
         let docker = Docker::new(&self.settings.docker, &self.settings.namespace);
+        let docker = docker.with_secrets(secrets);
         let folder = self.settings.sandboxes.as_deref();
         let sandboxes = folder.map(|folder| Sandboxes::new(folder, &self.settings.namespace));
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -24,6 +24,7 @@ use tracing::{debug, warn};
 
 use crate::docker::{Docker, DockerError, Placement, environment};
 use crate::pauses::Pauses;
+use crate::secrets::SecretError;
 
 /// The socket of the keeper, in the folder that it shares.
 pub const KEEPER: &str = "keeper";
@@ -97,6 +98,8 @@ enum Miss {
     HandOver(HandOverError),
     #[error(transparent)]
     Docker(#[from] DockerError),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
 }
 
 impl Sandboxes {
@@ -190,6 +193,7 @@ impl Sandboxes {
         let config = &deployment.config;
         let file = self.executables.open(&parcel.digest);
         let file = file.map_err(Miss::Executables)?.ok_or(Miss::Absent)?;
+        let secrets = docker.secrets(deployment)?;
         let kind = match &parcel.runtime {
             Some(kind) => kind.clone(),
             None => self.kind(network(config)),
@@ -211,6 +215,7 @@ impl Sandboxes {
                 docker.limit_sandbox(container, &config.limits).await?;
             }
             let mut variables = environment(deployment, id);
+            variables.extend(secrets);
             if listens {
                 variables.push(format!("{}={LISTENER}", env::SOCKET));
             }

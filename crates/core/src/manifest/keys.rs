@@ -74,6 +74,13 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         table: "function",
+        name: "secrets",
+        example: r#"secrets = ["DATABASE_URL"]"#,
+        default: Value("[]"),
+        meaning: "variables whose values `corefn secret set` has given to the host, which a push is rejected without; their values are never here",
+    },
+    Key {
+        table: "function",
         name: "network",
         example: r#"network = "none""#,
         default: Value(r#""outbound""#),

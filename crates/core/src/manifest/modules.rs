@@ -81,6 +81,7 @@ fn declaration(account: &str, module: &str, name: String, at: Position) -> Decla
         .map(|function| Route::of(&function));
     let route = format!("/{account}/{module}").parse::<Route>().ok();
     Declaration {
+        secrets: Vec::new(),
         at: Some(at),
         name: Some((name, at)),
         stack: Some((STACK.to_owned(), at)),

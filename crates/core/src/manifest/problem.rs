@@ -69,7 +69,8 @@ impl ManifestError {
         &self.problems
     }
 
-    pub(super) fn of(problems: Vec<Problem>) -> Self {
+    /// An error of several, at least one.
+    pub fn of(problems: Vec<Problem>) -> Self {
         Self { problems }
     }
 }

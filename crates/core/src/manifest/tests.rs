@@ -39,6 +39,7 @@ fn everything() {
         routes = ["api.example.com/v1", "/short/"]
         health = "/healthz?deep=1"
         env = { GREETING = "hi", _x1 = "" }
+        secrets = ["KEY", "_x2"]
         limits = { memory = "128M", cpus = 0.5, pids = 0x20, requests = 9, timeout = "5s", body = "1K" }
         scale = { idle = "500s", freeze = "10s" }
         network = "none"
@@ -47,11 +48,19 @@ fn everything() {
     );
     assert_eq!(
         manifest.path().map(|(path, at)| (path, at.line, at.column)),
-        Some(("services/hello", 11, 16))
+        Some(("services/hello", 12, 16))
     );
     assert_eq!(
         manifest.stack().map(|(stack, at)| (stack, at.line)),
         Some(("rust", 4))
+    );
+    let secrets: Vec<_> = manifest.secrets().collect();
+    assert_eq!(
+        secrets
+            .iter()
+            .map(|(name, at)| (*name, at.line, at.column))
+            .collect::<Vec<_>>(),
+        [("KEY", 8, 20), ("_x2", 8, 27)]
     );
     let export = Export {
         name: "SayHello".into(),
@@ -138,8 +147,8 @@ fn unknown_keys() {
     check("[colour]", &["1:2 write one of function"]);
     check("[function]\nroute = []", &["2:1 did you mean \"routes\"?"]);
     check(
-        "[function]\nsecrets = []",
-        &["2:1 [function] has no key \"secrets\": write one of env, health"],
+        "[function]\nwebhooks = []",
+        &["2:1 [function] has no key \"webhooks\": write one of env, health"],
     );
     check(
         "[function]\nlimits = { Memroy = \"1G\" }",
@@ -176,6 +185,20 @@ fn wrong_types() {
     check(
         "[function]\nenv = []",
         &["2:7 env is an array, not a table"],
+    );
+    check(
+        "[function]\nsecrets = \"A\"",
+        &["2:11 secrets is a string, not an array of strings"],
+    );
+    check(
+        "[function]\nsecrets = [1, \"1A\", \"PORT\", \"A\", \"B\", \"B\"]\nenv = { A = \"\" }",
+        &[
+            "2:12 secrets is an integer, not a string",
+            "2:15 secrets: \"1A\" is no variable's name",
+            "2:21 secrets: PORT is set by the platform",
+            "2:29 secrets: A is in env as well",
+            "2:39 secrets has \"B\" twice",
+        ],
     );
     check(
         "[function]\nenv = { A = 1 }",
@@ -465,6 +488,7 @@ fn nearly() -> impl Strategy<Value = String> {
         Just("[[function]]\n".to_owned()),
         Just("limits".to_owned()),
         Just("env".to_owned()),
+        Just("secrets".to_owned()),
         Just("scale.idle".to_owned()),
         Just("scale.freeze".to_owned()),
         Just("scale.concurrency".to_owned()),

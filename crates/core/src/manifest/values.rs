@@ -8,6 +8,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::keys::example;
+use super::problem::Position;
 use super::reader::{Entry, Reader, advice};
 use crate::config::Network;
 use crate::environment;
@@ -115,6 +116,39 @@ pub(super) fn env(reader: &mut Reader<'_>, entry: &Entry<'_>) -> BTreeMap<String
     let checked = environment::check_size(&variables);
     reader.check(entry, checked);
     variables
+}
+
+pub(super) fn secrets(
+    reader: &mut Reader<'_>,
+    entry: &Entry<'_>,
+    env: &BTreeMap<String, String>,
+) -> Vec<(String, Position)> {
+    let mut names: Vec<(String, Position)> = Vec::new();
+    let DeValue::Array(values) = entry.value.get_ref() else {
+        reader.wrong_type(entry, "an array of strings", example("secrets"));
+        return names;
+    };
+    for value in values {
+        let one = Entry { value, ..*entry };
+        let Some(name) = reader.text(&one, example("secrets")) else {
+            continue;
+        };
+        if let Err(why) = environment::check_name(name) {
+            reader.problem(value.span(), format!("secrets: {why}"));
+        } else if env.contains_key(name) {
+            let why = format!("{name} is in env as well: take it out of one of them");
+            reader.problem(value.span(), format!("secrets: {why}"));
+        } else if names.iter().any(|(other, _)| other == name) {
+            reader.problem(
+                value.span(),
+                format!("secrets has {name:?} twice: keep one"),
+            );
+        } else {
+            let at = reader.position(value);
+            names.push((name.to_owned(), at));
+        }
+    }
+    names
 }
 
 pub(super) fn network(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Network {

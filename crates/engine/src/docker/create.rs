@@ -60,7 +60,7 @@ impl Docker {
     /// Creates the container of an instance, without starting it, and returns its identifier.
     ///
     /// # Errors
-    /// [`DockerError`]; an absent image is [`DockerError::is_absent`], a second container that is
+    /// [`DockerError`]; a secret that can't be had is [`DockerError::Secret`], an absent image is [`DockerError::is_absent`], a second container that is
     /// alone in its revision [`DockerError::is_conflict`]. An address that another container has
     /// shows only when the container is started.
     pub async fn create(
@@ -70,7 +70,10 @@ impl Docker {
         joined: Joined<'_>,
         purpose: Purpose,
     ) -> Result<String, DockerError> {
-        let body = create_body(self.namespace(), deployment, placement, joined);
+        let mut body = create_body(self.namespace(), deployment, placement, joined);
+        body.env
+            .get_or_insert_default()
+            .extend(self.secrets(deployment)?);
         let (namespace, function) = (self.namespace(), &deployment.function);
         let name = match purpose {
             Purpose::ServeWithoutRedis => {
@@ -137,7 +140,7 @@ fn create_body(
     }
 }
 
-/// The variables of an instance, `NAME=value` each.
+/// The variables of an instance that are no secrets, `NAME=value` each.
 pub fn environment(deployment: &Deployment, instance: InstanceId) -> Vec<String> {
     let own = deployment.config.environment();
     let own = own.into_iter();

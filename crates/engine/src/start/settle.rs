@@ -141,10 +141,10 @@ async fn holder_ended(docker: &Docker, holder: Option<&str>) {
 }
 
 pub(super) fn docker_failure(deployment: &Deployment, error: &DockerError) -> Failure {
-    let code = if error.is_absent() {
-        ErrorCode::ImageMissing
-    } else {
-        ErrorCode::DockerUnavailable
+    let code = match error {
+        DockerError::Secret(_) => ErrorCode::SecretMissing,
+        error if error.is_absent() => ErrorCode::ImageMissing,
+        _ => ErrorCode::DockerUnavailable,
     };
     let detail = match code {
         ErrorCode::ImageMissing => format!(
