@@ -1,5 +1,6 @@
 //! `corefn`, what a person types.
 
+use std::io::{Seek as _, Write as _};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -34,6 +35,20 @@ pub async fn corefn(home: &Home, arguments: &[&str]) -> Ran {
         check_keys(arguments, &ran.output);
     }
     ran
+}
+
+/// The same with a standard input.
+///
+/// # Panics
+/// As of [`corefn`].
+pub async fn corefn_with(home: &Home, arguments: &[&str], input: &[u8]) -> Ran {
+    let mut file = tempfile::tempfile().expect("there is room for a file");
+    file.write_all(input)
+        .and_then(|()| file.rewind())
+        .expect("there is room for a file");
+    let mut command = command();
+    command.arg("--home").arg(home.folder.path());
+    ran_with(command.args(arguments), file.into()).await
 }
 
 /// Checks that the keys of what a command has printed are those that the documentation has.
@@ -148,7 +163,11 @@ pub fn command() -> Command {
 /// # Panics
 /// When it can't be run, or a signal ends it.
 pub async fn ran(command: &mut Command) -> Ran {
-    let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
+    ran_with(command, Stdio::null()).await
+}
+
+async fn ran_with(command: &mut Command, input: Stdio) -> Ran {
+    let output = command.stdin(input).kill_on_drop(true).output();
     let output = output.await.expect("the program can be run");
     Ran {
         code: output.status.code().expect("no signal ends it"),

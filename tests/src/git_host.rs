@@ -223,6 +223,17 @@ impl Person {
         ran(shell.args(["-c", &script])).await
     }
 
+    /// Runs a command over ssh that reads `input`, a text without quotes.
+    pub async fn ssh_typing(&self, input: &str, command: &str) -> Ran {
+        let script = format!(
+            "printf %s '{input}' | {} -p {} {ACCOUNT}@127.0.0.1 '{command}'",
+            self.ssh_command(),
+            self.port
+        );
+        let mut shell = tokio::process::Command::new("sh");
+        ran(shell.args(["-c", &script])).await
+    }
+
     /// Runs a command over ssh.
     pub async fn ssh(&self, command: &str) -> Ran {
         self.ssh_with("", command).await

@@ -93,6 +93,7 @@ impl Conf {
             let format = access::FORMAT;
             directives = format!(
                 "corefn_redis {redis};\n    corefn_docker {docker};\n    corefn_namespace {namespace};\n    \
+                 corefn_secrets {path}/secrets;\n    \
                  corefn_zone corefn {zone};\n    include corefn/upstream.conf;\n    {format}\n    \
                  access_log log/access.log probe;"
             );

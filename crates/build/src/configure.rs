@@ -1,9 +1,9 @@
 //! What is deployed, with another configuration: a revision of its own, which nothing is built for.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use corefn_core::config::FunctionConfig;
 use corefn_core::deployment::Deployment;
 use corefn_core::function::RepositoryName;
 use corefn_engine::docker::{Docker, Image};
@@ -20,18 +20,18 @@ use crate::work::read_at_begin;
 /// The pause before another identifier is tried: there is one a second.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Deploys what is deployed of a function, which `current` is the image of, with other variables set. They are the same files
+/// Deploys what is deployed of a function, which `current` is the image of, with other variables or secrets. They are the same files
 /// of the same commit under another revision, which takes over as a push's does when it is warm. Whoever calls this keeps
 /// pushes to the function's repository out; `account` is who wants it, where it came over ssh.
 ///
 /// # Errors
 /// [`BuildError`] when it can't be; then nothing is changed.
-pub async fn set_environment(
+pub async fn configure(
     docker: &Docker,
     store: &Arc<Store>,
     sandboxes: Option<&Sandboxes>,
     current: &Image,
-    variables: BTreeMap<String, String>,
+    mut config: FunctionConfig,
     account: Option<&str>,
 ) -> Result<(Deployment, First), BuildError> {
     let function = &current.deployment.function;
@@ -40,8 +40,6 @@ pub async fn set_environment(
     let deployed = deployments.find(|deployment| deployment.function == *function);
     // What was left by one that was killed.
     image::remove_pending(docker, function, deployed).await?;
-    let mut config = current.deployment.config.clone();
-    config.env_set = variables;
     if read_at_begin(&config).is_some() {
         config.archive = None;
     }

@@ -6,6 +6,7 @@ use corefn_core::error::Failure;
 use corefn_core::manifest::ManifestError;
 use corefn_engine::docker::DockerError;
 use corefn_engine::rebuild::RebuildError;
+use corefn_engine::secrets::SecretError;
 use corefn_engine::store::StoreError;
 
 use corefn_engine::home::HomeError;
@@ -25,6 +26,9 @@ pub enum BuildError {
     /// Docker failed.
     #[error(transparent)]
     Docker(#[from] DockerError),
+    /// Secrets can't be had.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// The revision didn't start.
     #[error("the new revision does not start, so it is not deployed: {}", .0.detail)]
     Start(Failure),

@@ -41,6 +41,7 @@ pub(crate) fn host(home: &Path) -> Result<Host, BuildError> {
     let mut host = home::read(home)?;
     let absolute = |path: &str| home.join(path).display().to_string();
     host.stacks = absolute(&host.stacks);
+    host.secrets = absolute(&host.secrets);
     if let Some(sandboxes) = &mut host.sandboxes {
         sandboxes.folder = absolute(&sandboxes.folder);
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use corefn_engine::docker::Docker;
+use corefn_engine::secrets::SecretStore;
 use corefn_engine::store::Store;
 use corefn_engine::{home, log};
 use tokio::signal::unix::{SignalKind, signal};
@@ -51,7 +52,9 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     // First of all, so that a signal that comes early ends it well, too.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let host = home::read(&home::find(arguments.home)?)?;
+    let home = home::find(arguments.home)?;
+    let host = home::read(&home)?;
+    let secrets = SecretStore::new(&home.join(&host.secrets));
     let store = Store::new(&host.redis, &host.namespace)?;
     let docker = Arc::new(Docker::new(&host.docker, &host.namespace));
     let store = Arc::new(store);
@@ -61,6 +64,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         cleaner.round().await?;
         cleaner.settle().await;
         revisions::remove(&docker, &host.revisions).await;
+        revisions::remove_secrets(&docker, &secrets).await;
         return Ok(());
     }
     let every = Duration::from_secs(arguments.every);
@@ -69,7 +73,8 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let mut failing = false;
     let watcher = cleaner.clone();
     tokio::spawn(async move { watcher.watch().await });
-    tokio::spawn(revisions::look_after(docker, store, host.revisions));
+    let look_after = revisions::look_after(docker, store, host.revisions, secrets);
+    tokio::spawn(look_after);
     loop {
         tokio::select! {
             _ = ticks.tick() => {}

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use corefn_core::host::Revisions;
 use corefn_engine::docker::Docker;
-use corefn_engine::revisions::{Disagreements, remove_not_kept};
+use corefn_engine::revisions::{Disagreements, remove_not_kept, remove_unused_secrets};
+use corefn_engine::secrets::SecretStore;
 use corefn_engine::store::Store;
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
@@ -29,14 +30,29 @@ pub async fn remove(docker: &Docker, settings: &Revisions) {
     }
 }
 
+/// Removes the values of secrets that no image that is kept refers to.
+pub async fn remove_secrets(docker: &Docker, secrets: &SecretStore) {
+    match remove_unused_secrets(docker, secrets).await {
+        Ok(0) => {}
+        Ok(removed) => info!("removed {removed} values of secrets that nothing refers to"),
+        Err(error) => error!("values of secrets that nothing refers to stay for now: {error}"),
+    }
+}
+
 /// The same again and again, and has Docker and Redis agree on what is deployed.
-pub async fn look_after(docker: Arc<Docker>, store: Arc<Store>, settings: Revisions) {
+pub async fn look_after(
+    docker: Arc<Docker>,
+    store: Arc<Store>,
+    settings: Revisions,
+    secrets: SecretStore,
+) {
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut disagreements = Disagreements::default();
     loop {
         ticks.tick().await;
         remove(&docker, &settings).await;
+        remove_secrets(&docker, &secrets).await;
         // (What goes wrong here goes wrong for the rounds, too, which tell of it.)
         let settled = disagreements.settle(&store, &docker).await;
         for (function, settled) in settled.unwrap_or_default() {

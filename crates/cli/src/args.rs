@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use corefn_core::access::Role;
+use corefn_core::environment::check_name;
 use corefn_core::function::{FunctionName, RepositoryName};
 
 use crate::assignment::Assignment;
@@ -115,6 +116,9 @@ pub enum Command {
     /// The variables of a function's environment
     #[command(subcommand)]
     Env(EnvCommand),
+    /// The secrets of a function, which it gets as variables of its environment
+    #[command(subcommand)]
+    Secret(SecretCommand),
     /// Remove the images of revisions that are not kept, as the cleaner does by itself
     Gc {
         /// Only list them
@@ -211,6 +215,37 @@ pub enum EnvCommand {
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
+}
+
+/// What to do with a function's secrets. Their values are kept on the host, sealed, and nobody is shown them. What changes them makes
+/// a revision of its own: the same files, warm before it takes over, and corefn rollback goes back.
+#[derive(Debug, Subcommand)]
+pub enum SecretCommand {
+    /// List the names of the secrets, and when they were set
+    #[command(visible_alias = "ls")]
+    List {
+        /// The function, account/name
+        function: FunctionName,
+    },
+    /// Set a secret to what standard input has, less the end of its last line. It stays when the function is pushed anew, and may be
+    /// set before it is pushed at all
+    Set {
+        /// The function, account/name
+        function: FunctionName,
+        /// The variable
+        #[arg(value_parser = variable)]
+        name: String,
+    },
+    /// Unset secrets
+    Unset {
+        /// The function, account/name
+        function: FunctionName,
+        /// A variable; there may be several
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Seal all secrets of this host with a new key, and forget the one before
+    Rotate,
 }
 
 /// What to do with builds.
@@ -315,6 +350,11 @@ pub enum GitHostCommand {
         #[arg(last = true)]
         words: Vec<String>,
     },
+}
+
+/// A variable's name.
+fn variable(name: &str) -> Result<String, String> {
+    check_name(name).map(|()| name.to_owned())
 }
 
 #[cfg(test)]

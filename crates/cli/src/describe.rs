@@ -46,6 +46,8 @@ struct Description {
     scale: Scale,
     network: Network,
     env: BTreeMap<String, String>,
+    /// The names of its secrets.
+    secrets: Vec<String>,
     instances: Vec<InstanceId>,
 }
 
@@ -116,6 +118,7 @@ pub async fn describe(
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect(),
+        secrets: config.secrets.keys().cloned().collect(),
         instances,
         revision: deployment.revision,
         function: deployment.function,
@@ -201,6 +204,7 @@ impl Description {
             ("instances", self.instances()),
             ("network", network.to_owned()),
             ("env", of(env.collect())),
+            ("secrets", of(self.secrets.clone())),
         ];
         let rows = rows.map(|(name, value)| format!("{name:12} {value}"));
         rows.join("\n")

@@ -6,9 +6,11 @@ mod services;
 
 use std::path::Path;
 
+use corefn_core::deployment::Deployment;
 use corefn_core::host::Host;
 use corefn_engine::docker::Docker;
 use corefn_engine::home;
+use corefn_engine::secrets::SecretStore;
 use corefn_engine::store::Store;
 
 use crate::error::Error;
@@ -52,6 +54,7 @@ async fn look(home: &Path, host: &Host) -> Vec<Finding> {
     findings.extend(services::docker(&docker).await);
     if let Ok(store) = &store {
         findings.extend(services::functions(store, &docker).await);
+        findings.extend(secrets(home, host, store).await);
     }
     findings.extend(services::keeper(home, host, &docker).await);
     findings.extend(services::builder(home, host).await);
@@ -59,6 +62,32 @@ async fn look(home: &Path, host: &Host) -> Vec<Finding> {
     findings.extend(files::repositories(home, host));
     findings.extend(files::access(home));
     findings.push(rules(host));
+    findings
+}
+
+/// Whether the values can be had of all secrets of what is deployed.
+async fn secrets(home: &Path, host: &Host, store: &Store) -> Vec<Finding> {
+    let (check, values) = ("secrets", SecretStore::new(&home.join(&host.secrets)));
+    // (That Redis can't be used is said already.)
+    let deployments = store.deployments().await.unwrap_or_default();
+    let (mut findings, mut count) = (Vec::new(), 0);
+    for Deployment {
+        function, config, ..
+    } in &deployments
+    {
+        for (name, id) in &config.secrets {
+            count += 1;
+            if let Err(error) = values.get(function, name, *id) {
+                let remedy = format!(
+                    "put the folder back as it was, or corefn secret set {function} {name}"
+                );
+                findings.push(Finding::wrong(check, error.to_string(), remedy));
+            }
+        }
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok(check, format!("{count} can be opened")));
+    }
     findings
 }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use corefn_build::configure::set_environment;
+use corefn_build::configure::configure;
+use corefn_core::config::FunctionConfig;
 use corefn_core::environment::check_size;
 use corefn_core::function::FunctionName;
 use corefn_core::names::MANIFEST;
@@ -62,6 +63,11 @@ pub async fn run(
             ..
         } => {
             for Assignment { name, value } in assigned {
+                if current.deployment.config.secrets.contains_key(name) {
+                    return Err(Error::Refused(format!(
+                        "{name} is a secret of {function}: corefn secret unset {function} {name} first"
+                    )));
+                }
                 variables.insert(name.clone(), value.clone());
             }
         }
@@ -129,12 +135,16 @@ async fn deploy(
     )
     .map_err(Error::Refused)?;
     let sandboxes = here.sandboxes.as_ref();
-    let set = set_environment(
+    let config = FunctionConfig {
+        env_set: variables,
+        ..config.clone()
+    };
+    let set = configure(
         &here.docker,
         &here.store,
         sandboxes,
         current,
-        variables,
+        config,
         here.account(),
     );
     let (deployment, first) = set.await?;

@@ -6,6 +6,7 @@ use corefn_build::BuildError;
 use corefn_engine::access::AccessFileError;
 use corefn_engine::docker::DockerError;
 use corefn_engine::home::HomeError;
+use corefn_engine::secrets::SecretError;
 use corefn_engine::store::StoreError;
 
 /// What went wrong, and what to do.
@@ -20,6 +21,9 @@ pub enum Error {
     /// Docker failed.
     #[error(transparent)]
     Docker(#[from] DockerError),
+    /// Secrets can't be kept, or had.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// Keys and grants can't be read or changed.
     #[error(transparent)]
     Access(#[from] AccessFileError),

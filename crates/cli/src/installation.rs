@@ -9,6 +9,7 @@ use corefn_core::host::{Host, Revisions};
 use corefn_engine::docker::Docker;
 use corefn_engine::home;
 use corefn_engine::sandboxes::Sandboxes;
+use corefn_engine::secrets::SecretStore;
 use corefn_engine::store::Store;
 
 use crate::error::Error;
@@ -25,6 +26,8 @@ pub struct Installation {
     pub docker: Docker,
     /// Its sandboxes, if a keeper keeps any.
     pub sandboxes: Option<Sandboxes>,
+    /// The values of its secrets.
+    pub secrets: SecretStore,
     /// Where functions answer; only for what is printed.
     pub url: String,
     /// Which revisions are kept.
@@ -52,11 +55,13 @@ impl Installation {
     /// Reads the settings of an installation's home.
     pub fn open(home: &Path, viewer: Option<Viewer>) -> Result<Self, Error> {
         let host: Host = home::read(home)?;
+        let secrets = SecretStore::new(&home.join(&host.secrets));
         Ok(Self {
             viewer,
             projects: home.join(&host.projects),
             store: Arc::new(Store::new(&host.redis, &host.namespace)?),
-            docker: Docker::new(&host.docker, &host.namespace),
+            docker: Docker::new(&host.docker, &host.namespace).with_secrets(Some(secrets.clone())),
+            secrets,
             sandboxes: host
                 .sandboxes
                 .map(|sandboxes| Sandboxes::new(&home.join(sandboxes.folder), &host.namespace)),

@@ -26,6 +26,7 @@ mod remote;
 mod remove;
 mod repository;
 mod revisions;
+mod secret;
 mod top;
 mod unknown;
 
@@ -135,6 +136,14 @@ async fn run(arguments: Arguments) -> Result<u8, Error> {
                 false => None,
             };
             env::run(&here, printer, &command).await?;
+        }
+        Command::Secret(command) => {
+            let here = here()?;
+            let _lock = match command.function().filter(|_| command.changes()) {
+                Some(function) => repository::lock(&here.projects, function).await?,
+                None => None,
+            };
+            secret::run(&here, printer, &command).await?;
         }
         Command::Gc { dry_run } => revisions::collect(&here()?, printer, dry_run).await?,
         Command::Builds {

@@ -80,7 +80,8 @@ pub async fn undeploy(
     for tag in images.iter().flat_map(|image| &image.tags) {
         image::remove(&here.docker, tag).await?;
     }
-    let is_known = deployed || instances > 0 || !images.is_empty();
+    let had_secrets = here.secrets.remove(function)?;
+    let is_known = deployed || had_secrets || instances > 0 || !images.is_empty();
     if !is_known && !with_repository {
         return Err(no_function(here, function).await);
     }

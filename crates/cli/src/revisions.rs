@@ -193,7 +193,7 @@ pub fn report(
     Ok(())
 }
 
-async fn is_deployed(here: &Installation, function: &FunctionName) -> Result<bool, Error> {
+pub async fn is_deployed(here: &Installation, function: &FunctionName) -> Result<bool, Error> {
     let deployments = here.store.deployments().await?;
     let mut deployments = deployments.iter();
     Ok(deployments.any(|deployment| deployment.function == *function))

@@ -66,6 +66,7 @@ async fn what_is_wrong_is_found_and_mended() {
         "nginx",
         "docker",
         "functions",
+        "secrets",
         "builder",
         "stacks",
         "repositories",

@@ -201,6 +201,7 @@ async fn accounts_are_let_in_and_out() {
         "rollback alice/hello",
         "promote alice/hello 2",
         "env set alice/hello A=1",
+        "secret set alice/hello B",
     ] {
         bob.ssh(word)
             .await
@@ -240,6 +241,36 @@ async fn accounts_are_let_in_and_out() {
     let revisions: serde_json::Value = serde_json::from_str(revisions.succeeded()).unwrap();
     assert_eq!(revisions[0]["revision"], set["revision"]);
     assert_eq!(revisions[0]["account"], "bob");
+    // And secrets, which nobody is shown.
+    let set = bob
+        .ssh_typing("hidden", "secret set alice/hello B --json")
+        .await;
+    let set: serde_json::Value = serde_json::from_str(set.succeeded()).unwrap();
+    let listed = alice.ssh("secret list alice/hello --json").await;
+    let rows: serde_json::Value = serde_json::from_str(listed.succeeded()).unwrap();
+    assert_eq!(
+        (&rows[0]["name"], &rows[0]["waits"]),
+        (&"B".into(), &false.into())
+    );
+    for shown in [
+        "describe alice/hello",
+        "env list alice/hello",
+        "secret list alice/hello",
+    ] {
+        let shown = alice.ssh(shown).await;
+        assert!(!shown.succeeded().contains("hidden"), "{shown:?}");
+    }
+    let revisions = alice.ssh("revisions alice/hello --json").await;
+    let revisions: serde_json::Value = serde_json::from_str(revisions.succeeded()).unwrap();
+    assert_eq!(revisions[0]["revision"], set["revision"]);
+    let unset = bob.ssh("secret unset alice/hello B").await;
+    unset.succeeded();
+    bob.ssh("secret rotate")
+        .await
+        .failed(1, &["on the host itself"]);
+    bob.ssh_typing("x", "secret set carol/hello A")
+        .await
+        .failed(1, &["carol/hello"]);
     bob.ssh("gc").await.failed(1, &["on the host itself"]);
     bob.ssh("access grant alice/hello carol reader")
         .await

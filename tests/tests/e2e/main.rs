@@ -45,6 +45,7 @@ mod sandbox_runtimes;
 mod sandbox_sockets;
 mod sandbox_starts;
 mod sandboxes;
+mod secrets;
 mod standby;
 mod stream;
 mod turns;

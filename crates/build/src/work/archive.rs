@@ -23,7 +23,7 @@ const PART_OF_MEMORY: u64 = 8;
 /// A variable that an interpreter reads when it begins, if a function has any: it must begin with the function then.
 pub(crate) fn read_at_begin(config: &FunctionConfig) -> Option<&str> {
     let is_read = |name: &&str| READ_AT_BEGIN.iter().any(|begin| name.starts_with(begin));
-    config.environment().into_keys().find(is_read)
+    config.variables().find(is_read)
 }
 
 /// Packs the files of a function for its runtime. If they can't be handed over, says why.

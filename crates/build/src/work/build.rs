@@ -6,9 +6,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use corefn_core::config::FunctionConfig;
 use corefn_core::deployment::Deployment;
+use corefn_core::function::FunctionName;
 use corefn_core::host::Host;
-use corefn_core::manifest::{Declaration, Found};
+use corefn_core::manifest::{Declaration, Found, ManifestError, Problem};
+use corefn_core::secrets::SecretIds;
 use corefn_engine::docker::Docker;
+use corefn_engine::secrets::SecretStore;
 use corefn_engine::store::Store;
 use corefn_sandbox::executables::Digest;
 
@@ -40,6 +43,8 @@ pub(super) struct Build<'a> {
     reason: String,
     /// The variables that were set for the function.
     env_set: BTreeMap<String, String>,
+    /// And its secrets.
+    secrets: SecretIds,
     revision: Revision,
     /// What the build of a `Dockerfile` has left in Docker.
     traces: Traces,
@@ -70,8 +75,7 @@ impl<'a> Build<'a> {
     /// Checks all that can be checked before anything is made.
     pub async fn begin(
         host: &'a Host,
-        docker: Arc<Docker>,
-        store: Arc<Store>,
+        (docker, store, secrets): (Arc<Docker>, Arc<Store>, &SecretStore),
         revision: Revision,
         declaration: Declaration,
         tree: Tree,
@@ -88,7 +92,11 @@ impl<'a> Build<'a> {
         let mut deployments = deployments.iter();
         let deployed = deployments.find(|deployment| deployment.function == *function);
         image::remove_pending(&docker, function, deployed).await?;
-        let env_set = deployed.map(|deployment| deployment.config.env_set.clone());
+        let (env_set, secrets) = match deployed {
+            Some(Deployment { config, .. }) => (config.env_set.clone(), config.secrets.clone()),
+            None => (BTreeMap::new(), secrets.waiting(function)?),
+        };
+        check_secrets(&declaration, function, &secrets)?;
         Ok(Self {
             host,
             docker,
@@ -97,7 +105,8 @@ impl<'a> Build<'a> {
             declaration,
             stack,
             reason,
-            env_set: env_set.unwrap_or_default(),
+            env_set,
+            secrets,
             revision,
             traces: Traces::default(),
             cache: None,
@@ -160,6 +169,7 @@ impl<'a> Build<'a> {
     fn config(&self, found: Found) -> FunctionConfig {
         FunctionConfig {
             env_set: self.env_set.clone(),
+            secrets: self.secrets.clone(),
             ..self.declaration.config(found)
         }
     }
@@ -354,5 +364,26 @@ impl<'a> Build<'a> {
         let took = begin.elapsed();
         self.steps.push((step, took));
         output.line(&format!("    done in {}", seconds(took))).await;
+    }
+}
+
+/// Checks that all secrets are set that a function asks for.
+fn check_secrets(
+    declaration: &Declaration,
+    function: &FunctionName,
+    set: &SecretIds,
+) -> Result<(), BuildError> {
+    let missing = declaration
+        .secrets()
+        .filter(|(name, _)| !set.contains_key(*name));
+    let problems = missing.map(|(name, at)| Problem {
+        at: Some(at),
+        what: format!(
+            "the secret {name} is not set: corefn secret set {function} {name} reads it from standard input; then push again"
+        ),
+    });
+    match problems.collect::<Vec<_>>() {
+        problems if problems.is_empty() => Ok(()),
+        problems => Err(ManifestError::of(problems).into()),
     }
 }

@@ -11,6 +11,7 @@ use corefn_core::names;
 use corefn_engine::docker::Docker;
 use corefn_engine::rebuild::rebuild;
 use corefn_engine::sandboxes::Sandboxes;
+use corefn_engine::secrets::SecretStore;
 use corefn_engine::start::random_id;
 use corefn_engine::store::Store;
 
@@ -56,7 +57,9 @@ impl<'a> Builds<'a> {
                 Ok((function, declaration, tree, stack))
             })
             .collect::<Result<Vec<_>, BuildError>>()?;
-        let docker = Arc::new(Docker::new(&host.docker, &host.namespace));
+        let secrets = SecretStore::new(Path::new(&host.secrets));
+        let docker = Docker::new(&host.docker, &host.namespace).with_secrets(Some(secrets.clone()));
+        let docker = Arc::new(docker);
         let store = Arc::new(Store::new(&host.redis, &host.namespace)?);
         docker.client().await?;
         // A Redis that was emptied knows of no routes, so it could not say that one is taken.
@@ -74,7 +77,8 @@ impl<'a> Builds<'a> {
                 account: job.account.clone(),
                 pending: true,
             };
-            let build = Build::begin(host, docker, store, revision, declaration, tree, stack);
+            let tools = (docker, store, &secrets);
+            let build = Build::begin(host, tools, revision, declaration, tree, stack);
             builds.push(build.await?);
         }
         Ok(Self {

@@ -12,11 +12,13 @@ use corefn_core::function::{FunctionName, RepositoryName};
 use corefn_core::host::GitHost;
 use corefn_engine::access;
 
-use crate::args::{AccessCommand, Arguments, Command, KeyCommand};
+use crate::args::{AccessCommand, Arguments, Command, KeyCommand, SecretCommand};
 use crate::error::Error;
 use crate::installation::{Installation, Viewer};
 use crate::print::{Printer, line};
-use crate::{describe, env, functions, instances, keys, logs, remove, repository, revisions, top};
+use crate::{
+    describe, env, functions, instances, keys, logs, remove, repository, revisions, secret, top,
+};
 
 /// Who locks and deletes repositories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +79,19 @@ pub(super) async fn have_run(
                 && access.role_on(account, command.function()) >= Some(Role::Writer) =>
         {
             let _lock = repository::lock(&home.join(&host.projects), command.function()).await?;
+            Ok(service::run(builder, account, words, None).await?)
+        }
+        Ok(Command::Secret(SecretCommand::Set { function, name }))
+            if access.role_on(account, &function) >= Some(Role::Writer) =>
+        {
+            let value = secret::typed(&name)? + "\n";
+            let _lock = repository::lock(&home.join(&host.projects), &function).await?;
+            Ok(service::run(builder, account, words, Some(value)).await?)
+        }
+        Ok(Command::Secret(SecretCommand::Unset { function, .. }))
+            if access.role_on(account, &function) >= Some(Role::Writer) =>
+        {
+            let _lock = repository::lock(&home.join(&host.projects), &function).await?;
             Ok(service::run(builder, account, words, None).await?)
         }
         Ok(Command::Key(KeyCommand::Add { file: None, .. })) => {
@@ -201,6 +216,23 @@ pub(super) async fn run(
             let here = here(home, viewer)?;
             let _lock = repositories.lock(&here, command.function()).await?;
             env::run(&here, &printer, &command).await?;
+        }
+        Command::Secret(command) => {
+            let Some(function) = command.function() else {
+                return Err(Error::Refused(
+                    "keys are rotated on the host itself: ask its operator".into(),
+                ));
+            };
+            if !command.changes() {
+                viewer.must_see(function)?;
+                return secret::run(&here(home, viewer)?, &printer, &command)
+                    .await
+                    .map(|()| 0);
+            }
+            viewer.must_write(function)?;
+            let here = here(home, viewer)?;
+            let _lock = repositories.lock(&here, function).await?;
+            secret::run(&here, &printer, &command).await?;
         }
         Command::Firewall(_) | Command::GitHost(_) | Command::Gc { .. } | Command::Doctor => {
             return Err(Error::Refused(

@@ -41,6 +41,7 @@ pub const GOOD: &[(Block, &str)] = &[
     (Http, "corefn_host_queue 4294967295;"),
     (Http, "corefn_max_starts 1;"),
     (Http, "corefn_sandboxes /var/func/sandboxes;"),
+    (Http, "corefn_secrets /var/func/secrets;"),
     (Http, "corefn_max_starts 16;"),
     (Http, "corefn_idle 2s;"),
     (Server, "corefn_idle 60s;"),
@@ -279,6 +280,24 @@ pub const BAD: &[(Block, &str, &[&str])] = &[
         Server,
         "corefn_sandboxes /a;",
         &["\"corefn_sandboxes\" directive is not allowed here"],
+    ),
+    (
+        Http,
+        "corefn_secrets here;",
+        &[
+            "\"here\" is no folder for corefn_secrets",
+            "such as /var/func/secrets",
+        ],
+    ),
+    (
+        Http,
+        "corefn_secrets /a; corefn_secrets /b;",
+        &["corefn_secrets is set twice", "delete one"],
+    ),
+    (
+        Server,
+        "corefn_secrets /a;",
+        &["\"corefn_secrets\" directive is not allowed here"],
     ),
     (
         Http,

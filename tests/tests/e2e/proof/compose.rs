@@ -243,6 +243,22 @@ async fn host_in_containers() {
     assert_eq!((answer.status, &*answer.text()), (200, "Hello world!"));
     assert!(host.ssh("ls").await.succeeded().contains("alice/hello"));
 
+    // A secret can be opened by whoever starts the function: the builder, and the router, when root has rotated its key as well.
+    let set = format!(
+        "printf hidden | {} -p $SSH_PORT git@127.0.0.1 'secret set alice/hello TOKEN'",
+        host.ssh_command()
+    );
+    host.run(&set).await.succeeded();
+    let rotated = host.compose("exec -T builder corefn secret rotate").await;
+    assert!(rotated.succeeded().contains("1 values"), "{rotated:?}");
+    for id in host.instances().await {
+        host.run(&format!("docker rm -f {id}")).await.succeeded();
+    }
+    let answer = host.client().get("/alice/hello/HelloWorld").await;
+    assert_eq!((answer.status, &*answer.text()), (200, "Hello world!"));
+    let set = host.ssh("secret list alice/hello").await;
+    assert!(set.succeeded().contains("deployed"), "{set:?}");
+
     // The rules that keep functions from the host are there again when somebody has removed them.
     let check = "docker exec $(docker ps -q --filter label=com.docker.compose.project=$NAME \
                  --filter label=com.docker.compose.service=firewall) corefn firewall check";
@@ -283,6 +299,7 @@ async fn host_in_containers() {
         "cat /var/func/host.toml",
         "ls /var/func/run",
         "ls /var/run/docker.sock",
+        "ls /var/func/secrets",
         "touch /var/func/access.toml",
     ] {
         let tried = host.compose(&format!("exec -T git {secret}")).await;

@@ -1,10 +1,12 @@
-//! Who deploys is killed at each of its calls to Docker, or whoever has pushed goes away there.
+//! Who deploys is killed at each of its calls to Docker, or whoever has pushed goes away there; and who rotates keys at any time.
 
+use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use corefn_core::names::{HOST_FILE, env, label};
-use corefn_tests::cli::{corefn, follow};
+use corefn_engine::secrets::SecretStore;
+use corefn_tests::cli::{command, corefn, follow};
 use corefn_tests::git_host::GitHost;
 use corefn_tests::proxy::Proxy;
 use corefn_tests::push::Repository;
@@ -269,4 +271,44 @@ async fn killed_at_each_call(home: &Home, proxy: &Proxy, words: &[&str]) -> usiz
     let new = answers(home).await;
     tidied_up(home, &new).await;
     calls
+}
+
+/// Whoever rotates the key of secrets is killed at each twentieth part of it: all of them can be opened at any time.
+#[tokio::test]
+async fn rotation_is_killed() {
+    let home = Home::builder("rotated").without_nginx().start().await;
+    let secrets = SecretStore::new(&home.folder.file("secrets"));
+    let function = "demo/hello".parse().unwrap();
+    let values: Vec<_> = (0..200)
+        .map(|number: u32| (secrets.set(&function, &number.to_string()).unwrap(), number))
+        .collect();
+    let all_can_be_opened = || {
+        for (id, number) in &values {
+            let value = secrets.get(&function, "A", *id).unwrap();
+            assert_eq!(value, number.to_string());
+        }
+    };
+    let keys = || home.folder.read("secrets/keys").lines().count();
+    let words = ["secret", "rotate"];
+    let begin = Instant::now();
+    corefn(&home, &words).await.succeeded();
+    let whole = begin.elapsed();
+    let mut between = 0;
+    for part in 0..20 {
+        let mut rotation = command();
+        rotation.arg("--home").arg(home.folder.path()).args(words);
+        let mut rotation = rotation.spawn().unwrap();
+        tokio::time::sleep(whole * part / 20).await;
+        rotation.kill().await.unwrap();
+        all_can_be_opened();
+        between += usize::from(keys() > 1);
+    }
+    println!("killed 20 times, {between} of them between two keys");
+    assert!(between > 0, "it was never killed in the middle");
+    corefn(&home, &words).await.succeeded();
+    assert_eq!(keys(), 1);
+    all_can_be_opened();
+    // Nothing is left of what was being written.
+    let files = fs::read_dir(home.folder.file("secrets/values/demo/hello")).unwrap();
+    assert_eq!(files.count(), values.len());
 }

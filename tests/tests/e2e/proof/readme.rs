@@ -72,5 +72,18 @@ async fn function_of_your_own() {
         );
         let end = "\"name\": \"GREETING\",\n    \"value\": \"Good day\",\n    \"from\": \"set\"\n  }\n]\n";
         assert!(said.ends_with(end), "{said}");
+        // And a secret.
+        let [secrets] = &commands(&text, "Secrets")[..] else {
+            panic!("not one block");
+        };
+        let said = me
+            .shell(&work, &here(&format!("{export}\n{secrets}")))
+            .await;
+        let said = said.succeeded();
+        assert!(
+            said.contains("DATABASE_URL") && said.contains("deployed"),
+            "{said}"
+        );
+        assert!(!said.contains("password"), "{said}");
     }
 }
