@@ -72,7 +72,6 @@ fn decide(r: Request<'_>, context: &Rc<Context>, conf: &LocationConf) -> Result<
             return Err(failure.code);
         }
         let ticket = worker.waiting.join_table(&worker.shard, waiter(context))?;
-        worker.runtime.send(Command::Begin);
         context.suspend(r, ticket, conf.start_timeout(), resume::too_late)?;
         return Ok(Step::Wait);
     }

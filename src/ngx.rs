@@ -39,7 +39,7 @@ pub use filter::{Chain, Filters, install as install_filters};
 pub use module::{Module, context, module};
 pub use phase::{PhaseHandler, add as add_phase_handler};
 pub use pin::pin;
-pub use process::{is_first_worker, now, serves_requests};
+pub use process::{is_first_worker, now, serves_requests, with_cycle};
 pub use request::Request;
 pub use response::Answer;
 pub use shared::{Layout, Shared, SharedZone, declare as declare_zone};

@@ -27,8 +27,8 @@ use crate::endpoint::{Endpoint, Seat};
 use crate::inbox::{Inbox, Message};
 use crate::line::{Line, Room, Terms};
 use crate::ngx::{
-    Address, SharedZone, guard, log, now, pin, reserve_descriptors, serves_requests,
-    with_signals_blocked,
+    Address, Callback, SharedZone, guard, log, now, pin, reserve_descriptors, serves_requests,
+    with_cycle, with_signals_blocked,
 };
 use crate::waiting::{Resumption, Waiting};
 use crate::zone::{Place, Shard, Slot, Taken};
@@ -76,15 +76,40 @@ struct Filling {
 /// How long updates, and the requests that they let go on, may keep the event loop from others.
 const BUDGET: Duration = Duration::from_millis(1);
 
+/// How long a worker that nobody asks for functions has the processors for what else nginx does as it starts. It starts its
+/// workers one after the other, and each of them asks Redis and Docker what there is, and computes for 20 ms to read ten thousand
+/// functions.
+const HEAD_START: Duration = Duration::from_millis(50);
+
+/// How far a process is with its state.
+enum Stage {
+    /// It has none.
+    Without,
+    /// It gets one when it is first needed, or after a while.
+    Starting(Rc<Starting>),
+    Ready(Rc<Worker>),
+}
+
+/// A worker that has no state yet.
+#[derive(Default)]
+struct Starting {
+    timer: Callback<Self>,
+}
+
 thread_local! {
     /// The event loop's thread has one; the runtime thread never sees it.
-    static WORKER: RefCell<Option<Rc<Worker>>> = const { RefCell::new(None) };
+    static STAGE: RefCell<Stage> = const { RefCell::new(Stage::Without) };
 }
 
 /// The worker's state; none in a process that serves no functions, and on any other thread than the
 /// event loop's.
 pub fn get() -> Option<Rc<Worker>> {
-    WORKER.try_with(|worker| worker.borrow().clone()).ok()?
+    let found = STAGE.try_with(|stage| match &*stage.borrow() {
+        Stage::Without => Some(None),
+        Stage::Starting(_) => None,
+        Stage::Ready(worker) => Some(Some(worker.clone())),
+    });
+    found.ok()?.unwrap_or_else(begin)
 }
 
 /// Called when a process begins its work. Only workers of a configuration with functions get a
@@ -92,19 +117,37 @@ pub fn get() -> Option<Rc<Worker>> {
 ///
 /// A worker that can't get one serves on; its requests for functions get an error.
 pub fn start(cycle: &ngx_cycle_t) {
-    if !serves_requests() {
+    if !serves_requests() || CorefnModule::main_conf(cycle).is_none_or(|main| !main.used) {
         return;
     }
-    let Some(main) = CorefnModule::main_conf(cycle).filter(|main| main.used) else {
-        return;
+    let starting = Rc::new(Starting::default());
+    let target = Rc::downgrade(&starting);
+    let begin = |_: &Rc<Starting>| {
+        guard::twice("begin", || drop(begin()));
     };
-    match make(cycle, main) {
-        Ok(worker) => WORKER.set(Some(Rc::new(worker))),
-        Err(text) => {
-            let text = format!("functions can't be served: {text}");
-            log::cycle(log::NGX_LOG_EMERG, &text);
-        }
+    starting.timer.in_process(HEAD_START, cycle, target, begin);
+    STAGE.set(Stage::Starting(starting));
+}
+
+/// Gives the worker its state.
+fn begin() -> Option<Rc<Worker>> {
+    if let Stage::Starting(starting) = STAGE.replace(Stage::Without) {
+        starting.timer.cancel();
     }
+    let made = with_cycle(|cycle| {
+        let main = CorefnModule::main_conf(cycle)?;
+        match make(cycle, main) {
+            Ok(worker) => Some(Rc::new(worker)),
+            Err(text) => {
+                let text = format!("functions can't be served: {text}");
+                log::cycle(log::NGX_LOG_EMERG, &text);
+                None
+            }
+        }
+    });
+    let worker = made.flatten()?;
+    STAGE.set(Stage::Ready(worker.clone()));
+    Some(worker)
 }
 
 fn make(cycle: &ngx_cycle_t, main: &MainConf) -> Result<Worker, String> {
@@ -142,7 +185,7 @@ fn make(cycle: &ngx_cycle_t, main: &MainConf) -> Result<Worker, String> {
 
 /// Called when a process ends its work.
 pub fn stop() {
-    if let Some(worker) = WORKER.take() {
+    if let Stage::Ready(worker) = STAGE.replace(Stage::Without) {
         // What is let go of here must be let go of before another process gets the shard.
         drop((
             worker.table.take(),

@@ -7,8 +7,8 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use ngx::ffi::{
-    ngx_add_timer, ngx_del_timer, ngx_delete_posted_event, ngx_event_t, ngx_log_t, ngx_msec_t,
-    ngx_post_event, ngx_posted_events,
+    ngx_add_timer, ngx_cycle_t, ngx_del_timer, ngx_delete_posted_event, ngx_event_t, ngx_log_t,
+    ngx_msec_t, ngx_post_event, ngx_posted_events,
 };
 
 use super::Handle;
@@ -45,6 +45,19 @@ impl<T> Callback<T> {
         // SAFETY: the event is set up, and stays where it is until cancel() takes it back, at the latest when this is
         // dropped.
         unsafe { ngx_add_timer(event, time.as_millis() as ngx_msec_t) };
+    }
+
+    /// Has `call` called after a time in a process's life, which need not wait for it before it ends.
+    pub fn in_process(&self, time: Duration, cycle: &ngx_cycle_t, target: Weak<T>, call: Call<T>) {
+        let Some(log) = NonNull::new(cycle.log) else {
+            return;
+        };
+        let event = self.owe(log, target, call);
+        // SAFETY: as of after().
+        unsafe {
+            (*event).set_cancelable(1);
+            ngx_add_timer(event, time.as_millis() as ngx_msec_t);
+        }
     }
 
     /// Has `call` called when nginx has returned to its event loop; as of [`Callback::after`].

@@ -1,12 +1,22 @@
 //! The process that this is, and its clock.
 
-use ngx::ffi::{NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_current_msec, ngx_process, ngx_worker};
+use ngx::ffi::{
+    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_current_msec, ngx_cycle, ngx_cycle_t, ngx_process,
+    ngx_worker,
+};
 
 /// Whether it serves requests: the master, the helpers of caches and everyone else don't.
 pub fn serves_requests() -> bool {
     // SAFETY: nginx sets it as the process begins, before anything of a module runs in it.
     let process = unsafe { ngx_process } as u32;
     [NGX_PROCESS_WORKER, NGX_PROCESS_SINGLE].contains(&process)
+}
+
+/// Does something with what the process runs by; none before it has that.
+pub fn with_cycle<T>(action: impl FnOnce(&ngx_cycle_t) -> T) -> Option<T> {
+    // SAFETY: nginx sets it before a process begins its work, and in one that serves requests it stays until that ends.
+    let cycle = unsafe { ngx_cycle.as_ref() };
+    cycle.map(action)
 }
 
 /// Whether it is the first of the workers: there is one at any time, or two while a configuration is replaced.

@@ -100,8 +100,6 @@ pub enum Command {
     },
     /// [`Update::LookAgain`], in a while.
     LookAgain,
-    /// A request waits for [`Update::Snapshot`]: the thread is not to wait any longer before it begins.
-    Begin,
     /// The event loop has lost an update: everything must be sent anew.
     StartOver,
 }
@@ -254,11 +252,6 @@ impl Drop for Runtime {
     }
 }
 
-/// How long the thread waits before it begins, unless it is asked for something. nginx starts its workers one after the other; all
-/// ask Redis and Docker what there is, and compute for 20 ms to read ten thousand functions. If they began at once, nobody would
-/// answer anything meanwhile.
-const HEAD_START: Duration = Duration::from_millis(50);
-
 /// Why the thread's work has ended.
 enum End {
     /// It was asked to end.
@@ -351,23 +344,15 @@ async fn run(
     commands: &mut UnboundedReceiver<Command>,
     stopped: &mut oneshot::Receiver<()>,
 ) -> End {
-    let mut first = tokio::select! {
-        _ = &mut *stopped => return End::Stopped,
-        command = commands.recv() => Some(command),
-        () = tokio::time::sleep(HEAD_START) => None,
-    };
     let mut tasks = parts.spawn();
     loop {
-        let command = match first.take() {
-            Some(command) => command,
-            None => tokio::select! {
-                _ = &mut *stopped => return End::Stopped,
-                command = commands.recv() => command,
-                Some(Err(ended)) = tasks.join_next() => match ended.try_into_panic() {
-                    // None of them may be missing: all start over.
-                    Ok(panic) => resume_unwind(panic),
-                    Err(_) => return End::Over,
-                },
+        let command = tokio::select! {
+            _ = &mut *stopped => return End::Stopped,
+            command = commands.recv() => command,
+            Some(Err(ended)) = tasks.join_next() => match ended.try_into_panic() {
+                // None of them may be missing: all start over.
+                Ok(panic) => resume_unwind(panic),
+                Err(_) => return End::Over,
             },
         };
         match command {
@@ -383,7 +368,6 @@ async fn run(
                 timeout,
             }) => parts.starts.scale(deployment, idle, timeout),
             Some(Command::LookAgain) => parts.look_again(),
-            Some(Command::Begin) => {}
             Some(Command::Check { instance }) => parts.health.check(instance),
             Some(Command::StartOver) => return End::Over,
             None => return End::Stopped,

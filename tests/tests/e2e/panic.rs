@@ -156,7 +156,7 @@ async fn each_entry_point_of_a_wait() {
 #[tokio::test]
 async fn begin_and_end_of_a_worker() {
     let mut home = home("panicworker").await;
-    for entry in ["exit_process", "init_process"] {
+    for entry in ["exit_process", "init_process", "begin"] {
         home.fault(entry);
         let old = home.reload().await;
         wait_until("the old worker ends", LONG, async || {
