@@ -3,7 +3,7 @@
 //! | in the folder | what it is |
 //! |---|---|
 //! | `keys` | the keys, 32 bytes in base64, one a line: the first seals, each of them opens. There is one but while it is rotated |
-//! | `values/<account>/<name>/<identifier>` | a value: what [`seal`] makes |
+//! | `values/<account>/<name>/<identifier>` | a value, sealed |
 //! | `new` | what is being written, or was when whoever wrote it was killed |
 //! | `values/<account>/<name>/waiting` | the values for a function that is not deployed yet, as JSON |
 //!
