@@ -213,31 +213,38 @@ impl Person {
 
     /// Runs `ssh` with more options, for a command.
     pub async fn ssh_with(&self, options: &str, command: &str) -> Ran {
-        let quoted = command.replace('\'', "'\\''");
-        let script = format!(
-            "exec {} {options} -p {} {ACCOUNT}@127.0.0.1 '{quoted}'",
-            self.ssh_command(),
-            self.port
-        );
-        let mut shell = tokio::process::Command::new("sh");
-        ran(shell.args(["-c", &script])).await
+        shell(&format!("exec {}", self.script(options, command))).await
     }
 
     /// Runs a command over ssh that reads `input`, a text without quotes.
     pub async fn ssh_typing(&self, input: &str, command: &str) -> Ran {
-        let script = format!(
-            "printf %s '{input}' | {} -p {} {ACCOUNT}@127.0.0.1 '{command}'",
+        shell(&format!(
+            "printf %s '{input}' | {}",
+            self.script("", command)
+        ))
+        .await
+    }
+
+    /// `ssh` with more options, for a command, as a shell reads it.
+    fn script(&self, options: &str, command: &str) -> String {
+        let quoted = command.replace('\'', "'\\''");
+        format!(
+            "{} {options} -p {} {ACCOUNT}@127.0.0.1 '{quoted}'",
             self.ssh_command(),
             self.port
-        );
-        let mut shell = tokio::process::Command::new("sh");
-        ran(shell.args(["-c", &script])).await
+        )
     }
 
     /// Runs a command over ssh.
     pub async fn ssh(&self, command: &str) -> Ran {
         self.ssh_with("", command).await
     }
+}
+
+/// Runs a script.
+async fn shell(script: &str) -> Ran {
+    let mut shell = tokio::process::Command::new("sh");
+    ran(shell.args(["-c", script])).await
 }
 
 /// User and group of the account.

@@ -17,8 +17,13 @@ async fn run(home: &Home, arguments: &[&str]) -> Ran {
 
 /// Runs what changes something, waits until every worker has it, and returns the revision.
 async fn change(home: &Home, words: &[&str]) -> String {
+    changed(home, corefn(home, &[words, &["--json"]].concat())).await
+}
+
+/// Waits until every worker has what a command changes that prints JSON, and returns the revision.
+pub async fn changed(home: &Home, command: impl Future<Output = Ran>) -> String {
     let begin = home.error_log().len();
-    let changed = corefn(home, &[words, &["--json"]].concat()).await.json();
+    let changed = command.await.json();
     assert_eq!(changed["changed"], true, "{changed}");
     let revision = changed["revision"].as_str().unwrap().to_owned();
     home.knows_since(begin, "demo/hello", &revision).await;
@@ -26,7 +31,7 @@ async fn change(home: &Home, words: &[&str]) -> String {
 }
 
 /// The function's environment.
-async fn environment(home: &Home) -> Value {
+pub async fn environment(home: &Home) -> Value {
     let answer = home.get("/demo/hello/env").await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.json()

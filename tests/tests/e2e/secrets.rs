@@ -13,6 +13,7 @@ use corefn_tests::{Home, probe, wait_until};
 use serde_json::{Value, json};
 
 use crate::deploys::{Watchers, assert_all_warm};
+use crate::env::{changed, environment};
 use crate::sandbox_starts::{
     SETTINGS, end_instance, executable, instance, kept, started_from, with_router,
 };
@@ -29,19 +30,7 @@ async fn set(home: &Home, name: &str, value: &str) -> Ran {
 
 /// Sets one of what is deployed, waits until every worker has it, and returns the revision.
 async fn change(home: &Home, name: &str, value: &str) -> String {
-    let begin = home.error_log().len();
-    let changed = set(home, name, value).await.json();
-    assert_eq!(changed["changed"], true, "{changed}");
-    let revision = changed["revision"].as_str().unwrap().to_owned();
-    home.knows_since(begin, "demo/hello", &revision).await;
-    revision
-}
-
-/// The function's environment.
-async fn environment(home: &Home) -> Value {
-    let answer = home.get("/demo/hello/env").await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.json()
+    changed(home, set(home, name, value)).await
 }
 
 /// Has all instances end, those of former revisions as well, and waits until every worker knows.
