@@ -3,7 +3,7 @@
 mod builder;
 
 use std::future::IntoFuture;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -189,6 +189,16 @@ impl Home {
     /// When none runs.
     pub fn take_cleaner(&mut self) -> Cleaner {
         self.cleaner.take().expect("a cleaner runs")
+    }
+
+    /// From now on, programs that begin talk to Docker by way of a socket that can be shut: all but nginx and the test itself.
+    pub fn proxy_programs(&self) -> Proxy {
+        let socket = self.docker_url.trim_start_matches("unix://");
+        let proxy = Proxy::open(&self.folder, Path::new(socket));
+        let settings = self.folder.read(HOST_FILE);
+        let settings = settings.replace(&self.docker_url, &proxy.url());
+        self.folder.write(HOST_FILE, settings);
+        proxy
     }
 
     /// The counting socket between router and Docker.

@@ -15,6 +15,10 @@ use crate::folder::Folder;
 /// How often one that hangs looks whether it still does.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
+/// What an engine says that could not do something.
+const REFUSAL: &[u8] = b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/json\r\n\
+    Content-Length: 23\r\n\r\n{\"message\":\"it failed\"}";
+
 /// The socket. Connections are passed on to Docker's own.
 #[derive(Debug)]
 pub struct Proxy {
@@ -35,6 +39,8 @@ struct Seen {
     pauses: AtomicBool,
     hanging: AtomicBool,
     delayed: Mutex<Option<String>>,
+    /// What is answered with an error, and how often yet.
+    refused: Mutex<Option<(String, usize)>>,
     muted: AtomicBool,
     hangs: AtomicBool,
     calls: Mutex<Vec<String>>,
@@ -115,11 +121,17 @@ impl Proxy {
         *self.seen.delayed() = Some(text.to_owned());
     }
 
+    /// Has the next `count` calls that contain a text answered as by an engine that could not do it. It gets none of them.
+    pub fn refuse(&self, text: &str, count: usize) {
+        *self.seen.refused() = Some((text.to_owned(), count));
+    }
+
     /// Lets calls through again. Those that wait go on, those that hang don't.
     pub fn release(&self) {
         *self.seen.held() = None;
         *self.seen.left() = None;
         *self.seen.delayed() = None;
+        *self.seen.refused() = None;
     }
 
     /// Events are not passed on any more; all else is.
@@ -163,6 +175,21 @@ impl Seen {
 
     fn asked(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refused(&self) -> std::sync::MutexGuard<'_, Option<(String, usize)>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a call is to be answered with an error.
+    fn refuses(&self, call: &str) -> bool {
+        match &mut *self.refused() {
+            Some((text, left @ 1..)) if call.contains(text.as_str()) => {
+                *left -= 1;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Whether a call is one too many.
@@ -214,7 +241,8 @@ async fn pass(client: UnixStream, to: PathBuf, seen: Arc<Seen>) {
     let Ok(docker) = UnixStream::connect(&to).await else {
         return;
     };
-    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_client, to_client) = client.into_split();
+    let to_client = tokio::sync::Mutex::new(to_client);
     let (mut from_docker, mut to_docker) = docker.into_split();
     let follows_events = AtomicBool::new(false);
     let upwards = async {
@@ -235,6 +263,13 @@ async fn pass(client: UnixStream, to: PathBuf, seen: Arc<Seen>) {
                 while seen.delays(&call) {
                     tokio::time::sleep(LOOK_AGAIN).await;
                 }
+                if seen.refuses(&call) {
+                    let answer = to_client.lock().await.write_all(REFUSAL).await;
+                    if answer.is_err() {
+                        return;
+                    }
+                    continue;
+                }
             }
             if seen.is_shut() || to_docker.write_all(&buffer[..count]).await.is_err() {
                 return;
@@ -252,6 +287,7 @@ async fn pass(client: UnixStream, to: PathBuf, seen: Arc<Seen>) {
             while seen.hangs.load(Ordering::SeqCst) {
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
+            let mut to_client = to_client.lock().await;
             if seen.is_shut() || to_client.write_all(&buffer[..count]).await.is_err() {
                 return;
             }

@@ -245,6 +245,28 @@ async fn frozen_instance_outlives_the_index() {
     assert_eq!(home.error_log().matches("started instance").count(), 1);
 }
 
+/// Why the kernel can't freeze a process at once is a matter of luck, so the engine's answer is made up.
+#[tokio::test]
+async fn what_can_not_be_frozen_at_once() {
+    const TRIES: usize = 4;
+    let mut home = Home::start("freezelater").await;
+    let proxy = home.proxy_programs();
+    proxy.refuse("/pause", TRIES - 1);
+    home.start_cleaner(Some(1));
+    home.deploy(FUNCTION, freezing(600)).await;
+    assert_eq!(home.get(PATH).await.status, 200);
+    frozen(&home).await;
+    assert_eq!(proxy.count("/pause"), TRIES);
+
+    // One that can't be frozen at all is stopped.
+    proxy.refuse("/pause", TRIES);
+    assert_eq!(home.get(PATH).await.status, 200);
+    gone(&home, FUNCTION).await;
+    assert_eq!(proxy.count("/pause"), 2 * TRIES);
+    assert_eq!(home.get(PATH).await.status, 200);
+    assert_eq!(starts(&home, 3, 3).await, ["cold", "thawed", "cold"]);
+}
+
 /// A cleaner that is killed when nobody may send the instance work any more, and before it is paused.
 #[tokio::test]
 async fn cleaner_that_dies_before_it_has_frozen() {

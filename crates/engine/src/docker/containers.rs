@@ -18,6 +18,13 @@ use corefn_core::names::label;
 use super::create::OF_CONTAINER;
 use super::{Docker, DockerError, sandboxes};
 
+/// How long after each failure a container is paused once more.
+const PAUSE_RETRIES: [Duration; 3] = [
+    Duration::from_millis(100),
+    Duration::from_millis(400),
+    Duration::from_millis(1600),
+];
+
 /// A container of the namespace.
 #[derive(Debug, Clone)]
 pub struct Container {
@@ -214,13 +221,25 @@ impl Docker {
 
     /// Has a container's processes get no more time. One that gets none is no error.
     ///
+    /// The runtime gives the kernel a moment to freeze them, which is too short for a process that waits for a slow disk, say;
+    /// so it is asked a few times.
+    ///
     /// # Errors
     /// [`DockerError`] when Docker can't do it, or when the container does not run.
     pub async fn pause(&self, container: &str) -> Result<(), DockerError> {
         let client = self.client().await?;
-        let paused = client.pause_container(container).await;
-        let paused = paused.map_err(|cause| self.failed("pause the container", cause));
-        self.unless(container, Condition::Paused, paused).await
+        let mut waits = PAUSE_RETRIES.into_iter();
+        loop {
+            let paused = client.pause_container(container).await;
+            let paused = paused.map_err(|cause| self.failed("pause the container", cause));
+            let paused = self.unless(container, Condition::Paused, paused).await;
+            match (paused, waits.next()) {
+                (Err(error), Some(wait)) if error.status() == Some(500) => {
+                    tokio::time::sleep(wait).await;
+                }
+                (paused, _) => return paused,
+            }
+        }
     }
 
     /// Has the processes of a container that is paused go on. One whose processes do is no error.

@@ -1,16 +1,15 @@
 //! Who deploys is killed at each of its calls to Docker, or whoever has pushed goes away there; and who rotates keys at any time.
 
 use std::fs;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use corefn_core::names::{HOST_FILE, env, label};
+use corefn_core::names::{env, label};
 use corefn_engine::secrets::SecretStore;
 use corefn_tests::cli::{command, corefn, follow};
 use corefn_tests::git_host::GitHost;
 use corefn_tests::proxy::Proxy;
 use corefn_tests::push::Repository;
-use corefn_tests::{Home, docker, probe, wait_until};
+use corefn_tests::{Home, probe, wait_until};
 
 use crate::push_interrupted::lock;
 
@@ -30,11 +29,7 @@ async fn cleaned(name: &str) -> (Home, Proxy) {
         home.store.facts().await.unwrap().is_cleaned
     })
     .await;
-    let socket = docker::URL.strip_prefix("unix://").unwrap();
-    let proxy = Proxy::open(&home.folder, Path::new(socket));
-    let settings = home.folder.read(HOST_FILE);
-    home.folder
-        .write(HOST_FILE, settings.replace(docker::URL, &proxy.url()));
+    let proxy = home.proxy_programs();
     (home, proxy)
 }
 
