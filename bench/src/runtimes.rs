@@ -135,10 +135,14 @@ impl Runtimes {
         let archive = deployment.config.archive.as_ref();
         let digest = archive.map_or("", |archive| &archive.digest);
         let file = home.folder.file("sandboxes").join(EXECUTABLES).join(digest);
-        wait_until("all is as before", PATIENCE, async || {
+        wait_until("Redis knows no instance", PATIENCE, async || {
             let known = home.store.instances().await;
-            let is_none = known.is_ok_and(|known| known.is_empty());
-            is_none && file.is_file() && waiting(home).await.len() == RUNTIMES.len()
+            known.is_ok_and(|known| known.is_empty())
+        })
+        .await;
+        wait_until("the archive is there", PATIENCE, async || file.is_file()).await;
+        wait_until("a sandbox of each waits", PATIENCE, async || {
+            waiting(home).await.len() == RUNTIMES.len()
         })
         .await;
         tokio::time::sleep(SETTLE).await;
