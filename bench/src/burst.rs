@@ -56,7 +56,7 @@ async fn ask(site: &Site) -> Result<f64, BenchError> {
 async fn running(home: &Home) -> usize {
     let containers = home.docker.containers().await.unwrap_or_default();
     let is_instance = |found: &&corefn_engine::docker::Container| {
-        found.running && found.labels.contains_key(label::FUNCTION)
+        found.running && found.labels.contains_key(label::INSTANCE)
     };
     containers.iter().filter(is_instance).count()
 }

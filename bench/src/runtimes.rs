@@ -124,11 +124,11 @@ impl Runtimes {
         Ok(parts.sum())
     }
 
-    /// Removes all instances, and returns when nothing of them is left, and a start from a sandbox would be one.
+    /// Removes all instances, and nothing of what the keeper fetches archives out of, and returns when nothing of them is left, and a start from a sandbox would be one.
     async fn clear(&self, deployment: &Deployment) -> Result<(), BenchError> {
         let home = &self.home;
         for container in home.docker.containers().await? {
-            if container.labels.contains_key(label::FUNCTION) {
+            if container.labels.contains_key(label::INSTANCE) {
                 home.docker.remove(&container.id).await?;
             }
         }

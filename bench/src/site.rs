@@ -113,7 +113,7 @@ impl Site {
             let containers = home.docker.containers().await.unwrap_or_default();
             let has_name = |id: &String| {
                 let found = containers.iter().find(|container| container.id == *id);
-                found.is_some_and(|container| container.labels.contains_key(label::FUNCTION))
+                found.is_some_and(|container| container.labels.contains_key(label::INSTANCE))
             };
             let mut known = known.iter();
             known.all(|leased| has_name(&leased.instance.container))
@@ -121,7 +121,7 @@ impl Site {
         .await;
         for container in home.docker.containers().await? {
             let is_holder = container.has(label::ROLE, label::ROLE_HOLDER);
-            if is_holder || container.labels.contains_key(label::FUNCTION) {
+            if is_holder || container.labels.contains_key(label::INSTANCE) {
                 home.docker.remove(&container.id).await?;
             }
         }
