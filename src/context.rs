@@ -34,6 +34,8 @@ pub struct Context {
     pub function: RefCell<Option<Rc<Function<Endpoint>>>>,
     /// How many bytes of the path led to the function.
     pub prefix: Cell<usize>,
+    /// Among which percent of the requests it is of a function of which several revisions are released, 0 to 99.
+    pub percentile: Cell<Option<u8>>,
     /// How the instance was come by.
     pub start: Cell<Start>,
     /// How often it has waited for an instance.
@@ -92,6 +94,7 @@ impl Attached for Context {
             state: RefCell::default(),
             function: RefCell::default(),
             prefix: Cell::new(0),
+            percentile: Cell::new(None),
             start: Cell::new(Start::Warm),
             attempts: Cell::new(0),
             proxying: Proxying::default(),

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corefn_core::error::ErrorCode;
+use corefn_core::names::header;
 use corefn_core::path;
+use corefn_core::release::{ALL, Split, Sticky, cookie};
 use corefn_core::request::Stage;
-use corefn_core::table::{Found, Function};
+use corefn_core::table::{Found, Function, Table};
 use corefn_engine::acquire::Start;
 use corefn_engine::runtime::Command;
 
@@ -75,7 +77,7 @@ fn decide(r: Request<'_>, context: &Rc<Context>, conf: &LocationConf) -> Result<
         context.suspend(r, ticket, conf.start_timeout(), resume::too_late)?;
         return Ok(Step::Wait);
     }
-    let (function, prefix) = route(r, worker)?;
+    let (function, prefix) = route(r, worker, context)?;
     context.function.replace(Some(function.clone()));
     context.prefix.set(prefix);
     check_path(r, &function, prefix)?;
@@ -84,7 +86,7 @@ fn decide(r: Request<'_>, context: &Rc<Context>, conf: &LocationConf) -> Result<
     if let Some(most) = deployed.limits.requests
         && !context.has_place()
     {
-        context.take_place(worker.enter(&deployed.function, most)?);
+        context.take_place(worker.enter(&deployed.function.plain(), most)?);
     }
     find_instance(r, worker, context, &function, conf)
 }
@@ -97,9 +99,10 @@ pub fn again(r: Request<'_>, context: &Rc<Context>) -> Result<Step, ErrorCode> {
         .location_conf::<CorefnModule>()
         .ok_or(ErrorCode::Internal)?;
     let worker = &*worker::get().ok_or(ErrorCode::Internal)?;
-    let (function, prefix) = route(r, worker)?;
+    let (function, prefix) = route(r, worker, context)?;
     let before = context.function.replace(Some(function.clone()));
-    let same = before.is_some_and(|f| f.deployed.function == function.deployed.function);
+    let name = function.deployed.function.plain_text();
+    let same = before.is_some_and(|f| f.deployed.function.plain_text() == name);
     // nginx has made what it sends: the path is less the prefix that it had.
     if !same || prefix != context.prefix.get() {
         return Err(ErrorCode::UnknownFunction);
@@ -142,13 +145,59 @@ fn find_instance(
     wait(r, worker, context, function, conf, idle)
 }
 
-/// The function of the request's host and path.
-fn route(r: Request<'_>, worker: &Worker) -> Result<(Rc<Function<Endpoint>>, usize), ErrorCode> {
+/// The function of the request's host and path, at the revision that the request gets.
+fn route(
+    r: Request<'_>,
+    worker: &Worker,
+    context: &Context,
+) -> Result<(Rc<Function<Endpoint>>, usize), ErrorCode> {
     let table = worker.table.borrow();
     let (function, prefix) = table
         .find(r.host(), r.path())
         .ok_or(ErrorCode::UnknownFunction)?;
+    let function = match &function.deployed.split {
+        None => function,
+        Some(split) => choose(r, &table, context, function, split)?,
+    };
     Ok((function.clone(), prefix))
+}
+
+/// The revision that a request gets of a function of which several are released: the one that it names, or else one by
+/// their weights. It is the same however often the request is looked at, and while they are released.
+fn choose<'a>(
+    r: Request<'_>,
+    table: &'a Table<Endpoint>,
+    context: &Context,
+    function: &'a Rc<Function<Endpoint>>,
+    split: &Split,
+) -> Result<&'a Rc<Function<Endpoint>>, ErrorCode> {
+    if let Some(wanted) = r.headers(header::REVISION).next() {
+        let wanted = str::from_utf8(wanted).map_err(|_| ErrorCode::UnknownRevision)?;
+        if wanted == function.deployed.revision.0 {
+            return Ok(function);
+        }
+        let released = split.named(wanted).and_then(|name| table.get(name));
+        return released.ok_or(ErrorCode::UnknownRevision);
+    }
+    let percentile = context.percentile.get().unwrap_or_else(|| {
+        let name = &function.deployed.function;
+        let value = match &split.sticky {
+            None => None,
+            Some(Sticky::Header(header)) => r.headers(header).next(),
+            Some(Sticky::Cookie(name)) => {
+                let mut headers = r.headers("Cookie");
+                headers.find_map(|header| cookie(header, name))
+            }
+        };
+        value.map_or_else(
+            || fastrand::u8(..ALL),
+            |value| Split::percentile(name, value),
+        )
+    });
+    context.percentile.set(Some(percentile));
+    // (The router may not have been told yet of one that has just been released.)
+    let released = split.get(percentile).and_then(|name| table.get(name));
+    Ok(released.unwrap_or(function))
 }
 
 /// Whether the path is one the function can be asked for.

@@ -67,7 +67,7 @@ fn revoke(r: Request<'_>) -> Value<'_> {
 fn get_function(r: Request<'_>) -> Value<'_> {
     let context = Context::find(r)?;
     let function = context.function.borrow();
-    text(r, function.as_ref()?.deployed.function.as_str())
+    text(r, function.as_ref()?.deployed.function.plain_text())
 }
 
 fn get_revision(r: Request<'_>) -> Value<'_> {

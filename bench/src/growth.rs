@@ -88,6 +88,7 @@ async fn deploy(site: &Site, from: u32, to: u32) -> Result<(), BenchError> {
                 function: function.parse().expect("it is a name"),
                 revision,
                 config: executable(),
+                releases: Vec::new(),
             }
         })
         .collect();

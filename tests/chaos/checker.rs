@@ -11,7 +11,8 @@
 //! - Docker was out of reach while the request waited, and no instance was there: 503,
 //!   `docker-unavailable`. One was if it took new work both before and after, and if it is of the
 //!   revision that was deployed: one that served before another revision was is not, and goes on
-//!   serving only where that isn't known yet.
+//!   serving only where that isn't known yet. While another revision is released beside that, nobody
+//!   knows which one the request got.
 //!
 //! Whatever is done to Redis, to the cleaner or to nginx's configuration is no reason.
 
@@ -76,8 +77,12 @@ impl History {
         }
     }
 
-    /// Whether an instance of the function took new work both before and after the request.
+    /// Whether an instance of the function took new work both before and after the request. (Where several revisions were
+    /// released, it may have been one of another than the request got.)
     fn one_was_there(&self, record: &Record) -> bool {
+        if self.was_split(record) {
+            return false;
+        }
         let served = || {
             self.records.iter().filter(|other| {
                 other.function == record.function
@@ -90,6 +95,17 @@ impl History {
             .any(|before| {
                 served().any(|after| after.begin >= record.end && after.instance == before.instance)
             })
+    }
+
+    /// Whether the requests to the function were split among revisions at some time while one was under way.
+    fn was_split(&self, record: &Record) -> bool {
+        let of_it = self
+            .releases
+            .iter()
+            .filter(|(function, ..)| *function == record.function);
+        of_it
+            .filter(|(_, from, _)| *from <= record.end)
+            .any(|(.., to)| to.is_none_or(|to| record.begin <= to))
     }
 
     /// Whether the function began to be switched to another revision after the instance of a request

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use corefn_build::deploy::{start_first, switch, withdraw_instance};
 use corefn_build::image::{Revision, from_executable};
+use corefn_build::release::{end_release, release_beside};
 use corefn_core::deployment::Deployment;
 use corefn_core::function::{FunctionName, RevisionId};
-use corefn_engine::docker::Docker;
+use corefn_engine::docker::{Docker, Image};
 use corefn_engine::store::Store;
 use corefn_tests::{docker, probe};
 use fastrand::Rng;
@@ -59,6 +60,9 @@ impl Deploys {
     }
 }
 
+/// One in four releases the revision that was deployed before beside the current one, gives it more, or ends that.
+const RELEASES: u32 = 4;
+
 /// Deploys another revision: as a push does, with an instance of it that is warm already, or without, so that requests
 /// have to start one; or that which was deployed before, as `corefn rollback` does.
 async fn deploy(
@@ -69,6 +73,9 @@ async fn deploy(
 ) -> Result<(), Failed> {
     let function = DEPLOYED.parse()?;
     let images = docker.images_of(&function).await?;
+    if number.is_multiple_of(RELEASES) {
+        return release(docker, store, recorder, &images, number / RELEASES).await;
+    }
     let mut images = images.into_iter();
     let previous = images.find(|image| image.previous && !image.current);
     let deployment = match previous.filter(|_| number.is_multiple_of(3)) {
@@ -88,6 +95,38 @@ async fn deploy(
     }
     Ok(switched?)
 }
+
+/// Releases a revision beside the current one, or changes its share, or ends its release.
+async fn release(
+    docker: &Docker,
+    store: &Arc<Store>,
+    recorder: &Recorder,
+    images: &[Image],
+    number: u32,
+) -> Result<(), Failed> {
+    let mut others = images.iter().filter(|image| !image.current);
+    let released = others.clone().find(|image| image.released.is_some());
+    let Some(image) = released.or_else(|| others.find(|image| image.previous)) else {
+        return Ok(());
+    };
+    if released.is_some() && number.is_multiple_of(3) {
+        end_release(docker, store, image).await?;
+        // (A router may be told a moment later.)
+        let now = Instant::now() + TOLD;
+        for (.., end) in &mut recorder.history().releases {
+            end.get_or_insert(now);
+        }
+        return Ok(());
+    }
+    let now = (DEPLOYED.to_owned(), Instant::now(), None);
+    recorder.history().releases.push(now);
+    let weight = [20, 50, 90][number as usize % 3];
+    release_beside(docker, store, None, images, image, weight).await?;
+    Ok(())
+}
+
+/// How long a router may take to be told: it may have to be let in by Redis first.
+const TOLD: Duration = Duration::from_secs(10);
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 

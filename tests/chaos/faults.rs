@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bollard::query_parameters::{
     KillContainerOptions, RemoveContainerOptionsBuilder, StopContainerOptions,
 };
+use corefn_core::function::FunctionName;
 use corefn_core::names::label;
 use corefn_engine::docker::Container;
 use corefn_engine::sandboxes::EXECUTABLES;
@@ -229,8 +230,8 @@ impl Breaker {
             function: victim
                 .labels
                 .get(label::FUNCTION)
-                .cloned()
-                .unwrap_or_default(),
+                .and_then(|name| FunctionName::read(name).ok())
+                .map_or_else(String::new, |name| name.plain_text().to_owned()),
             instance: instance(&victim).unwrap_or_default().to_owned(),
             at: Instant::now(),
             done: None,

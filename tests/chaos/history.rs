@@ -89,6 +89,8 @@ pub struct History {
     pub skipped: BTreeMap<Fault, u32>,
     /// When a function began to be switched to another revision.
     pub switches: Vec<(String, Instant)>,
+    /// From when on a revision of a function was released beside the current one, or may have been, and until when.
+    pub releases: Vec<(String, Instant, Option<Instant>)>,
     /// Deployments that were made, and those that failed because something was broken.
     pub deployed: (u32, u32),
     /// What was wrong beside requests.

@@ -517,6 +517,7 @@ impl Home {
             revision: RevisionId("r1".to_owned()),
             image: format!("{}/absent:r1", self.namespace()),
             config,
+            releases: Vec::new(),
         }
     }
 

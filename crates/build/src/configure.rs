@@ -58,10 +58,10 @@ pub async fn configure(
     };
     let released = release_pending(docker, store, sandboxes, &deployment, &pending).await;
     if released.is_err() {
-        let _ = image::remove(docker, &deployment.image).await;
+        let _ = docker.remove_image(&deployment.image).await;
     }
     // (One that can't be removed is, by the next push.)
-    let _ = image::remove(docker, &pending).await;
+    let _ = docker.remove_image(&pending).await;
     Ok((deployment, released?))
 }
 

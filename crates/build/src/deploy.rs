@@ -10,7 +10,8 @@ use corefn_core::keys::START_LOCK_RENEWAL;
 use corefn_core::lease::DEFAULT_START_TIMEOUT;
 use corefn_core::names::{self, label};
 use corefn_core::route::Route;
-use corefn_engine::docker::{Docker, DockerError};
+use corefn_engine::docker::{Docker, DockerError, Image};
+use corefn_engine::releases;
 use corefn_engine::start::{Steps, random_id, start_as};
 use corefn_engine::store::Store;
 use tokio::task::JoinSet;
@@ -120,7 +121,7 @@ pub async fn withdraw(
 ) -> Result<(), DockerError> {
     for container in docker.containers().await? {
         if container.labels.contains_key(label::INSTANCE)
-            && container.has(label::FUNCTION, function.as_str())
+            && container.is_of(function)
             && container.has(label::REVISION, &revision.0)
         {
             docker.remove(&container.id).await?;
@@ -144,18 +145,23 @@ pub async fn withdraw_instance(docker: &Docker, id: InstanceId) -> Result<(), Do
 
 /// Makes revisions those that are deployed, all of them or none: their images first, for the image store is
 /// the truth, then the store, which tells the routers of them and of their first instances. Where there is none,
-/// the first request has to start it. What was deployed before is the previous one then.
+/// the first request has to start it. What was deployed before is the previous one then. What is released beside it stays
+/// so; one that was itself is no more.
 ///
 /// # Errors
-/// [`BuildError`]; the images that were the current and the previous ones are so again.
+/// [`BuildError`]; the images that were the current and the previous ones, and released, are so again.
 pub async fn switch(
     docker: &Docker,
     store: &Store,
     revisions: &[(&Deployment, Option<&Instance>)],
 ) -> Result<(), BuildError> {
     let mut former = Vec::new();
+    let mut were_released = Vec::new();
     let switched = async {
-        for (deployment, _) in revisions {
+        let mut deployments = Vec::new();
+        for (deployment, first) in revisions {
+            let images = docker.images_of(&deployment.function).await?;
+            deployments.push((releases::with_releases(deployment, &images), *first));
             let repository = names::image(docker.namespace(), &deployment.function);
             let current = format!("{repository}:{}", names::CURRENT_TAG);
             let previous = format!("{repository}:{}", names::PREVIOUS_TAG);
@@ -170,16 +176,29 @@ pub async fn switch(
             }
             former.push((replaced, current.clone()));
             docker.tag(&deployment.image, &current).await?;
+            let is_it = |image: &&Image| image.deployment.revision == deployment.revision;
+            if let Some(image) = images.iter().find(is_it).filter(|it| it.released.is_some()) {
+                were_released.push(deployment.function.at(&deployment.revision));
+                for tag in releases::tags(image) {
+                    former.push((Some(image.id.clone()), tag.to_owned()));
+                    docker.remove_image(tag).await?;
+                }
+            }
         }
-        Ok(store.deploy(revisions).await?)
+        let deployments: Vec<_> = deployments.iter().map(|(it, first)| (it, *first)).collect();
+        Ok(store.deploy(&deployments).await?)
     };
     let Err(error) = switched.await else {
+        for name in &were_released {
+            // (If Redis can't, the cleaner does: Docker says that it is released no more.)
+            let _ = store.remove(name).await;
+        }
         return Ok(());
     };
     for (image, tag) in former.iter().rev() {
         match image {
             Some(image) => docker.tag(image, tag).await?,
-            None => image::remove(docker, tag).await?,
+            None => docker.remove_image(tag).await?,
         }
     }
     Err(error)

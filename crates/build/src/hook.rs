@@ -18,7 +18,7 @@ use crate::interrupt::{Stop, interrupted, unless};
 use crate::job::{Job, revision};
 use crate::output::Output;
 use crate::pkt::{self, Outcome};
-use crate::push::Update;
+use crate::push::{Update, weight};
 use crate::repository::Repository;
 use crate::service;
 use crate::tree::Tree;
@@ -55,7 +55,8 @@ pub async fn run() -> u8 {
 
 async fn push(output: &mut Output) -> Result<Vec<Outcome>, BuildError> {
     let begin = || pkt::begin(&mut std::io::stdin().lock(), &mut std::io::stdout().lock());
-    let updates = blocking(begin).await?;
+    let (updates, options) = blocking(begin).await?;
+    let weight = weight(&options)?;
     let home = home::find(None)?;
     let git_host = home::read_git_host(&home)?;
     let git_dir = env::var_os("GIT_DIR").map(PathBuf::from).ok_or_else(|| {
@@ -79,7 +80,7 @@ async fn push(output: &mut Output) -> Result<Vec<Outcome>, BuildError> {
             continue;
         }
         outcomes.push(
-            match deploy(&home, &git_host, &repository, &update, output).await {
+            match deploy(&home, &git_host, &repository, &update, weight, output).await {
                 Ok(true) => Outcome::Changed(reference),
                 // (The service has said why.)
                 Ok(false) => Outcome::Refused(reference, NOT_DEPLOYED),
@@ -117,6 +118,7 @@ async fn deploy(
     git_host: &GitHost,
     repository: &Repository,
     update: &Update,
+    weight: Option<u8>,
     output: &mut Output,
 ) -> Result<bool, BuildError> {
     check(repository, update).await?;
@@ -128,6 +130,7 @@ async fn deploy(
         commit: update.new.clone(),
         revision: revision(&update.new, SystemTime::now()),
         account: env::var(variables::ACCOUNT).ok(),
+        weight,
     };
     output.keep_in(&repository.log(&job.revision))?;
     if let Some(account) = &job.account {

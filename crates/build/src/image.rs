@@ -74,6 +74,7 @@ impl Revision {
             revision: self.id.clone(),
             image: self.tag(namespace),
             config,
+            releases: Vec::new(),
         }
     }
 
@@ -146,21 +147,6 @@ pub async fn identifier(docker: &Docker, tag: &str) -> Result<Option<String>, Do
     }
 }
 
-/// Removes a tag, and the image if it was its last. One that isn't there is no error.
-///
-/// # Errors
-/// [`DockerError`] when Docker refuses.
-pub async fn remove(docker: &Docker, tag: &str) -> Result<(), DockerError> {
-    let client = docker.client().await?;
-    let removed = client
-        .remove_image(tag, None::<RemoveImageOptions>, None)
-        .await;
-    match removed.map_err(|cause| docker.failed(format!("remove the image {tag}"), cause)) {
-        Err(error) if !error.is_absent() => Err(error),
-        _ => Ok(()),
-    }
-}
-
 /// What Docker calls an image that has no name.
 const NO_NAME: &str = "<none>:<none>";
 
@@ -187,7 +173,10 @@ pub async fn remove_pending(
         if !image.tags.iter().any(is_pending) {
             continue;
         }
-        let is_deployed = deployed.is_some_and(|it| it.revision == image.deployment.revision);
+        let revision = &image.deployment.revision;
+        let is_deployed = deployed.is_some_and(|it| {
+            it.revision == *revision || it.releases.iter().any(|it| it.revision == *revision)
+        });
         if let Some(deployed) = deployed.filter(|_| image.current && !is_deployed) {
             let repository = names::image(docker.namespace(), function);
             let current = format!("{repository}:{}", names::CURRENT_TAG);
@@ -204,7 +193,7 @@ pub async fn remove_pending(
             if is_moved && deployed.is_some() {
                 continue;
             }
-            match remove(docker, tag).await {
+            match docker.remove_image(tag).await {
                 // (Its instance is still there; then the next push does it.)
                 Err(error) if error.is_conflict() => {}
                 removed => removed?,

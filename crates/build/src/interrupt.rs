@@ -18,7 +18,7 @@ use crate::error::BuildError;
 pub(crate) const SETTLES: Duration = Duration::from_secs(1);
 
 /// What ends the work before it is done, and why.
-pub(crate) type Stop<'a> = Pin<&'a mut (dyn Future<Output = &'static str> + 'a)>;
+pub(crate) type Stop<'a> = Pin<&'a mut (dyn Future<Output = &'static str> + Send + 'a)>;
 
 /// Does the work unless something ends it.
 pub(crate) async fn unless<T>(

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use corefn_core::function::{RepositoryName, RevisionId, check_segment};
+use corefn_core::release::ALL;
 
 use crate::error::BuildError;
 
@@ -21,6 +22,9 @@ pub struct Job {
     pub revision: RevisionId,
     /// Who pushed, where it came over ssh.
     pub account: Option<String>,
+    /// The percentage of the requests that it is released to beside what is deployed, where it does not take its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u8>,
 }
 
 impl Job {
@@ -44,6 +48,9 @@ impl Job {
         let mut account = self.account.iter();
         if account.any(|account| check_segment(account).is_err()) {
             return Err(wrong("account"));
+        }
+        if self.weight.is_some_and(|weight| weight > ALL) {
+            return Err(wrong("weight"));
         }
         self.repository.parse().map_err(|_| wrong("repository"))
     }
@@ -76,9 +83,17 @@ mod tests {
             commit: "0123456789abcdef0123456789abcdef01234567".into(),
             revision: RevisionId("20231114T221320-0123456".into()),
             account: Some("alice".into()),
+            weight: Some(100),
         };
         assert_eq!(job.check().unwrap().to_string(), "demo/hello");
         for (bad, what) in [
+            (
+                Job {
+                    weight: Some(101),
+                    ..job.clone()
+                },
+                "weight",
+            ),
             (
                 Job {
                     account: Some("alice\n".into()),

@@ -20,21 +20,43 @@ pub enum Outcome {
     LeftToGit(String),
 }
 
-/// Greets git, and reads what is pushed.
+/// Greets git, and reads what is pushed, and with which options (`git push -o`).
 ///
 /// # Errors
 /// [`BuildError`] when it is not git that speaks, or it speaks another version.
-pub fn begin(from: &mut impl Read, to: &mut impl Write) -> Result<Vec<Update>, BuildError> {
-    let mut greeting = section(from).map_err(broken())?.into_iter();
-    let is_known = |line: &String| line.split('\0').next().map(str::trim) == Some(VERSION);
-    if !greeting.next().as_ref().is_some_and(is_known) {
+pub fn begin(
+    from: &mut impl Read,
+    to: &mut impl Write,
+) -> Result<(Vec<Update>, Vec<String>), BuildError> {
+    let greeting = section(from).map_err(broken())?;
+    let greeting = greeting.first().map(|line| line.trim_end());
+    let (version, features) = greeting
+        .map(|line| line.split_once('\0').unwrap_or((line, "")))
+        .unwrap_or_default();
+    if version != VERSION {
         return Err(broken()(io::ErrorKind::InvalidData.into()));
     }
-    let answered = line(to, VERSION).and_then(|()| end(to));
+    // (git says so only if there are some.)
+    let has_options = features.split(' ').any(|feature| feature == OPTIONS);
+    let answer = match has_options {
+        true => format!("{VERSION}\0{OPTIONS}"),
+        false => VERSION.to_owned(),
+    };
+    let answered = line(to, &answer).and_then(|()| end(to));
     answered.map_err(broken())?;
     let commands = section(from).map_err(broken())?;
-    updates(&commands.concat())
+    let mut options = Vec::new();
+    if has_options {
+        options = section(from).map_err(broken())?;
+        for option in &mut options {
+            option.truncate(option.trim_end().len());
+        }
+    }
+    Ok((updates(&commands.concat())?, options))
 }
+
+/// The feature that has git send what `git push -o` was given.
+const OPTIONS: &str = "push-options";
 
 /// The version of the protocol.
 const VERSION: &str = "version=1";
@@ -113,11 +135,22 @@ mod tests {
             format!("{zero} {one} refs/heads/main"),
             format!("{one} {zero} refs/heads/x\n"),
         ];
-        let mut input = said(&["version=1\0push-options atomic\n"]);
+        let mut input = said(&["version=1\0atomic\n"]);
         input.extend(said(&commands.each_ref().map(String::as_str)));
         let mut output = Vec::new();
-        let updates = begin(&mut input.as_slice(), &mut output).unwrap();
+        let (updates, options) = begin(&mut input.as_slice(), &mut output).unwrap();
         assert_eq!(output, b"000dversion=10000");
+        assert!(options.is_empty());
+        let mut input = said(&["version=1\0push-options atomic\n"]);
+        input.extend(said(&commands.each_ref().map(String::as_str)));
+        input.extend(said(&["weight=10", "a b\n"]));
+        output.clear();
+        let (same, options) = begin(&mut input.as_slice(), &mut output).unwrap();
+        assert_eq!(output, b"001aversion=1\0push-options0000");
+        assert_eq!(
+            (same, options),
+            (updates.clone(), vec!["weight=10".into(), "a b".into()])
+        );
         assert_eq!(updates[0].reference, "refs/heads/main");
         assert!(updates[1].deletes());
         output.clear();

@@ -1,5 +1,7 @@
 //! What a push wants, from the lines that git gives its hooks.
 
+use corefn_core::release::ALL;
+
 use crate::error::BuildError;
 
 /// One reference that a push changes: a line `old new name` of the hook's standard input.
@@ -32,6 +34,32 @@ pub fn updates(input: &str) -> Result<Vec<Update>, BuildError> {
         }
     };
     input.lines().map(update).collect()
+}
+
+/// Reads what `git push -o` was given: `weight=PERCENT`, with which a push is released beside what is deployed, in place of
+/// taking its place.
+///
+/// # Errors
+/// [`BuildError::Rejected`] with what is wrong.
+pub fn weight(options: &[String]) -> Result<Option<u8>, BuildError> {
+    let mut weight = None;
+    for option in options {
+        let value = option.strip_prefix("weight=").ok_or_else(|| {
+            BuildError::rejected(format!(
+                "{option:?} is no option of a push: -o weight=PERCENT is one, which releases it to a share of the requests"
+            ))
+        })?;
+        let percent = value.parse().ok().filter(|percent| *percent <= ALL);
+        let wrong = || {
+            BuildError::rejected(format!(
+                "weight={value} is no percentage: write a number from 0 to {ALL}"
+            ))
+        };
+        if weight.replace(percent.ok_or_else(wrong)?).is_some() {
+            return Err(BuildError::rejected("weight is given twice: give it once"));
+        }
+    }
+    Ok(weight)
 }
 
 impl Update {
@@ -82,6 +110,28 @@ mod tests {
         assert_eq!(updates[0].short(), "main");
         assert!(updates[1].deletes());
         assert_eq!(updates[1].short(), "a/b c");
+    }
+
+    #[test]
+    fn options_of_a_push() {
+        let read = |options: &[&str]| {
+            let options: Vec<_> = options.iter().map(|&option| option.to_owned()).collect();
+            weight(&options).map_err(|error| error.to_string())
+        };
+        assert_eq!(read(&[]), Ok(None));
+        assert_eq!(read(&["weight=0"]), Ok(Some(0)));
+        assert_eq!(read(&["weight=100"]), Ok(Some(100)));
+        for (bad, says) in [
+            (&["weight=101"][..], "no percentage"),
+            (&["weight=-1"], "no percentage"),
+            (&["weight="], "no percentage"),
+            (&["weight=1", "weight=1"], "twice"),
+            (&["ci.skip"], "no option of a push"),
+            (&["weight"], "no option of a push"),
+        ] {
+            let error = read(bad).unwrap_err();
+            assert!(error.contains(says), "{bad:?}: {error}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corefn_core::host::Revisions;
+use corefn_engine::agree;
 use corefn_engine::docker::Docker;
 use corefn_engine::revisions::{Disagreements, remove_not_kept, remove_unused_secrets};
 use corefn_engine::secrets::SecretStore;
@@ -49,6 +50,7 @@ pub async fn look_after(
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut disagreements = Disagreements::default();
+    let mut former = Vec::new();
     loop {
         ticks.tick().await;
         remove(&docker, &settings).await;
@@ -60,6 +62,13 @@ pub async fn look_after(
                 "{function} was at {} in Docker and at {} in Redis, and is at {} now: whoever deployed it was killed, or Redis \
                  came back as it was before",
                 settled.docker, settled.redis, settled.right
+            );
+        }
+        let settled = agree::settle(&mut former, &store, &docker).await;
+        for function in settled.unwrap_or_default() {
+            warn!(
+                "Docker and Redis agree again on what is released of {function}: whoever released it was killed, or Redis came back \
+                 as it was before"
             );
         }
     }

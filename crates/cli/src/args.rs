@@ -51,6 +51,9 @@ pub enum Command {
     Deploy {
         /// The repository, account/name [default: the one that was deployed to from here before]
         repository: Option<RepositoryName>,
+        /// Release it beside what is deployed: the percentage of the requests that it gets
+        #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+        weight: Option<u8>,
     },
     /// Repositories, which functions are pushed to
     #[command(subcommand)]
@@ -112,6 +115,20 @@ pub enum Command {
         function: FunctionName,
         /// The revision, or as much of its time or its commit as no other has
         revision: String,
+    },
+    /// Release a revision beside the current one: to a share of the requests, and at an address of its own
+    Release {
+        /// The function, account/name
+        function: FunctionName,
+        /// The revision, or as much of its time or its commit as no other has
+        revision: String,
+        /// The percentage of the requests that it gets; with 0 it is had at its own address alone
+        #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+        #[arg(required_unless_present = "end")]
+        weight: Option<u8>,
+        /// Have it released no more
+        #[arg(long, conflicts_with = "weight")]
+        end: bool,
     },
     /// The variables of a function's environment
     #[command(subcommand)]
@@ -296,7 +313,7 @@ pub enum AccessCommand {
         on: RepositoryName,
         /// Who is let in
         account: String,
-        /// reader (fetch, ls, ps, logs), writer (push and rollback as well) or owner (rm and access as well)
+        /// reader (fetch, ls, ps, logs), writer (push, rollback and release as well) or owner (rm and access as well)
         role: Role,
     },
     /// Take back what was granted
@@ -388,6 +405,7 @@ mod tests {
             "init rust there",
             "deploy",
             "deploy a/b",
+            "deploy a/b --weight 10",
             "doctor --json",
             "completion bash",
             "man /x",
@@ -400,6 +418,9 @@ mod tests {
             "rollback a/b",
             "rollback a/b 20231114T221320-0123456",
             "promote a/b 0123456",
+            "release a/b 0123456 --weight 10",
+            "release a/b 0123456 --weight 0",
+            "release a/b 0123456 --end",
             "env list a/b",
             "env ls a/b",
             "env set a/b A=b C=d=e",
@@ -437,6 +458,7 @@ mod tests {
             "init",
             "init cobol",
             "deploy A/b",
+            "deploy --weight 101",
             "completion csh",
             "--remote h --home /x ls",
             "logs A/b",
@@ -444,6 +466,13 @@ mod tests {
             "rollback",
             "rollback a/b x y",
             "promote a/b",
+            "release a/b",
+            "release a/b r",
+            "release a/b r --weight",
+            "release a/b r --weight 101",
+            "release a/b r --weight -1",
+            "release a/b r --weight 10 --end",
+            "promote a/b@r r",
             "env",
             "env set a/b",
             "env set a/b A",

@@ -17,8 +17,12 @@ use crate::repository;
 const REMOTE: &str = "corefn";
 
 /// Pushes the commit that is checked out here to a repository, or to the one that it was pushed to before. Returns git's
-/// exit status.
-pub async fn deploy(arguments: &Arguments, name: Option<&RepositoryName>) -> Result<u8, Error> {
+/// exit status. With a weight it is released beside what is deployed.
+pub async fn deploy(
+    arguments: &Arguments,
+    name: Option<&RepositoryName>,
+    weight: Option<u8>,
+) -> Result<u8, Error> {
     if git(&["rev-parse", "--is-inside-work-tree"])?
         .status
         .success()
@@ -41,8 +45,13 @@ pub async fn deploy(arguments: &Arguments, name: Option<&RepositoryName>) -> Res
         ));
     }
     let branch = branch()?;
-    let pushed = Command::new("git")
-        .args(["push", REMOTE, &format!("HEAD:refs/heads/{branch}")])
+    let mut push = Command::new("git");
+    push.arg("push");
+    if let Some(weight) = weight {
+        push.args(["-o", &format!("weight={weight}")]);
+    }
+    let pushed = push
+        .args([REMOTE, &format!("HEAD:refs/heads/{branch}")])
         .status()
         .map_err(|cause| Error::Io("git can't be run".into(), cause))?;
     Ok(pushed

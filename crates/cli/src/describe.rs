@@ -1,6 +1,7 @@
 //! `corefn describe`: all there is to say of a function.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Serialize;
 
@@ -8,6 +9,7 @@ use corefn_build::output::size;
 use corefn_core::config::{FunctionConfig, Limits, Network};
 use corefn_core::function::{FunctionName, RevisionId};
 use corefn_core::instance::InstanceId;
+use corefn_core::release::Release;
 use corefn_core::route::Route;
 use corefn_engine::docker::Image;
 
@@ -22,6 +24,8 @@ struct Description {
     revision: RevisionId,
     /// The revision that was deployed before, if it is kept.
     previous: Option<RevisionId>,
+    /// The revisions that are released beside it.
+    releases: Vec<Released>,
     /// What was pushed to.
     repository: Option<String>,
     commit: Option<String>,
@@ -49,6 +53,17 @@ struct Description {
     /// The names of its secrets.
     secrets: Vec<String>,
     instances: Vec<InstanceId>,
+    /// What requests have in common that get the same of several revisions, as the manifest says it.
+    sticky: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Released {
+    revision: RevisionId,
+    /// The percentage of the requests that it gets.
+    weight: u8,
+    /// Where it is had in any case.
+    url: String,
 }
 
 #[derive(Serialize)]
@@ -80,13 +95,23 @@ pub async fn describe(
     let previous = find(&|image| image.previous && !image.current);
     let running = here.store.instances().await?.into_iter();
     let mut instances: Vec<_> = running
-        .filter(|leased| leased.instance.function == *function)
+        .filter(|leased| leased.instance.function.plain_text() == function.as_str())
         .map(|leased| leased.instance.id)
         .collect();
     instances.sort();
     let config = &deployment.config;
     let described = Description {
         previous: previous.map(|image| image.deployment.revision.clone()),
+        releases: deployment
+            .releases
+            .iter()
+            .map(|Release { revision, weight }| Released {
+                revision: revision.clone(),
+                weight: *weight,
+                url: here.url_of(&function.at(revision)),
+            })
+            .collect(),
+        sticky: config.sticky.as_ref().map(ToString::to_string),
         repository: image.and_then(|image| image.repository.clone()),
         commit: image.and_then(|image| image.commit.clone()),
         account: image.and_then(|image| image.account.clone()),
@@ -137,6 +162,12 @@ fn scale(config: &FunctionConfig) -> Scale {
     }
 }
 
+impl fmt::Display for Released {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} %, {})", self.revision, self.weight, self.url)
+    }
+}
+
 impl Description {
     fn text(&self) -> String {
         let Limits {
@@ -178,6 +209,11 @@ impl Description {
                 "previous",
                 dash(self.previous.as_ref().map(ToString::to_string)),
             ),
+            (
+                "released",
+                of(self.releases.iter().map(ToString::to_string).collect()),
+            ),
+            ("sticky", text(&self.sticky)),
             ("pushed to", text(&self.repository)),
             ("commit", text(&self.commit)),
             ("account", text(&self.account)),

@@ -27,7 +27,7 @@ struct Row {
 
 /// Lists all functions by name.
 pub async fn list(here: &Installation, printer: &Printer) -> Result<(), Error> {
-    let mut deployments = here.store.deployments().await?;
+    let mut deployments = here.functions().await?;
     deployments.retain(|deployment| here.shows(&deployment.function));
     deployments.sort_by(|a, b| a.function.cmp(&b.function));
     let instances = here.store.instances().await?;
@@ -38,7 +38,8 @@ pub async fn list(here: &Installation, printer: &Printer) -> Result<(), Error> {
             let image = images
                 .iter()
                 .find(|image| image.tags.contains(&deployment.image));
-            let of = |function: &FunctionName| *function == deployment.function;
+            let of =
+                |function: &FunctionName| function.plain_text() == deployment.function.as_str();
             let running = instances
                 .iter()
                 .filter(|leased| of(&leased.instance.function));

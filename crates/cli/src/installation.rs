@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use corefn_core::access::Access;
+use corefn_core::deployment::Deployment;
 use corefn_core::function::{FunctionName, RepositoryName};
 use corefn_core::host::{Host, Revisions};
 use corefn_engine::docker::Docker;
 use corefn_engine::home;
 use corefn_engine::sandboxes::Sandboxes;
 use corefn_engine::secrets::SecretStore;
-use corefn_engine::store::Store;
+use corefn_engine::store::{Store, StoreError};
 
 use crate::error::Error;
 
@@ -71,7 +72,17 @@ impl Installation {
         })
     }
 
-    /// Where a function answers, as the settings have it.
+    /// What is deployed of all functions: the current revisions.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn functions(&self) -> Result<Vec<Deployment>, StoreError> {
+        let mut deployments = self.store.deployments().await?;
+        deployments.retain(|deployment| deployment.function.is_plain());
+        Ok(deployments)
+    }
+
+    /// Where a function answers, or one of its released revisions, as the settings have it.
     pub fn url_of(&self, function: &FunctionName) -> String {
         format!("{}/{function}", self.url.trim_end_matches('/'))
     }

@@ -125,7 +125,7 @@ fn row(leased: &Leased, containers: &[Container], now: SystemTime) -> Row {
     let made = container.and_then(made);
     Row {
         instance: Some(instance.id),
-        function: Some(instance.function.clone()),
+        function: Some(instance.function.plain()),
         revision: Some(instance.revision.clone()),
         state,
         from,

@@ -39,9 +39,7 @@ fn split(target: &str) -> Result<(FunctionName, &str), Error> {
     let end = target.find('?').unwrap_or(target.len());
     let second = target[..end].match_indices('/').nth(1);
     let (name, rest) = target.split_at(second.map_or(end, |(at, _)| at));
-    let function = name
-        .parse()
-        .map_err(|error| Error::Refused(format!("{error}")))?;
+    let function = FunctionName::read(name).map_err(|error| Error::Refused(format!("{error}")))?;
     Ok((function, rest))
 }
 
@@ -52,9 +50,11 @@ fn url(arguments: &Arguments, function: &FunctionName) -> Result<String, Error> 
         let here = Installation::open(&home, None)?;
         return Ok(here.url_of(function));
     };
-    let said = remote::ask(&remote?, &["describe", function.as_str(), "--json"])?;
+    let plain = function.plain_text();
+    let said = remote::ask(&remote?, &["describe", plain, "--json"])?;
     let described: Option<Value> = serde_json::from_slice(&said).ok();
     let url = described.and_then(|described| Some(described.get("url")?.as_str()?.to_owned()));
+    let url = url.and_then(|url| Some(format!("{}{function}", url.strip_suffix(plain)?)));
     url.ok_or_else(|| {
         Error::Refused(format!(
             "the git host does not say where {function} answers"

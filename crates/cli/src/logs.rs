@@ -117,7 +117,7 @@ async fn instances(
     let containers = here.docker.containers().await?;
     let mut instances: Vec<_> = containers
         .into_iter()
-        .filter(|container| container.has(label::FUNCTION, function.as_str()))
+        .filter(|container| container.is_of(function))
         .filter_map(|container| {
             let label = |name| container.labels.get(name).cloned();
             Some(Instance {

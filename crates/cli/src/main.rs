@@ -22,6 +22,7 @@ mod keys;
 mod logs;
 mod manual;
 mod print;
+mod release;
 mod remote;
 mod remove;
 mod repository;
@@ -89,8 +90,8 @@ async fn run(arguments: Arguments) -> Result<u8, Error> {
             return init::write(printer, *template, folder).map(|()| 0);
         }
         Command::Invoke { question } => return invoke::invoke(&arguments, question).await,
-        Command::Deploy { repository } => {
-            return deploy::deploy(&arguments, repository.as_ref()).await;
+        Command::Deploy { repository, weight } => {
+            return deploy::deploy(&arguments, repository.as_ref(), *weight).await;
         }
         _ => {}
     }
@@ -128,6 +129,16 @@ async fn run(arguments: Arguments) -> Result<u8, Error> {
             let here = here()?;
             let _lock = repository::lock(&here.projects, &function).await?;
             revisions::promote(&here, printer, &function, &revision).await?;
+        }
+        Command::Release {
+            function,
+            revision,
+            weight,
+            ..
+        } => {
+            let here = here()?;
+            let _lock = repository::lock(&here.projects, &function).await?;
+            release::run(&here, printer, &function, &revision, weight).await?;
         }
         Command::Env(command) => {
             let here = here()?;

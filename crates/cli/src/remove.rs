@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use serde_json::json;
 
-use corefn_build::image;
 use corefn_core::function::FunctionName;
+use corefn_core::instance::Instance;
 use corefn_core::names::{self, label};
 use corefn_engine::docker::Image;
 
@@ -72,13 +72,18 @@ pub async fn undeploy(
         names::image(here.docker.namespace(), function),
         names::CURRENT_TAG
     );
-    image::remove(&here.docker, &current).await?;
+    here.docker.remove_image(&current).await?;
     let cache = names::cache_image(here.docker.namespace(), function);
-    image::remove(&here.docker, &cache).await?;
-    let deployed = here.store.remove(function).await?;
+    here.docker.remove_image(&cache).await?;
+    let mut deployed = here.store.remove(function).await?;
+    for deployment in here.store.deployments().await? {
+        if deployment.function.plain_text() == function.as_str() {
+            deployed |= here.store.remove(&deployment.function).await?;
+        }
+    }
     let instances = stop_instances(here, function).await?;
     for tag in images.iter().flat_map(|image| &image.tags) {
-        image::remove(&here.docker, tag).await?;
+        here.docker.remove_image(tag).await?;
     }
     let had_secrets = here.secrets.remove(function)?;
     let is_known = deployed || had_secrets || instances > 0 || !images.is_empty();
@@ -143,15 +148,13 @@ async fn stop_instances(here: &Installation, function: &FunctionName) -> Result<
     let known = here.store.instances().await?;
     let known = known
         .iter()
-        .filter(|leased| leased.instance.function == *function);
+        .filter(|leased| leased.instance.function.plain_text() == function.as_str());
     for leased in known.clone() {
         here.store.drain(&leased.instance).await?;
     }
     let containers = here.docker.containers().await?;
     let ours = containers.iter().filter(|container| {
-        let of = container.labels.get(label::FUNCTION);
-        let says_so = of.is_some_and(|of| of == function.as_str())
-            && container.labels.contains_key(label::INSTANCE);
+        let says_so = container.is_of(function) && container.labels.contains_key(label::INSTANCE);
         // (A sandbox that has just become one has no name yet by which Docker would know.)
         says_so
             || known
@@ -161,7 +164,8 @@ async fn stop_instances(here: &Installation, function: &FunctionName) -> Result<
     let stopped =
         try_join_all(ours.map(|container| here.docker.stop(&container.id, GRACE))).await?;
     for leased in known {
-        here.store.forget(leased.instance.id, function).await?;
+        let Instance { id, function, .. } = &leased.instance;
+        here.store.forget(*id, function).await?;
     }
     Ok(stopped.len())
 }

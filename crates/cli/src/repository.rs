@@ -33,8 +33,11 @@ const FORMER_HOOK: &str = "hooks/pre-receive";
 /// What a repository's hook begins with.
 const MARK: &[u8] = b"#!/bin/sh\n# Written by corefn repo create, which also refreshes it.\n";
 
-/// The setting that leaves references to the hook.
-const LEFT_TO_HOOK: [&str; 2] = ["receive.procReceiveRefs", "refs"];
+/// The settings that leave references to the hook, and have it told what `git push -o` was given.
+const SETTINGS: [[&str; 2]; 2] = [
+    ["receive.procReceiveRefs", "refs"],
+    ["receive.advertisePushOptions", "true"],
+];
 
 /// Creates a bare repository with the hook, or refreshes the hook of one that is there, and prints
 /// its path.
@@ -71,8 +74,9 @@ pub async fn ensure(
     }
     // A path that is set for all of somebody's repositories must not keep this hook from running.
     git(&path, &["config", "core.hooksPath", "hooks"]).await?;
-    let [setting, references] = LEFT_TO_HOOK;
-    git(&path, &["config", "--replace-all", setting, references]).await?;
+    for [setting, value] in SETTINGS {
+        git(&path, &["config", "--replace-all", setting, value]).await?;
+    }
     write_hook(&path, home, &builder).map_err(|cause| {
         Error::Io(
             format!("the hook of {} can't be written", path.display()),

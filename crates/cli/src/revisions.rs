@@ -12,6 +12,7 @@ use corefn_core::deployment::Deployment;
 use corefn_core::function::{FunctionName, RevisionId};
 use corefn_core::revisions::{FindError, find};
 use corefn_engine::docker::Image;
+use corefn_engine::releases::with_releases;
 use corefn_engine::revisions::{not_kept, remove_not_kept};
 
 use crate::builds;
@@ -27,8 +28,11 @@ const NAMED: usize = 5;
 struct Row {
     function: FunctionName,
     revision: RevisionId,
-    /// `current`: it is deployed; `previous`: it was before that one; `kept`: it can be.
+    /// `current`: it is deployed; `released`: it is beside that one; `previous`: it was deployed before that one; `kept`: it
+    /// can be.
     state: &'static str,
+    /// Which percentage of the requests it gets, if it is released.
+    weight: Option<u8>,
     /// When its image was made, RFC 3339.
     created: Option<String>,
     /// Who pushed it, where it came over ssh.
@@ -56,7 +60,8 @@ pub async fn list(
         .map(|image| {
             let revision = image.deployment.revision.clone();
             let of_it = running.iter().filter(|leased| {
-                leased.instance.function == *function && leased.instance.revision == revision
+                let instance = &leased.instance;
+                instance.function.plain_text() == function.as_str() && instance.revision == revision
             });
             row(image, of_it.count(), now)
         })
@@ -67,7 +72,10 @@ pub async fn list(
         |row| {
             [
                 row.revision.to_string(),
-                row.state.to_owned(),
+                match row.weight {
+                    Some(weight) => format!("{}, {weight} %", row.state),
+                    None => row.state.to_owned(),
+                },
                 span(row.age),
                 row.account.clone().unwrap_or_default(),
                 size(row.size.unsigned_abs()),
@@ -82,9 +90,13 @@ fn row(image: Image, instances: usize, now: SystemTime) -> Row {
     Row {
         function: image.deployment.function,
         revision: image.deployment.revision,
-        state: match (image.current, image.previous) {
-            (true, _) => "current",
-            (_, true) => "previous",
+        weight: image.released.filter(|_| !image.current),
+        state: match image {
+            Image { current: true, .. } => "current",
+            Image {
+                released: Some(_), ..
+            } => "released",
+            Image { previous: true, .. } => "previous",
             _ => "kept",
         },
         created: created.map(|time| time.to_string()),
@@ -141,8 +153,8 @@ async fn deploy(
     let current = images.iter().find(|image| image.current);
     let former = current.map(|image| &image.deployment.revision);
     // (If Redis has another, as when whoever deployed it was killed in the middle, they agree from here on.)
-    let deployments = here.store.deployments().await?;
-    if former == Some(revision) && deployments.contains(deployment) {
+    let known = here.store.deployment(function).await?;
+    if former == Some(revision) && known == Some(with_releases(deployment, images)) {
         return is_at(printer, function, revision);
     }
     let sandboxes = here.sandboxes.as_ref();
@@ -194,9 +206,7 @@ pub fn report(
 }
 
 pub async fn is_deployed(here: &Installation, function: &FunctionName) -> Result<bool, Error> {
-    let deployments = here.store.deployments().await?;
-    let mut deployments = deployments.iter();
-    Ok(deployments.any(|deployment| deployment.function == *function))
+    Ok(here.store.deployment(function).await?.is_some())
 }
 
 /// All images of a function that is deployed, the newest revision first.
@@ -213,7 +223,7 @@ pub async fn images(here: &Installation, function: &FunctionName) -> Result<Vec<
 }
 
 /// The image of the revision that a text means.
-fn named<'a>(
+pub fn named<'a>(
     here: &Installation,
     function: &FunctionName,
     images: &'a [Image],

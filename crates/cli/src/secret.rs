@@ -173,7 +173,7 @@ async fn change(
             ),
         };
         printer.one(&json!({ "function": function, "waiting": names }), &text)?;
-        let known = here.store.deployments().await?;
+        let known = here.functions().await?;
         let known = known.iter().map(|deployment| &deployment.function);
         let known = known.filter(|function| here.shows(function));
         let known = known.map(FunctionName::as_str);

@@ -112,7 +112,7 @@ async fn look(here: &Installation) -> Result<Vec<Seen>, Error> {
     let seen = futures_util::stream::iter(instances).map(async |leased: Leased| {
         let usage = here.docker.usage(&leased.instance.container).await;
         Seen {
-            function: leased.instance.function,
+            function: leased.instance.function.plain(),
             container: leased.instance.container,
             frozen: leased.kept,
             usage,

@@ -8,7 +8,7 @@ use crate::installation::Installation;
 
 /// Says that there is no such function, and which one may have been meant.
 pub async fn no_function(here: &Installation, function: &FunctionName) -> Error {
-    let deployments = match here.store.deployments().await {
+    let deployments = match here.functions().await {
         Ok(deployments) => deployments,
         Err(error) => return error.into(),
     };

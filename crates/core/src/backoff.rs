@@ -108,6 +108,7 @@ mod tests {
             revision: RevisionId(revision.to_owned()),
             image: String::new(),
             config: FunctionConfig::default(),
+            releases: Vec::new(),
         }
     }
 

@@ -10,6 +10,7 @@ use crate::config::{FunctionConfig, Limits};
 use crate::deployment::Deployment;
 use crate::exports::Exports;
 use crate::function::{FunctionName, RevisionId};
+use crate::release::Split;
 use crate::route::Route;
 
 /// A deployment, less what only people are shown of its exports. What each request needs is at hand; the rest is packed,
@@ -24,6 +25,8 @@ pub struct Compact {
     pub limits: RequestLimits,
     /// Which paths may be asked for.
     pub exports: Exports,
+    /// Which requests get another revision.
+    pub split: Option<Box<Split>>,
     /// How long after its last work an instance is frozen, or else stopped.
     lease_ms: Option<u64>,
     /// [`Rest`] as JSON.
@@ -98,6 +101,8 @@ impl Compact {
     /// Packs one.
     pub fn new(mut deployment: Deployment) -> Self {
         let exports = deployment.config.exports.take();
+        let sticky = deployment.config.sticky.take();
+        let split = Split::new(&deployment.function, &deployment.releases, sticky);
         let limits = deployment.config.limits;
         let end = image_end(&deployment.function, &deployment.revision);
         let begin = deployment.image.strip_suffix(&end);
@@ -123,6 +128,7 @@ impl Compact {
                 timeout_ms,
             },
             exports: Exports::new(exports.as_deref()),
+            split: split.map(Box::new),
             lease_ms: deployment.config.lease_ms(),
             rest: rest.into(),
             function: deployment.function,
@@ -135,7 +141,7 @@ impl Compact {
         self.lease_ms.map_or(fallback, Duration::from_millis)
     }
 
-    /// The deployment, without exports.
+    /// The deployment, without exports and what is released beside it: as it is started.
     ///
     /// # Panics
     /// Never: what was packed can be unpacked.
@@ -153,19 +159,21 @@ impl Compact {
                 limits: rest.limits.unwrap_or_default(),
                 ..rest.config.into_owned()
             },
+            releases: Vec::new(),
         }
     }
 }
 
 /// How the image of a function's revision ends ([`crate::names::image`]).
 fn image_end(function: &FunctionName, revision: &RevisionId) -> String {
-    format!("/{function}:{revision}")
+    format!("/{}:{revision}", function.plain_text())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::{Archive, Export, Network};
+    use crate::release::Release;
     use crate::secrets::SecretId;
 
     #[test]
@@ -204,7 +212,12 @@ mod tests {
                 })),
                 socket: true,
                 user: Some("1000".to_owned()),
+                sticky: Some("header:X-User".parse().unwrap()),
             },
+            releases: vec![Release {
+                revision: RevisionId("r2".to_owned()),
+                weight: 10,
+            }],
         };
         let compact = Compact::new(deployment.clone());
         let fallback = Duration::from_secs(60);
@@ -215,7 +228,12 @@ mod tests {
         assert_eq!(limits.concurrency, NonZeroU32::new(3));
         assert_eq!(limits.instances, 4);
         assert_eq!(limits.timeout(), Some(Duration::from_millis(1_500)));
+        let split = compact.split.as_ref().unwrap();
+        assert_eq!(split.sticky, deployment.config.sticky);
+        assert_eq!(split.get(0).unwrap().as_str(), "demo/hello@r2");
         deployment.config.exports = None;
+        deployment.config.sticky = None;
+        deployment.releases = Vec::new();
         assert_eq!(compact.unpack(), deployment);
         deployment.config.freeze_ms = Some(2_000);
         let frozen = Compact::new(deployment.clone());
@@ -230,6 +248,10 @@ mod tests {
         assert_eq!(compact.lease(fallback), fallback);
         assert_eq!(compact.unpack(), plain);
         assert_eq!(&*compact.rest, br#"{"config":{},"image":"corefn"}"#);
+        assert!(compact.split.is_none());
+        let beside = plain.beside(0);
+        assert_eq!(Compact::new(beside.clone()).unpack(), beside);
+        assert_eq!(&*Compact::new(beside).rest, &*compact.rest);
         let other = Deployment {
             image: "elsewhere:r1".to_owned(),
             ..plain

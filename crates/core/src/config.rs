@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::release::Sticky;
 use crate::route::Route;
 use crate::secrets::SecretIds;
 
@@ -52,6 +53,9 @@ pub struct FunctionConfig {
     /// Where the function answers besides `/account/name`.
     #[serde(skip_serializing_if = "is_default")]
     pub routes: Vec<Route>,
+    /// What requests have in common that get the same of several revisions.
+    #[serde(skip_serializing_if = "is_default")]
+    pub sticky: Option<Sticky>,
     /// The named entry points, if the stack knows them: a request for any other is not found.
     #[serde(skip_serializing_if = "is_default")]
     pub exports: Option<Vec<Export>>,

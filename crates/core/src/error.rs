@@ -17,6 +17,8 @@ pub enum ErrorCode {
     UnknownFunction,
     /// The function has no such export.
     UnknownExport,
+    /// The revision that the request names is neither the current one nor released beside it.
+    UnknownRevision,
     /// The request's body is larger than the function takes.
     TooLarge,
     /// The function exited before it listened, or soon after.
@@ -55,10 +57,11 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::BadPath,
         Self::UnknownFunction,
         Self::UnknownExport,
+        Self::UnknownRevision,
         Self::TooLarge,
         Self::FunctionExited,
         Self::FunctionNotListening,
@@ -115,6 +118,7 @@ impl ErrorCode {
                 "The path does not spell the function's prefix plainly",
             ),
             Self::UnknownFunction => ("unknown-function", 404, "No function is deployed here"),
+            Self::UnknownRevision => ("unknown-revision", 404, "The revision is not released"),
             Self::UnknownExport => ("unknown-export", 404, "The function has no such export"),
             Self::TooLarge => (
                 "too-large",

@@ -14,17 +14,26 @@ use serde::{Deserialize, Serialize};
 /// repository; a DNS label allows 63.
 pub const MAX_SEGMENT: usize = 63;
 
-/// A function's name: `account/name`.
+/// A function's name: `account/name`; or, in the index and in a router, `account/name@revision`.
 ///
 /// Both segments match `[a-z0-9]([a-z0-9._-]*[a-z0-9])?` without two punctuation marks in a row,
 /// which is what Docker takes in an image's name and what a URL's path carries without escapes.
+///
+/// A revision that is released beside the current one is known there as a function of its own, by a name with the
+/// revision in it ([`FunctionName::at`]): so it has instances, queues and failures of its own. No such name is taken from
+/// people: [`FromStr`] refuses it.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct FunctionName {
     /// Shared by all copies: a router has several of each.
     text: Arc<str>,
     slash: u8,
+    /// Where the name within the account ends.
+    end: u8,
 }
+
+/// What precedes the revision in a name that has one.
+const AT: char = '@';
 
 /// Why a text is no function name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +57,55 @@ impl FunctionName {
         Ok(Self {
             text: format!("{account}/{name}").into(),
             slash: account.len() as u8,
+            end: (account.len() + 1 + name.len()) as u8,
         })
+    }
+
+    /// Reads a name as the index and labels have it, perhaps with a revision.
+    ///
+    /// # Errors
+    /// As of [`FromStr`], for what precedes the revision.
+    pub fn read(text: &str) -> Result<Self, NameError> {
+        match text.split_once(AT) {
+            Some((plain, revision)) => {
+                Ok(plain.parse::<Self>()?.at(&RevisionId(revision.to_owned())))
+            }
+            None => text.parse(),
+        }
+    }
+
+    /// The name of one of its revisions that is released beside the current one.
+    pub fn at(&self, revision: &RevisionId) -> Self {
+        Self {
+            text: format!("{}{AT}{revision}", self.plain_text()).into(),
+            ..*self
+        }
+    }
+
+    /// The name without a revision.
+    pub fn plain(&self) -> Self {
+        if self.is_plain() {
+            return self.clone();
+        }
+        Self {
+            text: self.plain_text().into(),
+            ..*self
+        }
+    }
+
+    /// The revision in it, if it has one.
+    pub fn revision(&self) -> Option<&str> {
+        self.text[usize::from(self.end)..].strip_prefix(AT)
+    }
+
+    /// Whether it has no revision.
+    pub fn is_plain(&self) -> bool {
+        self.plain_text().len() == self.text.len()
+    }
+
+    /// `account/name`, whether it has a revision or not.
+    pub fn plain_text(&self) -> &str {
+        &self.text[..usize::from(self.end)]
     }
 
     /// Who owns the function.
@@ -58,10 +115,10 @@ impl FunctionName {
 
     /// The function's name within its account.
     pub fn name(&self) -> &str {
-        &self.text[usize::from(self.slash) + 1..]
+        &self.text[usize::from(self.slash) + 1..usize::from(self.end)]
     }
 
-    /// `account/name`.
+    /// `account/name`, or `account/name@revision`.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -137,7 +194,7 @@ impl TryFrom<String> for FunctionName {
     type Error = NameError;
 
     fn try_from(text: String) -> Result<Self, NameError> {
-        text.parse()
+        Self::read(&text)
     }
 }
 
@@ -206,7 +263,7 @@ impl FromStr for RepositoryName {
 
 impl From<FunctionName> for RepositoryName {
     fn from(function: FunctionName) -> Self {
-        Self(function.text.as_ref().to_owned())
+        Self(function.plain_text().to_owned())
     }
 }
 
@@ -259,6 +316,34 @@ mod tests {
         ] {
             assert!(bad.parse::<FunctionName>().is_err(), "{bad:?} was taken");
         }
+    }
+
+    #[test]
+    fn names_with_a_revision() {
+        let plain: FunctionName = "alice/hello".parse().unwrap();
+        let revision = RevisionId("20231114T221320-0123456".into());
+        let name = plain.at(&revision);
+        let text = "alice/hello@20231114T221320-0123456";
+        assert_eq!((name.as_str(), name.plain_text()), (text, "alice/hello"));
+        assert_eq!((name.account(), name.name()), ("alice", "hello"));
+        assert!(plain.is_plain() && !name.is_plain() && name != plain);
+        assert_eq!(name.revision(), Some(&*revision.0));
+        assert_eq!(plain.revision(), None);
+        assert_eq!(
+            (name.plain(), plain.plain()),
+            (plain.clone(), plain.clone())
+        );
+        assert_eq!(name.at(&RevisionId("r2".into())).as_str(), "alice/hello@r2");
+        assert_eq!(FunctionName::read(text), Ok(name.clone()));
+        assert_eq!(FunctionName::read("alice/hello"), Ok(plain));
+        let read: FunctionName = serde_json::from_value(text.into()).unwrap();
+        assert_eq!(read, name);
+        assert_eq!(RepositoryName::from(name).as_str(), "alice/hello");
+        // Nobody can ask for one by such a name.
+        for bad in [text, "alice/hello@"] {
+            assert!(bad.parse::<FunctionName>().is_err() && bad.parse::<RepositoryName>().is_err());
+        }
+        assert!(FunctionName::read("alice@r1").is_err());
     }
 
     #[test]

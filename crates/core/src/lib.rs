@@ -31,6 +31,7 @@ pub mod path;
 pub mod pool;
 pub mod quantity;
 pub mod queue;
+pub mod release;
 pub mod request;
 pub mod request_id;
 pub mod retry;

@@ -255,6 +255,7 @@ impl Declaration {
                 "secrets" => secrets = Some(entry),
                 "limits" => self.read_limits(reader, &entry),
                 "scale" => self.read_scale(reader, &entry),
+                "sticky" => self.config.sticky = values::sticky(reader, &entry),
                 "network" => self.config.network = values::network(reader, &entry),
                 _ => {}
             }

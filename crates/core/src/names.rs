@@ -85,10 +85,12 @@ pub mod env {
     pub const RESERVED_PREFIX: &str = "COREFN_";
 }
 
-/// Response headers of the platform.
+/// HTTP headers of the platform.
 pub mod header {
     /// Carried by every error of the platform, never by a function's answer: the error's code.
     pub const ERROR: &str = "X-CoreFn-Error";
+    /// Of a request: the revision that it is for, where several are released.
+    pub const REVISION: &str = "X-CoreFn-Revision";
 }
 
 /// nginx directives.
@@ -204,8 +206,22 @@ pub const ACCESS_FILE: &str = "access.toml";
 
 /// An image's repository name: `<namespace>/<account>/<name>`.
 pub fn image(namespace: &str, function: &crate::function::FunctionName) -> String {
-    format!("{namespace}/{function}")
+    format!("{namespace}/{}", function.plain_text())
 }
+
+/// The tag of a revision's image that is released beside the current one: `released-<percent>.<revision>`.
+pub fn released_tag(weight: u8, revision: &crate::function::RevisionId) -> String {
+    format!("{RELEASED}{weight}.{revision}")
+}
+
+/// The percentage in a tag that [`released_tag`] has made for the revision; nothing in any other.
+pub fn in_released_tag(tag: &str, revision: &crate::function::RevisionId) -> Option<u8> {
+    let (weight, of) = tag.strip_prefix(RELEASED)?.split_once('.')?;
+    (of == revision.0).then(|| weight.parse().ok())?
+}
+
+/// How a tag begins that [`released_tag`] makes.
+const RELEASED: &str = "released-";
 
 /// A container's name: `<namespace>-<account>-<name>-<instance>`.
 pub fn container(
@@ -221,19 +237,24 @@ pub fn container(
 }
 
 /// The name of a container that is started while Redis is out of reach:
-/// `<namespace>--<account>--<name>--<revision>`. Docker refuses a second one of a name, so there is
-/// one a revision; no segment of a name has two dashes in a row, so no two revisions share a name.
+/// `<namespace>--<account>--<name>--<revision>`, and `--released` if that is released beside the current one. Docker refuses
+/// a second one of a name, so there is one a revision; no segment of a name has two dashes in a row, so no two revisions
+/// share a name.
 pub fn container_without_redis(
     namespace: &str,
     function: &crate::function::FunctionName,
     revision: &crate::function::RevisionId,
 ) -> String {
+    let mark = if function.is_plain() { "" } else { BESIDE };
     format!(
-        "{namespace}--{}--{}--{revision}",
+        "{namespace}--{}--{}--{revision}{mark}",
         function.account(),
         function.name()
     )
 }
+
+/// What follows a revision in a container's name that is released beside the current one.
+const BESIDE: &str = "--released";
 
 /// The name of a sandbox that waits: `<namespace>-sandbox-<instance>`.
 pub fn sandbox(namespace: &str, instance: InstanceId) -> String {
@@ -241,7 +262,7 @@ pub fn sandbox(namespace: &str, instance: InstanceId) -> String {
 }
 
 /// The name of a sandbox that has become an instance, of which Docker can't change the labels:
-/// `<namespace>--<account>--<name>--<revision>--<instance>`.
+/// `<namespace>--<account>--<name>--<revision>--<instance>`, or as of [`container_without_redis`].
 pub fn sandbox_of(
     namespace: &str,
     function: &crate::function::FunctionName,
@@ -260,9 +281,13 @@ pub fn in_sandbox(
 ) -> Option<(crate::function::FunctionName, crate::function::RevisionId)> {
     let rest = name.strip_prefix(namespace)?.strip_prefix("--")?;
     let rest = rest.strip_suffix(&format!("--{instance}"))?;
-    let mut parts = rest.split("--");
-    let function = crate::function::FunctionName::new(parts.next()?, parts.next()?).ok()?;
+    let plain = rest.strip_suffix(BESIDE);
+    let mut parts = plain.unwrap_or(rest).split("--");
+    let mut function = crate::function::FunctionName::new(parts.next()?, parts.next()?).ok()?;
     let revision = crate::function::RevisionId(parts.next()?.to_owned());
+    if plain.is_some() {
+        function = function.at(&revision);
+    }
     parts.next().is_none().then_some((function, revision))
 }
 
@@ -329,7 +354,7 @@ pub fn firewall(namespace: &str) -> String {
 /// The image that keeps what a function's `Dockerfile` last made, as a cache of its steps, where the image that is
 /// deployed was taken out of it: `<namespace>/build-cache/<account>/<name>:latest`.
 pub fn cache_image(namespace: &str, function: &crate::function::FunctionName) -> String {
-    format!("{namespace}/build-cache/{function}:latest")
+    format!("{namespace}/build-cache/{}:latest", function.plain_text())
 }
 
 /// The volume that keeps an account's build cache.
@@ -377,6 +402,26 @@ mod tests {
         assert_eq!(in_sandbox("ns", &holder, instance), None);
         assert_eq!(in_sandbox("ns", &name, InstanceId::from_random(1)), None);
         assert_eq!(in_sandbox("n", &name, instance), None);
+        let beside = function.at(&revision);
+        assert_eq!(image("ns", &beside), "ns/alice/hello");
+        let without_redis = container_without_redis("ns", &beside, &revision);
+        assert_eq!(without_redis, "ns--alice--hello--r1--released");
+        let released = sandbox_of("ns", &beside, &revision, instance);
+        assert_eq!(released, "ns--alice--hello--r1--released--00000000000000ab");
+        let found = in_sandbox("ns", &released, instance);
+        assert_eq!(found, Some((beside, revision.clone())));
+        let tag = released_tag(10, &revision);
+        assert_eq!(tag, "released-10.r1");
+        assert_eq!(in_released_tag(&tag, &revision), Some(10));
+        for other in [
+            "released-10.r2",
+            "released-10",
+            "released-x.r1",
+            "r1",
+            "released-256.r1",
+        ] {
+            assert_eq!(in_released_tag(other, &revision), None, "{other}");
+        }
         for other in [
             "ns-alice-hello-00000000000000ab",
             "ns--alice--hello--r1",

@@ -260,6 +260,7 @@ mod tests {
                 routes: routes.iter().map(|route| route.parse().unwrap()).collect(),
                 ..FunctionConfig::default()
             },
+            releases: Vec::new(),
         }
     }
 

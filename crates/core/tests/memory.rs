@@ -56,6 +56,7 @@ fn deployment(number: usize) -> Deployment {
             executable: Some("0123456789abcdef".repeat(4)),
             ..FunctionConfig::default()
         },
+        releases: Vec::new(),
     }
 }
 

@@ -23,6 +23,7 @@ fn deployment(revision: &str) -> Deployment {
         revision: RevisionId(revision.to_owned()),
         image: String::new(),
         config: FunctionConfig::default(),
+        releases: Vec::new(),
     }
 }
 

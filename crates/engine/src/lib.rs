@@ -7,6 +7,7 @@
 
 pub mod access;
 pub mod acquire;
+pub mod agree;
 
 pub mod clock;
 pub mod docker;
@@ -15,6 +16,7 @@ pub mod log;
 pub mod pauses;
 pub mod ready;
 pub mod rebuild;
+pub mod releases;
 pub mod revisions;
 pub mod runtime;
 pub mod sandboxes;

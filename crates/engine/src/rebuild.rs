@@ -4,10 +4,12 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use corefn_core::function::{FunctionName, RevisionId};
 use corefn_core::instance::Instance;
 use corefn_core::names::label;
 
 use crate::docker::{Container, Docker, DockerError};
+use crate::releases;
 use crate::store::{Store, StoreError};
 
 /// Why the index could not be rebuilt.
@@ -60,8 +62,7 @@ async fn fill(
     idle: Duration,
 ) -> Result<(), RebuildError> {
     let images = docker.images().await?;
-    let current = images.into_iter().filter(|image| image.current);
-    let deployments: Vec<_> = current.map(|image| image.deployment).collect();
+    let deployments = releases::deployed(&images);
     let named = deployments.iter().map(|it| (&it.function, it));
     let deployed: HashMap<_, _> = named.collect();
     // Instances come first: whoever hears of a deployment starts none that is there.
@@ -99,8 +100,8 @@ pub fn instance_of(container: &str, labels: &HashMap<String, String>) -> Option<
     let label = |name| labels.get(name);
     Some(Instance {
         id: label(label::INSTANCE)?.parse().ok()?,
-        function: label(label::FUNCTION)?.parse().ok()?,
-        revision: corefn_core::function::RevisionId(label(label::REVISION)?.clone()),
+        function: FunctionName::read(label(label::FUNCTION)?).ok()?,
+        revision: RevisionId(label(label::REVISION)?.clone()),
         container: container.to_owned(),
         address: label(label::ADDRESS)?.parse().ok()?,
     })

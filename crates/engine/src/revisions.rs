@@ -11,6 +11,7 @@ use corefn_core::revisions::{Candidate, superfluous};
 
 use crate::docker::{Docker, DockerError, Image};
 use crate::rebuild::RebuildError;
+use crate::releases::with_releases;
 use crate::secrets::SecretStore;
 use crate::store::Store;
 
@@ -33,7 +34,7 @@ pub async fn not_kept(docker: &Docker, settings: &Revisions) -> Result<Vec<Image
         .map(|image| Candidate {
             function: &image.deployment.function,
             revision: &image.deployment.revision,
-            is_referred_to: image.current || image.previous,
+            is_referred_to: image.is_in_use() || image.previous,
             age: age(image),
             bytes: own.get(&image.id).copied().unwrap_or(0),
         })
@@ -92,9 +93,6 @@ pub async fn remove_unused_secrets(
 #[derive(Debug, Default)]
 pub struct Disagreements(HashMap<FunctionName, Disagreement>);
 
-/// Docker and Redis tell times to the second.
-const ROUNDED: Duration = Duration::from_secs(2);
-
 /// What they say of a function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disagreement {
@@ -120,8 +118,7 @@ impl Disagreements {
         store: &Store,
         docker: &Docker,
     ) -> Result<Vec<(FunctionName, Disagreement)>, RebuildError> {
-        let (_, uptime) = store.run().await?;
-        let begin = SystemTime::now() - uptime;
+        let began = store.began().await?;
         let images = docker.images().await?;
         let mut found = HashMap::new();
         let mut settled = Vec::new();
@@ -138,7 +135,7 @@ impl Disagreements {
             if of_docker == of_redis {
                 continue;
             }
-            let is_docker_right = current.created + ROUNDED < begin || !is_there;
+            let is_docker_right = current.created < began || !is_there;
             let right = if is_docker_right { of_docker } else { of_redis };
             let disagreement = Disagreement {
                 docker: of_docker.clone(),
@@ -151,7 +148,8 @@ impl Disagreements {
                 continue;
             }
             if is_docker_right {
-                store.deploy(&[(&current.deployment, None)]).await?;
+                let current = with_releases(&current.deployment, &images);
+                store.deploy(&[(&current, None)]).await?;
             } else {
                 let repository = names::image(docker.namespace(), &function);
                 let tag = format!("{repository}:{}", names::CURRENT_TAG);

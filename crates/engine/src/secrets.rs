@@ -265,7 +265,7 @@ impl SecretStore {
     }
 
     fn of(&self, function: &FunctionName) -> PathBuf {
-        self.folder.join(VALUES).join(function.as_str())
+        self.folder.join(VALUES).join(function.plain_text())
     }
 
     fn value(&self, function: &FunctionName, id: SecretId) -> PathBuf {
@@ -393,7 +393,7 @@ fn give(made: &File, folder: &Path) -> io::Result<()> {
 
 /// What a value is bound to: it can't be opened as another's.
 fn context(function: &FunctionName, id: SecretId) -> String {
-    format!("{function} {id}")
+    format!("{} {id}", function.plain_text())
 }
 
 /// A sealed value: the version, the nonce, and what XChaCha20-Poly1305 makes of the value, which is 16 bytes more than it.

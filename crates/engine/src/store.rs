@@ -14,7 +14,7 @@ mod scripts;
 mod servers;
 mod starts;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use redis::aio::ConnectionManager;
 use redis::{FromRedisValue, RedisError, ScriptInvocation};
@@ -149,6 +149,16 @@ impl Store {
             .command(command.arg("PX").arg(millis(WATCH_TTL)))
             .await?;
         Ok(answer.is_some())
+    }
+
+    /// When this run of Redis began, or up to 2 s before that: Docker and Redis tell times to the second. What Docker has made
+    /// before, a Redis that comes back as it was before may not know.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn began(&self) -> Result<SystemTime, StoreError> {
+        let (_, uptime) = self.run().await?;
+        Ok(SystemTime::now() - uptime - Duration::from_secs(2))
     }
 
     /// Which run of Redis this is, and how long it has been up by the wall clock, to the second.

@@ -211,6 +211,7 @@ async fn routes_come_and_go_with_their_function() {
             routes: routes.iter().map(|route| route.parse().unwrap()).collect(),
             ..FunctionConfig::default()
         },
+        releases: Vec::new(),
     };
     let deploy = async |function: &str, revision: &str, routes: &[&str]| {
         let deployment = deployment(function, revision, routes);

@@ -3,7 +3,6 @@
 use std::fs;
 use std::time::Duration;
 
-use corefn_build::image;
 use corefn_core::names::{self, HOST_FILE};
 use corefn_tests::cli::corefn;
 use corefn_tests::push::Repository;
@@ -134,7 +133,8 @@ async fn what_is_wrong_is_found_and_mended() {
         home.docker.remove(&container.id).await.unwrap();
     }
     for tag in ["r2", names::CURRENT_TAG] {
-        image::remove(&home.docker, &format!("{repository}:{tag}"))
+        home.docker
+            .remove_image(&format!("{repository}:{tag}"))
             .await
             .unwrap();
     }

@@ -37,6 +37,7 @@ mod push_limits;
 mod push_rejected;
 mod push_several;
 mod refused;
+mod release;
 mod reload;
 mod replay;
 mod revisions;

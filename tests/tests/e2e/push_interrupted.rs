@@ -228,7 +228,7 @@ async fn layers_without_a_parent_are_removed() {
     // One that is loaded has no parent.
     let saved: Vec<_> = client.export_image(&orphan).collect().await;
     let saved = saved.into_iter().map(Result::unwrap);
-    image::remove(&home.docker, &orphan).await.unwrap();
+    home.docker.remove_image(&orphan).await.unwrap();
     assert_eq!(layers(&home, &mark).await, 1);
     let body = bollard::body_full(saved.flatten().collect());
     let loaded = client.import_image(ImportImageOptions::default(), body, None);
@@ -239,7 +239,7 @@ async fn layers_without_a_parent_are_removed() {
     assert_eq!(layers(&home, &mark).await, 2);
     image::remove_orphans(&home.docker, begin).await.unwrap();
     assert_eq!(layers(&home, &mark).await, 1);
-    image::remove(&home.docker, &kept).await.unwrap();
+    home.docker.remove_image(&kept).await.unwrap();
 }
 
 /// Another push of the same files that is given up takes away what both have made.
@@ -270,7 +270,7 @@ async fn layers_that_are_lost_are_made_again() {
     let what = "the image is about to be labelled";
     wait_until(what, SOON, async || home.proxy().count(&labelled) == 1).await;
     let layer = built.rsplit(' ').next().unwrap();
-    image::remove(&home.docker, layer).await.unwrap();
+    home.docker.remove_image(layer).await.unwrap();
     home.proxy().release();
     let pushed = push.end().await.accepted();
     assert_eq!(pushed.output.matches("Successfully built").count(), 2);

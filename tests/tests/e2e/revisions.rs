@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use corefn_build::image;
 use corefn_core::config::FunctionConfig;
 use corefn_core::deployment::Deployment;
 use corefn_core::host::Revisions;
@@ -390,9 +389,7 @@ async fn docker_and_redis_come_to_agree() {
 
     // Where the image is gone that Redis knows, Docker's is all there is.
     home.docker.tag(&image, &tag).await.unwrap();
-    image::remove(&home.docker, &revisions[1].image)
-        .await
-        .unwrap();
+    home.docker.remove_image(&revisions[1].image).await.unwrap();
     assert_eq!(settle().await, [""; 0]);
     assert_eq!(settle().await, ["demo/hello"]);
     let (_, deployments, _) = state(&home).await;

@@ -73,6 +73,7 @@ async fn turns_are_in_order_and_end() {
         revision: RevisionId("r1".to_owned()),
         image: String::new(),
         config: FunctionConfig::default(),
+        releases: Vec::new(),
     };
     let claim_by = async |number: usize, way: Way| {
         let token = format!("token {number}");

@@ -24,7 +24,6 @@ use tokio::task::JoinSet;
 
 use corefn_engine::docker::{Docker, DockerError};
 
-use super::remove;
 use crate::context::chunks;
 use crate::error::BuildError;
 use crate::limits::Watch;
@@ -330,7 +329,7 @@ async fn remove_layer(docker: &Docker, layer: &str, own: &[String]) -> Result<()
     }
     let begin = Instant::now();
     loop {
-        let error = match remove(docker, layer).await {
+        let error = match docker.remove_image(layer).await {
             Err(error) if error.is_conflict() => error,
             removed => return removed,
         };

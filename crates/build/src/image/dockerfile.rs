@@ -12,7 +12,7 @@ use corefn_core::names::{self, label};
 use corefn_engine::docker::Docker;
 
 use super::without::without;
-use super::{Revision, Traces, bundle, identifier, label_instruction, options, remove, run_build};
+use super::{Revision, Traces, bundle, identifier, label_instruction, options, run_build};
 use crate::context::{DOCKERFILE, IGNORE_FILE, Ignore, archive};
 use crate::error::BuildError;
 use crate::limits::{Watch, in_time};
@@ -212,11 +212,11 @@ pub async fn keep_cache(
     let former = identifier(docker, &name).await?;
     match built {
         Some(built) => docker.tag(built, &name).await?,
-        None => remove(docker, &name).await?,
+        None => docker.remove_image(&name).await?,
     }
     match former.filter(|former| Some(former.as_str()) != built) {
         // Another image may be built on it.
-        Some(former) => match remove(docker, &former).await {
+        Some(former) => match docker.remove_image(&former).await {
             Err(error) if !error.is_conflict() => Err(error.into()),
             _ => Ok(()),
         },

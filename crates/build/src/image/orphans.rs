@@ -13,8 +13,6 @@ use bollard::query_parameters::ListImagesOptionsBuilder;
 
 use corefn_engine::docker::{Docker, DockerError};
 
-use super::remove;
-
 /// How far Docker's clock may be behind this one.
 const SLACK: Duration = Duration::from_secs(60);
 
@@ -39,7 +37,7 @@ pub async fn remove_orphans(docker: &Docker, since: SystemTime) -> Result<(), Do
         listed.into_iter().filter(|image| image.created >= since)
     {
         if parent_id.is_empty() && is_of_builder(docker, &id).await? {
-            match remove(docker, &id).await {
+            match docker.remove_image(&id).await {
                 // Another build may have found it, and make use of it.
                 Err(error) if !error.is_conflict() => return Err(error),
                 _ => {}

@@ -46,6 +46,8 @@ pub(super) struct Build<'a> {
     /// And its secrets.
     secrets: SecretIds,
     revision: Revision,
+    /// The percentage of the requests that it is released to, where it takes nobody's place.
+    weight: Option<u8>,
     /// What the build of a `Dockerfile` has left in Docker.
     traces: Traces,
     /// What is kept of it for the next.
@@ -63,6 +65,8 @@ pub(super) struct Built {
     pub pending: String,
     /// Its first instance.
     pub first: First,
+    /// The percentage of the requests that it is released to, where it takes nobody's place.
+    pub weight: Option<u8>,
     /// The stack's name.
     pub stack: String,
     /// The image's size in bytes.
@@ -80,6 +84,7 @@ impl<'a> Build<'a> {
         declaration: Declaration,
         tree: Tree,
         stack: (Choice, String),
+        weight: Option<u8>,
     ) -> Result<Self, BuildError> {
         let begin = Instant::now();
         let (stack, reason) = stack;
@@ -108,6 +113,7 @@ impl<'a> Build<'a> {
             env_set,
             secrets,
             revision,
+            weight,
             traces: Traces::default(),
             cache: None,
             shared: None,
@@ -149,6 +155,10 @@ impl<'a> Build<'a> {
             image: tag.clone(),
             ..deployment.clone()
         };
+        let pending = match self.weight {
+            Some(weight) => pending.beside(weight),
+            None => pending,
+        };
         let start = deploy::start_first(&self.docker, &self.store, &pending);
         let (first, shared) = tokio::join!(start, self.measure_shared());
         let first = first?;
@@ -160,6 +170,7 @@ impl<'a> Build<'a> {
             deployment,
             pending: tag,
             first,
+            weight: self.weight,
             stack: self.stack.name().to_owned(),
             steps: std::mem::take(&mut self.steps),
         })
@@ -204,7 +215,7 @@ impl<'a> Build<'a> {
         self.tidy_shared(shared, output).await;
         let Revision { function, id, .. } = &self.revision;
         let withdrawn = deploy::withdraw(&self.docker, function, id).await;
-        let [pending, deployed] = tags.each_ref().map(|tag| image::remove(&self.docker, tag));
+        let [pending, deployed] = tags.each_ref().map(|tag| self.docker.remove_image(tag));
         let (pending, deployed) = (pending.await, deployed.await);
         let traces = self.traces.remove(&self.docker).await;
         for left in [swept, withdrawn, pending, deployed, traces]

@@ -3,13 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use corefn_core::deployment::Deployment;
 use corefn_core::function::{FunctionName, RepositoryName};
 use corefn_core::host::Host;
 use corefn_core::lease::DEFAULT_IDLE;
 use corefn_core::manifest::{Declaration, Manifest, ManifestError};
 use corefn_core::names;
+use corefn_core::release::Release;
 use corefn_engine::docker::Docker;
 use corefn_engine::rebuild::rebuild;
+use corefn_engine::releases::with_releases;
 use corefn_engine::sandboxes::Sandboxes;
 use corefn_engine::secrets::SecretStore;
 use corefn_engine::start::random_id;
@@ -18,10 +21,11 @@ use corefn_engine::store::Store;
 use super::build::{Build, Built};
 use crate::deploy;
 use crate::error::BuildError;
-use crate::image::{self, Revision};
+use crate::image::Revision;
 use crate::interrupt::SETTLES;
 use crate::job::Job;
 use crate::output::Output;
+use crate::release::{check_shares, release_built};
 use crate::stack;
 use crate::tree::Tree;
 
@@ -35,6 +39,8 @@ pub(super) struct Builds<'a> {
     builds: Vec<Build<'a>>,
     /// What the pusher should know before anything is built.
     note: Option<String>,
+    /// The percentage of the requests that the revisions are released to, where they take nobody's place.
+    weight: Option<u8>,
 }
 
 impl<'a> Builds<'a> {
@@ -77,8 +83,14 @@ impl<'a> Builds<'a> {
                 account: job.account.clone(),
                 pending: true,
             };
+            if let Some(weight) = job.weight {
+                let images = docker.images_of(&revision.function).await?;
+                let current = store.deployment(&revision.function).await?;
+                let Revision { function, id, .. } = &revision;
+                check_shares(current.as_ref(), &images, function, id, weight)?;
+            }
             let tools = (docker, store, &secrets);
-            let build = Build::begin(host, tools, revision, declaration, tree, stack);
+            let build = Build::begin(host, tools, revision, declaration, tree, stack, job.weight);
             builds.push(build.await?);
         }
         Ok(Self {
@@ -91,6 +103,7 @@ impl<'a> Builds<'a> {
                 .map(|sandboxes| Sandboxes::new(Path::new(&sandboxes.folder), &host.namespace)),
             builds,
             note,
+            weight: job.weight,
         })
     }
 
@@ -116,14 +129,17 @@ impl<'a> Builds<'a> {
             let tag = &built.deployment.image;
             self.docker.tag(&built.pending, tag).await?;
         }
-        deploy::switch(&self.docker, &self.store, &revisions).await
+        match self.weight {
+            Some(weight) => release_built(&self.docker, &self.store, &revisions, weight).await,
+            None => deploy::switch(&self.docker, &self.store, &revisions).await,
+        }
     }
 
     /// What is left to do when it is deployed, whatever becomes of that.
     pub async fn finish(&self, built: &[Built], output: &mut Output) {
         for built in built {
             // (One that can't be removed is, by the next push.)
-            let _ = image::remove(&self.docker, &built.pending).await;
+            let _ = self.docker.remove_image(&built.pending).await;
         }
         for build in &self.builds {
             build.keep(output).await;
@@ -134,9 +150,23 @@ impl<'a> Builds<'a> {
         self.tell_of_others(built, output).await;
     }
 
-    /// Tells of functions that earlier pushes to the repository have deployed, and this one did not.
+    /// Tells of functions that earlier pushes to the repository have deployed, and this one did not; and of revisions that are
+    /// released beside what was pushed.
     async fn tell_of_others(&self, built: &[Built], output: &mut Output) {
         let images = self.docker.images().await.unwrap_or_default();
+        for Built { deployment, .. } in built.iter().filter(|built| built.weight.is_none()) {
+            let Deployment {
+                function, releases, ..
+            } = with_releases(deployment, &images);
+            for Release { revision, weight } in releases {
+                output
+                    .line(&format!(
+                        "note: {revision} of {function} still gets {weight} % of the requests: corefn release {function} \
+                         {revision} --end ends that"
+                    ))
+                    .await;
+            }
+        }
         for image in images.iter().filter(|image| image.current) {
             let function = &image.deployment.function;
             if image.repository.as_deref() == Some(self.repository.as_str())

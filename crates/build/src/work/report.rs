@@ -2,6 +2,7 @@
 
 use corefn_core::config::Export;
 use corefn_core::deployment::Deployment;
+use corefn_core::function::FunctionName;
 
 use super::build::Built;
 use crate::output::{Output, seconds, size};
@@ -28,19 +29,30 @@ pub(super) async fn print(url: &str, built: &Built, output: &mut Output) {
         .await;
     let warm = format!("    instance {}, warm", built.first.instance.id);
     output.line(&warm).await;
+    let mut base = url_of(url, &deployment.function);
+    if let Some(weight) = built.weight {
+        base = url_of(url, &deployment.function.at(&deployment.revision));
+        let share =
+            format!("    weight   {weight} % of the requests, and all that are sent to {base}");
+        output.line(&share).await;
+    }
     for (count, route) in deployment.config.routes.iter().enumerate() {
         let name = if count == 0 { "routes" } else { "" };
         output.line(&format!("    {name:8} {route}")).await;
     }
-    for (count, call) in calls(url, deployment).iter().enumerate() {
+    for (count, call) in calls(&base, deployment).iter().enumerate() {
         let name = if count == 0 { "try" } else { "" };
         output.line(&format!("    {name:8} {call}")).await;
     }
 }
 
+/// Where a function answers, or one of its released revisions.
+fn url_of(url: &str, function: &FunctionName) -> String {
+    format!("{}/{function}", url.trim_end_matches('/'))
+}
+
 /// A command to call each export, or the function as a whole.
-fn calls(url: &str, deployment: &Deployment) -> Vec<String> {
-    let base = format!("{}/{}", url.trim_end_matches('/'), deployment.function);
+fn calls(base: &str, deployment: &Deployment) -> Vec<String> {
     let call = |export: &Export| {
         let data = match export.argument.as_deref() {
             Some("text") => "-d World ".to_owned(),
@@ -83,9 +95,10 @@ mod tests {
             revision: RevisionId("r".into()),
             image: "i".into(),
             config: FunctionConfig::default(),
+            releases: Vec::new(),
         };
         assert_eq!(
-            calls("http://h:1/", &deployment),
+            calls(&url_of("http://h:1/", &deployment.function), &deployment),
             ["curl http://h:1/demo/hello/"]
         );
         deployment.config.exports = Some(vec![
@@ -99,7 +112,7 @@ mod tests {
             export("Any", None),
         ]);
         assert_eq!(
-            calls("http://h:1", &deployment),
+            calls(&url_of("http://h:1", &deployment.function), &deployment),
             [
                 "curl http://h:1/demo/hello/Now",
                 "curl -d World http://h:1/demo/hello/Say",

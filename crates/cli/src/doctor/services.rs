@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use corefn_core::host::Host;
 use corefn_core::names::{directive, label};
+use corefn_engine::agree::disagreements;
 use corefn_engine::docker::Docker;
 use corefn_engine::sandboxes::KEEPER;
 use corefn_engine::store::{Facts, Store, StoreError};
@@ -110,7 +111,8 @@ pub async fn functions(store: &Store, docker: &Docker) -> Vec<Finding> {
         .map(|image| (&image.deployment.function, &image.deployment.revision))
         .collect();
     let mut findings = Vec::new();
-    for deployment in &deployments {
+    let plain = deployments.iter().filter(|it| it.function.is_plain());
+    for deployment in plain.clone() {
         let (function, revision) = (&deployment.function, &deployment.revision);
         let is_there = images
             .iter()
@@ -141,10 +143,21 @@ pub async fn functions(store: &Store, docker: &Docker) -> Vec<Finding> {
             format!("push it again, or corefn rm {function}"),
         ));
     }
+    // (Where they disagree on the current revision, that is said above.)
+    if findings.is_empty() {
+        for disagreement in disagreements(&deployments, &images) {
+            let function = disagreement.function;
+            findings.push(Finding::wrong(
+                check,
+                format!("Docker and Redis disagree on what is released of {function} beside its current revision"),
+                "wait for the cleaner, which has them agree within twenty minutes",
+            ));
+        }
+    }
     if findings.is_empty() {
         findings.push(Finding::ok(
             check,
-            format!("{} are deployed", deployments.len()),
+            format!("{} are deployed", plain.count()),
         ));
     }
     findings

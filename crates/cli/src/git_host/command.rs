@@ -17,7 +17,8 @@ use crate::error::Error;
 use crate::installation::{Installation, Viewer};
 use crate::print::{Printer, line};
 use crate::{
-    describe, env, functions, instances, keys, logs, remove, repository, revisions, secret, top,
+    describe, env, functions, instances, keys, logs, release, remove, repository, revisions,
+    secret, top,
 };
 
 /// Who locks and deletes repositories.
@@ -68,9 +69,11 @@ pub(super) async fn have_run(
             }
             Ok(status)
         }
-        Ok(Command::Rollback { function, .. } | Command::Promote { function, .. })
-            if access.role_on(account, &function) >= Some(Role::Writer) =>
-        {
+        Ok(
+            Command::Rollback { function, .. }
+            | Command::Promote { function, .. }
+            | Command::Release { function, .. },
+        ) if access.role_on(account, &function) >= Some(Role::Writer) => {
             let _lock = repository::lock(&home.join(&host.projects), &function).await?;
             Ok(service::run(builder, account, words, None).await?)
         }
@@ -204,6 +207,17 @@ pub(super) async fn run(
             let here = here(home, viewer)?;
             let _lock = repositories.lock(&here, &function).await?;
             revisions::promote(&here, &printer, &function, &revision).await?;
+        }
+        Command::Release {
+            function,
+            revision,
+            weight,
+            ..
+        } => {
+            viewer.must_write(&function)?;
+            let here = here(home, viewer)?;
+            let _lock = repositories.lock(&here, &function).await?;
+            release::run(&here, &printer, &function, &revision, weight).await?;
         }
         Command::Env(command) => {
             if !command.changes() {

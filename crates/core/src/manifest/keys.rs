@@ -88,6 +88,13 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         table: "function",
+        name: "sticky",
+        example: r#"sticky = "cookie:session""#,
+        default: Words("each request by itself"),
+        meaning: "a cookie, or a header as in `header:X-User`, by whose value requests are told apart where `corefn release` has split them among revisions: those of one value get the same one",
+    },
+    Key {
+        table: "function",
         name: "limits",
         example: r#"limits = { memory = "128M" }"#,
         default: Value("{}"),

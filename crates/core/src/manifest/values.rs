@@ -14,6 +14,7 @@ use crate::config::Network;
 use crate::environment;
 use crate::lease::MIN_IDLE;
 use crate::quantity::{parse_duration, parse_size};
+use crate::release::Sticky;
 use crate::route::Route;
 
 const NETWORKS: &[&str] = &["none", "outbound"];
@@ -72,6 +73,12 @@ pub(super) fn check_path(text: &str) -> Result<(), String> {
         "{text:?} is no folder of the repository: write its path from the root, such as {}",
         example("path")
     ))
+}
+
+pub(super) fn sticky(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<Sticky> {
+    let text = reader.text(entry, example("sticky"))?;
+    let sticky = text.parse::<Sticky>().map_err(|e| e.to_string());
+    reader.check(entry, sticky)
 }
 
 pub(super) fn health(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<String> {

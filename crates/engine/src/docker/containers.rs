@@ -13,6 +13,7 @@ use bollard::query_parameters::{
 };
 use futures_util::StreamExt;
 
+use corefn_core::function::FunctionName;
 use corefn_core::names::label;
 
 use super::create::OF_CONTAINER;
@@ -48,6 +49,13 @@ impl Container {
     /// Whether it has a label with that value.
     pub fn has(&self, label: &str, value: &str) -> bool {
         self.labels.get(label).is_some_and(|has| has == value)
+    }
+
+    /// Whether it is of a function, of any of its revisions.
+    pub fn is_of(&self, function: &FunctionName) -> bool {
+        let of = self.labels.get(label::FUNCTION);
+        of.and_then(|of| FunctionName::read(of).ok())
+            .is_some_and(|of| of.plain_text() == function.plain_text())
     }
 }
 

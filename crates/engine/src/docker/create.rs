@@ -147,7 +147,7 @@ pub fn environment(deployment: &Deployment, instance: InstanceId) -> Vec<String>
     let mut environment: Vec<String> = own.map(|(name, value)| format!("{name}={value}")).collect();
     environment.extend([
         format!("{}={}", env::PORT, names::PORT),
-        format!("{}={}", env::FUNCTION, deployment.function),
+        format!("{}={}", env::FUNCTION, deployment.function.plain_text()),
         format!("{}={}", env::REVISION, deployment.revision),
         format!("{}={instance}", env::INSTANCE),
     ]);
@@ -232,6 +232,7 @@ mod tests {
                 env: [("GREETING".to_owned(), "hi".to_owned())].into(),
                 ..FunctionConfig::default()
             },
+            releases: Vec::new(),
         };
         let placement = Placement {
             id: InstanceId::from_random(7),

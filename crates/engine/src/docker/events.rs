@@ -110,7 +110,7 @@ impl InstanceEvent {
             Some(function) => function,
             None => {
                 sandboxes::describe(namespace, &name, &mut labels);
-                labels.get(label::FUNCTION)?.parse().ok()?
+                FunctionName::read(labels.get(label::FUNCTION)?).ok()?
             }
         };
         let kind = match event.action.as_deref() {

@@ -31,6 +31,9 @@ pub struct Image {
     pub current: bool,
     /// Whether it was deployed before the one that is.
     pub previous: bool,
+    /// Which percentage of the requests it gets, if it is released beside the one that is deployed: the least, if whoever
+    /// changed that was killed.
+    pub released: Option<u8>,
     /// When it was made.
     pub created: SystemTime,
     /// Bytes.
@@ -44,6 +47,11 @@ impl Image {
     /// broken off.
     pub fn can_be_deployed(&self) -> bool {
         self.tags.contains(&self.deployment.image)
+    }
+
+    /// Whether requests may get it: it is the one that is deployed, or released beside that.
+    pub fn is_in_use(&self) -> bool {
+        self.current || self.released.is_some()
     }
 }
 
@@ -61,7 +69,7 @@ impl Docker {
     /// # Errors
     /// [`DockerError`] when Docker can't say.
     pub async fn images_of(&self, function: &FunctionName) -> Result<Vec<Image>, DockerError> {
-        self.images_with(format!("{}={function}", label::FUNCTION))
+        self.images_with(format!("{}={}", label::FUNCTION, function.plain_text()))
             .await
     }
 
@@ -80,18 +88,18 @@ impl Docker {
     }
 
     fn image(&self, summary: ImageSummary) -> Option<Image> {
-        let has_tag = |tag: &str| {
-            let mut tags = summary.repo_tags.iter();
-            tags.any(|found| {
-                found
-                    .rsplit_once(':')
-                    .is_some_and(|(_, found)| found == tag)
-            })
+        let tags = || {
+            let tags = summary.repo_tags.iter();
+            tags.filter_map(|tag| Some(tag.rsplit_once(':')?.1))
         };
+        let has_tag = |tag: &str| tags().any(|found| found == tag);
         let label = |name| summary.labels.get(name).cloned();
         let since = Duration::from_secs(summary.created.try_into().unwrap_or(0));
+        let deployment = deployment(self.namespace(), &summary.labels)?;
+        let weight = |tag| names::in_released_tag(tag, &deployment.revision);
         Some(Image {
-            deployment: deployment(self.namespace(), &summary.labels)?,
+            released: tags().filter_map(weight).min(),
+            deployment,
             repository: label(label::REPOSITORY),
             commit: label(label::COMMIT),
             account: label(label::ACCOUNT).filter(|account| !account.is_empty()),
@@ -144,6 +152,21 @@ impl Docker {
         tagged.map_err(|cause| self.failed(format!("tag the image {image}"), cause))
     }
 
+    /// Removes a tag, and the image if it was its last. One that isn't there is no error.
+    ///
+    /// # Errors
+    /// [`DockerError`] when Docker refuses.
+    pub async fn remove_image(&self, tag: &str) -> Result<(), DockerError> {
+        let client = self.client().await?;
+        let removed = client
+            .remove_image(tag, None::<RemoveImageOptions>, None)
+            .await;
+        match removed.map_err(|cause| self.failed(format!("remove the image {tag}"), cause)) {
+            Err(error) if !error.is_absent() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Removes an image that has no other name than one, and that no container is made of. Returns whether it did: one that
     /// somebody has given another name meanwhile stays, with all of its names.
     ///
@@ -171,6 +194,7 @@ pub fn deployment(namespace: &str, labels: &HashMap<String, String>) -> Option<D
         config: serde_json::from_str(labels.get(label::CONFIG)?).ok()?,
         function,
         revision,
+        releases: Vec::new(),
     })
 }
 

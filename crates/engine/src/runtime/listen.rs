@@ -20,6 +20,7 @@ use crate::clock;
 use crate::docker::{Docker, DockerError};
 use crate::pauses::Pauses;
 use crate::rebuild::{RebuildError, rebuild};
+use crate::releases;
 use crate::start::random_id;
 use crate::store::StoreError;
 
@@ -84,8 +85,8 @@ impl Listener {
     /// for.
     async fn fill_from_docker(&self) -> Result<(), DockerError> {
         let images = self.docker.within(PATIENCE, self.docker.images());
-        let current = images.await?.into_iter().filter(|image| image.current);
-        let deployments = current.map(|image| image.deployment.into()).collect();
+        let deployments = releases::deployed(&images.await?);
+        let deployments = deployments.into_iter().map(Into::into).collect();
         self.instances.snapshot(deployments, Vec::new(), Vec::new());
         Ok(())
     }

@@ -150,6 +150,18 @@ impl Store {
         self.invoke(&script).await
     }
 
+    /// What is deployed by a name, if anything is.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn deployment(&self, name: &FunctionName) -> Result<Option<Deployment>, StoreError> {
+        let key = self.keys.functions();
+        let mut command = redis::cmd("HGET");
+        command.arg(&key).arg(name.as_str());
+        let text: Option<String> = self.command(&command).await?;
+        text.map(|text| read(&key, &text)).transpose()
+    }
+
     /// Everything that is deployed.
     ///
     /// # Errors

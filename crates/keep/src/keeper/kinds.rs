@@ -35,8 +35,8 @@ impl Inner {
     /// The kinds that functions are deployed for.
     pub(super) async fn wanted(&self) -> Result<HashSet<Kind>, DockerError> {
         let images = self.docker.images().await?;
-        let current = images.iter().filter(|image| image.current);
-        Ok(current
+        let in_use = images.iter().filter(|image| image.is_in_use());
+        Ok(in_use
             .filter_map(|image| kind_of(&image.deployment.config, &self.image))
             .collect())
     }

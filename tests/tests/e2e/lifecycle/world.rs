@@ -110,6 +110,7 @@ impl World {
                 min_instances: NonZeroU32::new(revision.is_multiple_of(3).into()),
                 ..FunctionConfig::default()
             },
+            releases: Vec::new(),
         };
         let image = (function.to_owned(), deployment.clone());
         self.docker.state().deployed.extend([image]);

@@ -69,6 +69,7 @@ async fn with_instance() -> (Home, Process, Port) {
         revision: RevisionId("r1".to_owned()),
         image: String::new(),
         config: probe::idle(3_600),
+        releases: Vec::new(),
     };
     home.store.deploy(&[(&deployment, None)]).await.unwrap();
     let instance = Instance {

@@ -268,6 +268,29 @@ async fn killed_at_each_call(home: &Home, proxy: &Proxy, words: &[&str]) -> usiz
     calls
 }
 
+#[tokio::test]
+async fn release_is_killed_before_each_of_its_calls() {
+    let (home, proxy) = cleaned("killedrelease").await;
+    for _ in 0..2 {
+        let deployment = home.image("demo/hello", probe::idle(3)).await;
+        home.switch(&deployment).await;
+        home.knows("demo/hello", &deployment.revision.0).await;
+    }
+    let words = ["release", "demo/hello", "r1", "--weight", "100"];
+    let calls = killed_at_each_call(&home, &proxy, &words).await;
+    println!("a release of {calls} calls was killed before each of them");
+    let words = ["release", "demo/hello", "r1", "--end"];
+    let calls = killed_at_each_call(&home, &proxy, &words).await;
+    println!("the end of one, of {calls} calls, was killed before each of them");
+    // What Redis was not told of, the cleaner settles; here it was told of all.
+    let images = home.docker.images().await.unwrap();
+    let deployments = home.store.deployments().await.unwrap();
+    assert_eq!(
+        corefn_engine::agree::disagreements(&deployments, &images),
+        []
+    );
+}
+
 /// Whoever rotates the key of secrets is killed at each twentieth part of it: all of them can be opened at any time.
 #[tokio::test]
 async fn rotation_is_killed() {

@@ -59,6 +59,16 @@ async fn function_of_your_own() {
         let said = me.shell(&work, &here(&script)).await;
         let said = said.succeeded();
         assert!(said.contains("Hello") && said.ends_with("HELLO"), "{said}");
+        // Something else, for a few requests.
+        let [few] = &commands(&text, "A few requests first")[..] else {
+            panic!("not one block");
+        };
+        let change = "cd shout && sed -i s/upper/swapcase/ main.py && git commit -qam Swap";
+        let script = format!("{export}\n{change}\n{few}\ncorefn describe me/shout --json");
+        let said = me.shell(&work, &here(&script)).await;
+        let said = said.succeeded();
+        assert!(said.contains("released, 10 %"), "{said}");
+        assert!(said.contains("\"weight\": 10"), "{said}");
         // Its variables.
         let [variables] = &commands(&text, "Variables")[..] else {
             panic!("not one block");

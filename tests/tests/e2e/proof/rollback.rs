@@ -1,6 +1,6 @@
-//! How fast the way back is.
+//! How fast the way back is, and how exactly requests are split.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use bollard::models::ContainerCreateBody;
@@ -11,6 +11,7 @@ use corefn_tests::cli::corefn;
 use corefn_tests::{Home, probe};
 
 use crate::deploys::{Watchers, assert_all_warm};
+use crate::release::{release, shares, with_revisions};
 
 /// Within how many times of what Docker takes to create and start a container, beside the same load, the revision must
 /// answer, counted from the command's begin. Where Docker takes a quarter of a second, this is the promised second.
@@ -92,4 +93,19 @@ async fn answers_within_a_second_under_load() {
         seen.len() + asked,
     );
     assert!(ratio <= MOST, "{ratio:.2}");
+}
+
+/// Of so many requests to four workers a tenth gets the revision that is released to it, within two in a hundred.
+#[tokio::test]
+async fn a_tenth_is_a_tenth() {
+    const COUNT: usize = 10_000;
+    let home = with_revisions("tenth", 4, 2, probe::idle(600)).await;
+    release(&home, "r2", &["r1", "--weight", "10"]).await;
+    let seen = shares(&home, COUNT).await;
+    println!("of {COUNT} requests each revision got {seen:?}");
+    let off = seen["r1"].abs_diff(COUNT / 10);
+    assert!(off <= COUNT * 2 / 100, "{seen:?}");
+    let accesses = home.accesses(COUNT).await;
+    let workers: HashSet<_> = accesses.iter().map(|access| &access.worker).collect();
+    assert_eq!(workers.len(), 4, "all of them served some");
 }

@@ -50,6 +50,7 @@ fn deployment(number: usize, revision: usize) -> Deployment {
             executable: Some("0123456789abcdef".repeat(4)),
             ..FunctionConfig::default()
         },
+        releases: Vec::new(),
     }
 }
 
