@@ -118,6 +118,15 @@ impl GitHost {
         assert!(builder.ended(PATIENCE).await.success());
     }
 
+    /// Kills the builder with SIGKILL.
+    ///
+    /// # Panics
+    /// When none runs.
+    pub async fn kill_builder(&mut self) {
+        let builder = self.builder.take().expect("a builder runs");
+        builder.kill().await;
+    }
+
     /// Somebody with a new key, which is an account's from now on under its own name.
     ///
     /// # Panics

@@ -30,6 +30,7 @@ use crate::probe;
 use crate::process;
 use crate::proxy::Proxy;
 use crate::redis::Redis;
+use crate::slow::Slow;
 use crate::wait::{wait_for, wait_until};
 
 pub use builder::Builder;
@@ -189,6 +190,15 @@ impl Home {
     /// When none runs.
     pub fn take_cleaner(&mut self) -> Cleaner {
         self.cleaner.take().expect("a cleaner runs")
+    }
+
+    /// From now on, programs that begin talk to Redis by way of a socket that can keep answers: all but nginx and the test itself.
+    pub fn slow_programs(&self) -> Slow {
+        let slow = Slow::open(&self.folder, self.redis.socket(), Duration::ZERO);
+        let settings = self.folder.read(HOST_FILE);
+        let settings = settings.replace(&self.redis.url(), &slow.url());
+        self.folder.write(HOST_FILE, settings);
+        slow
     }
 
     /// From now on, programs that begin talk to Docker by way of a socket that can be shut: all but nginx and the test itself.

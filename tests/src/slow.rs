@@ -1,6 +1,8 @@
-//! A socket that passes everything on, late.
+//! A socket that passes everything on, late; or keeps answers to itself.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,8 +18,12 @@ use crate::folder::Folder;
 #[derive(Debug)]
 pub struct Slow {
     path: PathBuf,
+    withheld: Withheld,
     _tasks: JoinSet<()>,
 }
+
+/// What a question contains to which there is no answer.
+type Withheld = Arc<Mutex<Option<String>>>;
 
 impl Slow {
     /// Opens it in the folder, before the socket at `to`.
@@ -28,11 +34,27 @@ impl Slow {
         let path = folder.file("slow.sock");
         let listener = UnixListener::bind(&path).expect("the folder can be written to");
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, to.to_owned(), delay));
+        let withheld = Withheld::default();
+        tasks.spawn(accept(listener, to.to_owned(), delay, withheld.clone()));
         Self {
             path,
+            withheld,
             _tasks: tasks,
         }
+    }
+
+    /// From now on, whoever sends something that contains `text` gets no more answers. What is asked for is done.
+    pub fn withhold(&self, text: &str) {
+        *self.withheld() = Some(text.to_owned());
+    }
+
+    /// Ends what [`Slow::withhold`] began, for connections that have sent none of it.
+    pub fn release(&self) {
+        *self.withheld() = None;
+    }
+
+    fn withheld(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        self.withheld.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What to connect to.
@@ -41,7 +63,7 @@ impl Slow {
     }
 }
 
-async fn accept(listener: UnixListener, to: PathBuf, delay: Duration) {
+async fn accept(listener: UnixListener, to: PathBuf, delay: Duration, withheld: Withheld) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
         let Ok(server) = UnixStream::connect(&to).await else {
@@ -49,17 +71,40 @@ async fn accept(listener: UnixListener, to: PathBuf, delay: Duration) {
         };
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
-        connections.spawn(pass(from_client, to_server, Duration::ZERO));
-        connections.spawn(pass(from_server, to_client, delay));
+        let is_shut = Arc::new(AtomicBool::new(false));
+        let (withheld, shut) = (withheld.clone(), is_shut.clone());
+        let ask = move |question: &[u8]| {
+            let text = withheld.lock().unwrap_or_else(PoisonError::into_inner);
+            if text.as_ref().is_some_and(|text| contains(question, text)) {
+                shut.store(true, Ordering::SeqCst);
+            }
+            true
+        };
+        let answer = move |_: &[u8]| !is_shut.load(Ordering::SeqCst);
+        connections.spawn(pass(from_client, to_server, Duration::ZERO, ask));
+        connections.spawn(pass(from_server, to_client, delay, answer));
     }
 }
 
-/// Everything is as late, however much comes: it is read and written side by side.
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: Duration) {
+fn contains(bytes: &[u8], text: &str) -> bool {
+    let mut windows = bytes.windows(text.len());
+    windows.any(|window| window == text.as_bytes())
+}
+
+/// Everything that `passes` is as late, however much comes: it is read and written side by side.
+async fn pass(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    delay: Duration,
+    passes: impl Fn(&[u8]) -> bool,
+) {
     let (sender, mut late) = mpsc::unbounded_channel();
     let read = async move {
         let mut buffer = vec![0; 64 << 10];
         while let Ok(count @ 1..) = from.read(&mut buffer).await {
+            if !passes(&buffer[..count]) {
+                continue;
+            }
             let due = Instant::now() + delay;
             if sender.send((due, buffer[..count].to_vec())).is_err() {
                 return;

@@ -95,7 +95,7 @@ impl Git {
 
     /// Locks a reference that is to be changed, so that nothing can keep it from being changed any more. Nothing if it is not
     /// what it was, or somebody else has locked it. Whoever calls this keeps other hooks out of the repository; `mark` is a
-    /// file that is there for as long as the reference is held.
+    /// file that is there for as long as the reference is held, with `text` in it.
     ///
     /// # Errors
     /// [`BuildError`] when git can't be run, or the file can't be written.
@@ -103,10 +103,11 @@ impl Git {
         &self,
         update: &Update,
         mark: &Path,
+        text: &str,
     ) -> Result<Option<HeldReference>, BuildError> {
         let failed = || BuildError::io("git can't be run");
         self.tidy_up(&update.reference, mark).await?;
-        let mark = Mark::set(mark)?;
+        let mark = Mark::set(mark, text)?;
         // When its input ends, git gives up what is not committed, however this process ends. Ctrl-C, which all processes of a
         // terminal get, is none of its business.
         let mut git = Command::new("git")
@@ -121,7 +122,7 @@ impl Git {
             return Ok(None);
         };
         let mut held = HeldReference {
-            _mark: mark,
+            mark,
             git,
             input,
             output: BufReader::new(output).lines(),
@@ -207,39 +208,50 @@ const GIVES_UP: Duration = Duration::from_secs(2);
 /// The pause between two looks whether it has.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// A file that says that something is under way. It is removed when this is dropped.
+/// A file that says that something is under way. It is removed when this is dropped, unless it is to be kept.
 #[derive(Debug)]
-struct Mark(PathBuf);
+struct Mark(Option<PathBuf>);
 
 impl Mark {
-    fn set(path: &Path) -> Result<Self, BuildError> {
-        let written = fs::write(path, "");
+    fn set(path: &Path, text: &str) -> Result<Self, BuildError> {
+        let written = fs::write(path, text);
         let wrong = BuildError::io(format!("{} can't be written", path.display()));
-        written.map(|()| Self(path.to_owned())).map_err(wrong)
+        written.map(|()| Self(Some(path.to_owned()))).map_err(wrong)
     }
 }
 
 impl Drop for Mark {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
+        if let Some(path) = &self.0 {
+            let _ = fs::remove_file(path);
+        }
     }
 }
 
 /// A reference that is locked and about to be changed. Dropping it leaves it as it was.
 #[derive(Debug)]
 pub struct HeldReference {
-    _mark: Mark,
+    mark: Mark,
     git: Child,
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
 }
 
 impl HeldReference {
-    /// Changes it. Returns whether git did.
+    /// Changes it. Returns whether git did; if not, the mark stays.
     pub async fn change(mut self) -> bool {
         let changed = self.says("commit\n", "commit").await;
         drop(self.input);
-        changed && self.git.wait().await.is_ok_and(|status| status.success())
+        let changed = changed && self.git.wait().await.is_ok_and(|status| status.success());
+        if !changed {
+            self.mark.0 = None;
+        }
+        changed
+    }
+
+    /// Leaves it as it was, and the mark where it is.
+    pub fn keep_mark(mut self) {
+        self.mark.0 = None;
     }
 
     /// Whether git answers a command with that it has done it (git-update-ref(1)).

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::SystemTime;
 
+use corefn_core::function::RevisionId;
 use corefn_core::host::GitHost;
 use corefn_core::names::env as variables;
 use corefn_engine::home;
@@ -19,7 +20,7 @@ use crate::job::{Job, revision};
 use crate::output::Output;
 use crate::pkt::{self, Outcome};
 use crate::push::{Update, weight};
-use crate::repository::Repository;
+use crate::repository::{Repository, Unsettled};
 use crate::service;
 use crate::tree::Tree;
 use crate::work::{Branch, host, work};
@@ -124,22 +125,27 @@ async fn deploy(
     check(repository, update).await?;
     let mut interrupted = pin!(interrupted());
     let mut stop: Stop<'_> = interrupted.as_mut();
-    let job = Job {
+    let mut job = Job {
         repository: repository.path(),
         branch: update.short().to_owned(),
         commit: update.new.clone(),
         revision: revision(&update.new, SystemTime::now()),
         account: env::var(variables::ACCOUNT).ok(),
         weight,
+        unsettled: None,
     };
     output.keep_in(&repository.log(&job.revision))?;
     if let Some(account) = &job.account {
         output.line(&format!("==> pushed by {account}")).await;
     }
     let _lock = unless(&mut stop, repository.lock(output)).await?;
+    let unsettled = repository.unsettled();
+    job.unsettled = unsettled.as_ref().map(|it| it.revision.clone());
     let mut branch = Pushed {
         repository,
-        update,
+        update: update.clone(),
+        revision: job.revision.clone(),
+        unsettled,
         held: None,
         is_moved: false,
     };
@@ -152,8 +158,16 @@ async fn deploy(
         Some(builder) => {
             let socket = home.join(builder);
             let built = service::build(&socket, &job, &tree, output, &mut branch, &mut stop);
-            if built.await? != 0 {
-                return Ok(false);
+            match built.await {
+                Ok(0) => {}
+                Ok(_) => return Ok(false),
+                Err(error) => {
+                    // The builder may have deployed it before it was killed.
+                    if let Some(held) = branch.held.take() {
+                        held.keep_mark();
+                    }
+                    return Err(error);
+                }
             }
         }
     }
@@ -192,7 +206,10 @@ async fn check(repository: &Repository, update: &Update) -> Result<(), BuildErro
 /// What was pushed to a repository of this machine.
 struct Pushed<'a> {
     repository: &'a Repository,
-    update: &'a Update,
+    update: Update,
+    revision: RevisionId,
+    /// An earlier push of which it is not known whether it was deployed.
+    unsettled: Option<Unsettled>,
     /// The branch, once it is held.
     held: Option<HeldReference>,
     is_moved: bool,
@@ -205,9 +222,55 @@ impl Branch for Pushed<'_> {
         Ok(now.as_deref() == self.update.before())
     }
 
+    async fn settle(&mut self) -> Result<bool, BuildError> {
+        let Some(unsettled) = self.unsettled.take() else {
+            return Ok(false);
+        };
+        let git = &self.repository.git;
+        let before = git.target(&unsettled.reference).await?;
+        if before.as_ref() != Some(&unsettled.commit) {
+            let zero = "0".repeat(unsettled.commit.len());
+            let left = Update {
+                old: before.clone().unwrap_or(zero),
+                new: unsettled.commit.clone(),
+                reference: unsettled.reference.clone(),
+            };
+            let mark = self.repository.mark();
+            let held = git.hold(&left, &mark, &unsettled.text()).await?;
+            let is_moved = match held {
+                Some(held) => held.change().await,
+                None => false,
+            };
+            if !is_moved {
+                return Err(BuildError::rejected(format!(
+                    "revision {} was deployed by a push that was broken off, and git can't move {} there",
+                    unsettled.revision,
+                    left.short()
+                )));
+            }
+        }
+        if unsettled.reference != self.update.reference {
+            return Ok(false);
+        }
+        self.is_moved = unsettled.commit == self.update.new;
+        // What follows that takes nothing away.
+        if before.as_deref() == self.update.before()
+            && git.is_ancestor(&unsettled.commit, &self.update.new).await?
+        {
+            self.update.old = unsettled.commit;
+        }
+        Ok(self.is_moved)
+    }
+
     async fn hold(&mut self) -> Result<bool, BuildError> {
         let mark = self.repository.mark();
-        self.held = self.repository.git.hold(self.update, &mark).await?;
+        let holds = Unsettled {
+            revision: self.revision.clone(),
+            commit: self.update.new.clone(),
+            reference: self.update.reference.clone(),
+        };
+        let git = &self.repository.git;
+        self.held = git.hold(&self.update, &mark, &holds.text()).await?;
         Ok(self.held.is_some())
     }
 

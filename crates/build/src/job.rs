@@ -25,6 +25,9 @@ pub struct Job {
     /// The percentage of the requests that it is released to beside what is deployed, where it does not take its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u8>,
+    /// A revision of an earlier push to the repository that nobody knows of whether it was deployed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsettled: Option<RevisionId>,
 }
 
 impl Job {
@@ -84,6 +87,7 @@ mod tests {
             revision: RevisionId("20231114T221320-0123456".into()),
             account: Some("alice".into()),
             weight: Some(100),
+            unsettled: None,
         };
         assert_eq!(job.check().unwrap().to_string(), "demo/hello");
         for (bad, what) in [

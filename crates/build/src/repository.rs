@@ -26,6 +26,38 @@ pub struct Repository {
     pub name: Option<String>,
 }
 
+/// A push that was about to be deployed, and its branch to be moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsettled {
+    /// What would be deployed.
+    pub revision: RevisionId,
+    /// Where the branch would be.
+    pub commit: String,
+    /// Which one, by its full name.
+    pub reference: String,
+}
+
+impl Unsettled {
+    /// As a file has it.
+    pub fn text(&self) -> String {
+        let Self {
+            revision,
+            commit,
+            reference,
+        } = self;
+        format!("{revision} {commit} {reference}\n")
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut words = text.strip_suffix('\n')?.splitn(3, ' ').map(str::to_owned);
+        Some(Self {
+            revision: RevisionId(words.next()?),
+            commit: words.next()?,
+            reference: words.next()?,
+        })
+    }
+}
+
 impl Repository {
     /// The repository in `git_dir`, which must be `<account>/<name>.git` or `<account>.git` below
     /// `projects`.
@@ -69,9 +101,14 @@ impl Repository {
         folder.join(format!("{revision}.log"))
     }
 
-    /// The file that is there while the branch that deploys is held.
+    /// The file that is there while the branch that deploys is held, and afterwards if nobody knows what came of it.
     pub fn mark(&self) -> PathBuf {
         self.git.dir().join(FOLDER).join("holds")
+    }
+
+    /// The push that nobody knows of whether it was deployed, since whoever did it was killed at that; if there is one.
+    pub fn unsettled(&self) -> Option<Unsettled> {
+        Unsettled::parse(&fs::read_to_string(self.mark()).ok()?)
     }
 
     /// Waits until no other build of this repository is under way. The lock ends with the file
@@ -135,6 +172,20 @@ fn segments(dir: &Path, projects: &Path) -> Option<(String, Option<String>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_unsettled() {
+        let unsettled = Unsettled {
+            revision: RevisionId("20231114T221320-0123456".into()),
+            commit: "0123456789abcdef0123456789abcdef01234567".into(),
+            reference: "refs/heads/main".into(),
+        };
+        assert_eq!(Unsettled::parse(&unsettled.text()), Some(unsettled.clone()));
+        // Where there was no room for all of it, nothing is known.
+        for cut in ["", "\n", "r1 c", "r1 c\n", "r1 c refs/heads/main"] {
+            assert_eq!(Unsettled::parse(cut), None, "{cut:?}");
+        }
+    }
 
     #[test]
     fn paths() {

@@ -24,6 +24,9 @@ const HOLD: u8 = 1;
 /// and then that it be moved.
 const CHANGE: u8 = 2;
 
+/// Before all that: that it be moved to where an earlier push would have it.
+const SETTLE: u8 = 3;
+
 /// What the service is asked for.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

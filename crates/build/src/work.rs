@@ -19,7 +19,7 @@ use crate::output::Output;
 use crate::tree::Tree;
 
 pub(crate) use archive::read_at_begin;
-use builds::Builds;
+use builds::{Builds, is_deployed};
 
 /// How long each of the last lines may take until the pusher has them.
 pub(crate) const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -28,6 +28,10 @@ pub(crate) const LAST_WORDS: Duration = Duration::from_secs(5);
 pub(crate) trait Branch {
     /// Whether the branch is still where it was when the push began. What is deployed must be what the branch points to.
     async fn is_as_pushed(&mut self) -> Result<bool, BuildError>;
+
+    /// Moves the branch to where an earlier push would have it, which was deployed and then broken off. Returns whether
+    /// it is the commit that is pushed now: then nothing is left to be done.
+    async fn settle(&mut self) -> Result<bool, BuildError>;
 
     /// Holds the branch, if it is still there, so that it can be moved when the deployment is switched, and not without that.
     async fn hold(&mut self) -> Result<bool, BuildError>;
@@ -58,6 +62,19 @@ pub(crate) async fn work(
     output: &mut Output,
 ) -> Result<(), BuildError> {
     let repository = job.check()?;
+    if let Some(revision) = &job.unsettled
+        && unless(stop, is_deployed(host, &repository, revision)).await?
+    {
+        output
+            .line(&format!(
+                "revision {revision} is deployed, by a push that was broken off: {} is moved there",
+                job.branch
+            ))
+            .await;
+        if branch.settle().await? {
+            return Ok(());
+        }
+    }
     still_as_pushed(branch, job).await?;
     let begin = Builds::begin(host, &repository, job, tree);
     let mut builds = unless(stop, begin).await?;

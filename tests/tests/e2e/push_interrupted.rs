@@ -1,7 +1,7 @@
 //! Pushers who go away while their push is being built.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::time::{Duration, SystemTime};
 
 use bollard::models::{ContainerConfig, ContainerCreateBody};
@@ -12,11 +12,13 @@ use bollard::query_parameters::{
 use corefn_build::image::{self, Traces};
 use corefn_build::output::Output;
 use corefn_build::repository;
-use corefn_core::names::{HOST_FILE, label};
+use corefn_core::names::{HOST_FILE, env, label};
 use corefn_tests::cli::corefn;
 use corefn_tests::folder::Folder;
-use corefn_tests::push::Repository;
-use corefn_tests::{Home, docker, wait_until};
+use corefn_tests::git_host::GitHost;
+use corefn_tests::push::{Pushing, Repository};
+use corefn_tests::slow::Slow;
+use corefn_tests::{Home, docker, wait_for, wait_until};
 use futures_util::StreamExt as _;
 
 use crate::push_rejected::deployed;
@@ -306,4 +308,125 @@ async fn second_push_waits_for_the_first() {
         "main has been pushed to meanwhile: fetch, and push again",
     ]);
     assert_eq!(hello.head("main").await, Some(first));
+}
+
+/// What whoever deploys tells Redis last: an event, in a text of JSON.
+const DEPLOYED: &str = r#"\"type\":\"deployed\""#;
+
+/// The revision that answers.
+async fn answers(home: &Home) -> String {
+    let answer = home.get("/demo/hello/env").await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()[env::REVISION].as_str().unwrap().to_owned()
+}
+
+/// Pushes, and returns when the function is deployed and whoever did it does not know yet.
+async fn push_halfway(home: &Home, repository: &Repository, slow: &Slow) -> (Pushing, String) {
+    let old = answers(home).await;
+    slow.withhold(DEPLOYED);
+    let push = repository.begin_push("main");
+    let new = wait_for("another answers", SOON, async || {
+        let new = answers(home).await;
+        (new != old).then_some(new)
+    });
+    (push, new.await)
+}
+
+/// A push that is killed when it is deployed, and before its branch is moved.
+#[tokio::test]
+async fn branch_follows_what_was_deployed() {
+    let home = Home::start("halfway").await;
+    let slow = home.slow_programs();
+    let repository = Repository::create(&home, "demo/hello").await;
+    repository.probe("");
+    let first = repository.commit("One").await;
+    repository.push().await.accepted();
+
+    // Whoever pushes the same again, has it.
+    let second = repository.commit("Two").await;
+    let (push, revision) = push_halfway(&home, &repository, &slow).await;
+    drop(push);
+    assert_eq!(repository.head("main").await, Some(first));
+    slow.release();
+    let says = format!(
+        "revision {revision} is deployed, by a push that was broken off: main is moved there"
+    );
+    let again = repository.push().await.accepted().says(&[&says]);
+    assert!(!again.output.contains("==> starting"), "{}", again.output);
+    assert_eq!(repository.head("main").await.as_ref(), Some(&second));
+    assert_eq!(answers(&home).await, revision);
+    repository
+        .push()
+        .await
+        .accepted()
+        .says(&["Everything up-to-date"]);
+
+    // Whoever pushes something that follows it, goes on from there.
+    repository.commit("Three").await;
+    let (push, revision) = push_halfway(&home, &repository, &slow).await;
+    drop(push);
+    assert_eq!(repository.head("main").await, Some(second));
+    slow.release();
+    let fourth = repository.commit("Four").await;
+    let says = format!("revision {revision} is deployed, by a push that was broken off");
+    let pushed = repository.push().await.accepted().says(&[&says]);
+    home.knows("demo/hello", &pushed.revision()).await;
+    assert_eq!(answers(&home).await, pushed.revision());
+    assert_eq!(repository.head("main").await.as_ref(), Some(&fourth));
+
+    // Whoever pushes something else has to fetch first.
+    repository.commit("Five").await;
+    let (push, _) = push_halfway(&home, &repository, &slow).await;
+    drop(push);
+    slow.release();
+    let fifth = repository.git("rev-parse HEAD").await;
+    repository.git("reset -q --hard HEAD^").await;
+    repository.commit("Six").await;
+    repository
+        .push()
+        .await
+        .rejected(&["main has been pushed to meanwhile: fetch, and push again"]);
+    assert_eq!(repository.head("main").await, Some(fifth));
+    repository.git("pull -q --rebase origin main").await;
+    let sixth = repository.push().await.accepted().revision();
+    home.knows("demo/hello", &sixth).await;
+    assert_eq!(answers(&home).await, sixth);
+
+    // What was not deployed, though it was about to be, is not moved to.
+    let mark = repository.bare().join("corefn/holds");
+    let unborn = format!(
+        "20000101T000000-0123456 {} refs/heads/main\n",
+        "0".repeat(40)
+    );
+    fs::write(&mark, unborn).unwrap();
+    let seventh = repository.commit("Seven").await;
+    repository.push().await.accepted();
+    assert_eq!(repository.head("main").await, Some(seventh));
+    assert!(!mark.exists());
+}
+
+/// The same where the builder is another process than the hook, and is killed alone.
+#[tokio::test]
+async fn branch_follows_what_a_builder_has_deployed() {
+    let home = Home::start("halfwayhost").await;
+    let slow = home.slow_programs();
+    let mut git_host = GitHost::start(&home).await;
+    let alice = git_host.person(&home, "demo").await;
+    let repository = Repository::of(&home, &git_host, &alice, "demo/hello").await;
+    repository.probe("");
+    let first = repository.commit("One").await;
+    repository.push().await.accepted();
+    let second = repository.commit("Two").await;
+    let (push, revision) = push_halfway(&home, &repository, &slow).await;
+    git_host.kill_builder().await;
+    push.end().await.rejected(&["the builder broke off"]);
+    assert_eq!(repository.head("main").await, Some(first));
+    slow.release();
+    git_host.start_builder().await;
+    let says = format!(
+        "revision {revision} is deployed, by a push that was broken off: main is moved there"
+    );
+    repository.push().await.accepted().says(&[&says]);
+    assert_eq!(repository.head("main").await, Some(second));
+    assert_eq!(answers(&home).await, revision);
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 
-use super::{CHANGE, HOLD, Request};
+use super::{CHANGE, HOLD, Request, SETTLE};
 use crate::error::BuildError;
 use crate::interrupt::{Stop, unless};
 use crate::job::Job;
@@ -72,6 +72,7 @@ async fn attend(
                 let answered = match what[..] {
                     [HOLD] => return Ok(Wanted::Hold),
                     [CHANGE] => branch.change().await?,
+                    [SETTLE] => branch.settle().await?,
                     _ => branch.is_as_pushed().await?,
                 };
                 answer(service, answered).await?;

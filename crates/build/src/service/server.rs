@@ -29,7 +29,7 @@ use corefn_core::names::env as variables;
 use corefn_core::throttle::may_log;
 use corefn_engine::{clock, home};
 
-use super::{CHANGE, HOLD, LOOK, Request};
+use super::{CHANGE, HOLD, LOOK, Request, SETTLE};
 use crate::error::BuildError;
 use crate::interrupt::{Stop, unless};
 use crate::job::Job;
@@ -409,6 +409,10 @@ impl Asked {
 impl Branch for Asked {
     async fn is_as_pushed(&mut self) -> Result<bool, BuildError> {
         self.ask(LOOK).await
+    }
+
+    async fn settle(&mut self) -> Result<bool, BuildError> {
+        self.ask(SETTLE).await
     }
 
     async fn hold(&mut self) -> Result<bool, BuildError> {

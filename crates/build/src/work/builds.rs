@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use corefn_core::deployment::Deployment;
-use corefn_core::function::{FunctionName, RepositoryName};
+use corefn_core::function::{FunctionName, RepositoryName, RevisionId};
 use corefn_core::host::Host;
 use corefn_core::lease::DEFAULT_IDLE;
 use corefn_core::manifest::{Declaration, Manifest, ManifestError};
@@ -193,6 +193,22 @@ impl<'a> Builds<'a> {
             build.undo(output).await;
         }
     }
+}
+
+/// Whether routers know a revision of the repository's account.
+pub(super) async fn is_deployed(
+    host: &Host,
+    repository: &RepositoryName,
+    revision: &RevisionId,
+) -> Result<bool, BuildError> {
+    let docker = Docker::new(&host.docker, &host.namespace);
+    let store = Store::new(&host.redis, &host.namespace)?;
+    let token = random_id().map_err(|failure| BuildError::rejected(failure.detail))?;
+    rebuild(&store, &docker, &token.to_string(), DEFAULT_IDLE).await?;
+    let deployments = store.deployments().await?;
+    Ok(deployments.iter().any(|deployment| {
+        deployment.function.account() == repository.account() && deployment.revision == *revision
+    }))
 }
 
 /// Has executables on the host, so that the next start of each is a quick one.
