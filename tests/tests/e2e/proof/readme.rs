@@ -63,7 +63,7 @@ async fn function_of_your_own() {
         let [few] = &commands(&text, "A few requests first")[..] else {
             panic!("not one block");
         };
-        let change = "cd shout && sed -i s/upper/swapcase/ main.py && git commit -qam Swap";
+        let change = "cd shout && sed -i s/title/swapcase/ main.py && git commit -qam Swap";
         let script = format!("{export}\n{change}\n{few}\ncorefn describe me/shout --json");
         let said = me.shell(&work, &here(&script)).await;
         let said = said.succeeded();
