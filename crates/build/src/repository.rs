@@ -111,13 +111,25 @@ impl Repository {
         Unsettled::parse(&fs::read_to_string(self.mark()).ok()?)
     }
 
+    /// The same, if nobody is at work in the repository now.
+    pub fn broken_off(&self) -> Option<Unsettled> {
+        let lock = File::open(self.lock_file()).ok()?;
+        flock(&lock, FlockOperation::NonBlockingLockShared).ok()?;
+        self.unsettled()
+    }
+
+    /// The file that is locked by whoever is at work in the repository.
+    fn lock_file(&self) -> PathBuf {
+        self.git.dir().join(FOLDER).join("lock")
+    }
+
     /// Waits until no other build of this repository is under way. The lock ends with the file
     /// that is returned.
     ///
     /// # Errors
     /// [`BuildError::Io`] when the lock's file can't be used.
     pub async fn lock(&self, output: &mut Output) -> Result<File, BuildError> {
-        let path = self.git.dir().join(FOLDER).join("lock");
+        let path = self.lock_file();
         let wrong = || BuildError::io(format!("the lock {} can't be used", path.display()));
         fs::create_dir_all(self.git.dir().join(FOLDER)).map_err(wrong())?;
         let file = OpenOptions::new()

@@ -103,6 +103,28 @@ async fn what_is_wrong_is_found_and_mended() {
         .succeeded();
     says(&home, "repositories", "ok", ["1 in", ""]).await;
 
+    // A push that was killed halfway.
+    let folder = hello.bare().join("corefn");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("lock"), "").unwrap();
+    let mark = folder.join("holds");
+    let push = format!(
+        "20000101T000000-0123456 {} refs/heads/main\n",
+        "0".repeat(40)
+    );
+    fs::write(&mark, push).unwrap();
+    says(
+        &home,
+        "repositories",
+        "warning",
+        [
+            "a push to demo/hello was broken off",
+            "push to demo/hello again",
+        ],
+    )
+    .await;
+    fs::remove_file(&mark).unwrap();
+
     // Redis and Docker that disagree, as when whoever deploys is killed in the middle.
     let repository = names::image(home.namespace(), &new.function);
     let current = format!("{repository}:{}", names::CURRENT_TAG);

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use corefn_build::output::size;
+use corefn_build::repository::Repository;
 use corefn_build::stack;
 use corefn_core::host::Host;
 use corefn_engine::access;
@@ -33,7 +34,7 @@ pub fn stacks(home: &Path, host: &Host) -> Vec<Finding> {
     }]
 }
 
-/// The repositories and their hooks, and the room for more.
+/// The repositories and their hooks, what was broken off in them, and the room for more.
 pub fn repositories(home: &Path, host: &Host) -> Vec<Finding> {
     let (check, projects) = ("repositories", home.join(&host.projects));
     let names = match builds::repositories(&projects) {
@@ -43,8 +44,20 @@ pub fn repositories(home: &Path, host: &Host) -> Vec<Finding> {
             return vec![Finding::wrong(check, error.to_string(), remedy)];
         }
     };
-    let mut without = Vec::new();
+    let (mut without, mut broken_off) = (Vec::new(), Vec::new());
     for name in &names {
+        let repository = Repository::open(&projects.join(name.path()), &projects).ok();
+        if let Some(push) = repository.and_then(|repository| repository.broken_off()) {
+            broken_off.push(Finding::warning(
+                check,
+                format!(
+                    "a push to {name} was broken off when revision {} was about to be deployed, or was: its branch may be behind \
+                     that",
+                    push.revision
+                ),
+                format!("push to {name} again, which moves its branch there first if it was deployed"),
+            ));
+        }
         match repository::has_hook(&projects.join(name.path()), home) {
             Ok(true) => {}
             Ok(false) => without.push(name.to_string()),
@@ -54,12 +67,11 @@ pub fn repositories(home: &Path, host: &Host) -> Vec<Finding> {
             }
         }
     }
-    let hooks = if without.is_empty() {
-        Finding::ok(check, format!("{} in {}", names.len(), projects.display()))
-    } else {
+    let mut findings = broken_off;
+    if !without.is_empty() {
         let (count, first) = (without.len(), without[0].clone());
         without.truncate(NAMED);
-        Finding::wrong(
+        findings.push(Finding::wrong(
             check,
             format!(
                 "{count} of {} have not the hook of this installation, so pushes to them deploy nothing, or elsewhere: {}",
@@ -69,9 +81,14 @@ pub fn repositories(home: &Path, host: &Host) -> Vec<Finding> {
             format!(
                 "corefn repo create {first}, which refreshes the hook; a push over ssh does so too"
             ),
-        )
-    };
-    vec![hooks, room("disk", home)]
+        ));
+    }
+    if findings.is_empty() {
+        let says = format!("{} in {}", names.len(), projects.display());
+        findings.push(Finding::ok(check, says));
+    }
+    findings.push(room("disk", home));
+    findings
 }
 
 /// Whether a folder's disk has room.
