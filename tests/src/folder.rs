@@ -55,13 +55,19 @@ impl Folder {
         self.path.join(name)
     }
 
-    /// Writes a file in it.
+    /// Writes a file in it. Whoever reads it meanwhile has the old one or the new one; who may read it stays as it was.
     ///
     /// # Panics
     /// When that fails.
     pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.file(name);
-        fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let (path, new) = (self.file(name), self.file(&format!("{name}.new")));
+        let written = fs::write(&new, text).and_then(|()| {
+            if let Ok(former) = fs::metadata(&path) {
+                fs::set_permissions(&new, former.permissions())?;
+            }
+            fs::rename(&new, &path)
+        });
+        written.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         path
     }
 
