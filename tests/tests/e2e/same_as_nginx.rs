@@ -110,7 +110,11 @@ fn exchanges() -> Vec<Vec<String>> {
         &format!("header/{}/fake", header::ERROR),
     ] {
         all.push(one(request("GET", path, "", "")));
-        all.push(one(request("HEAD", path, "", "")));
+        // (What breaks off sends a part of its body after all. nginx has taken the answer for whole by then, and the next request
+        // on that connection may find the rest: on either side, as chance has it.)
+        if !path.starts_with("break/") {
+            all.push(one(request("HEAD", path, "", "")));
+        }
     }
     let long = "z".repeat(9_000);
     all.push(one(request(
