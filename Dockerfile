@@ -30,9 +30,10 @@ COPY fuzz fuzz
 RUN set -eu; \
     if [ -f ca.pem ]; then export CARGO_HTTP_CAINFO=/src/ca.pem; fi; \
     cargo build --release --locked -p ngx_http_corefn_module -p corefn -p corefn-build -p corefn-clean \
-        -p corefn-keep; \
+        -p corefn-keep -p corefn-dispatch; \
     cd target/release; \
-    ../../scripts/strip ../stripped libngx_http_corefn_module.so corefn corefn-build corefn-clean corefn-keep
+    ../../scripts/strip ../stripped libngx_http_corefn_module.so corefn corefn-build corefn-clean corefn-keep \
+        corefn-dispatch
 
 # What all services have: the two accounts, with the numbers by which they share files, and how a service begins.
 FROM ${BASE_IMAGE} AS service
@@ -95,6 +96,11 @@ FROM service AS cleaner
 COPY --from=build /src/target/stripped/corefn /src/target/stripped/corefn-clean /usr/local/bin/
 HEALTHCHECK --interval=5s --timeout=3s --retries=12 CMD ["corefn", "ps", "--json"]
 CMD ["cleaner"]
+
+FROM service AS dispatcher
+COPY --from=build /src/target/stripped/corefn /src/target/stripped/corefn-dispatch /usr/local/bin/
+HEALTHCHECK --interval=5s --timeout=3s --retries=12 CMD ["corefn", "schedules", "--json"]
+CMD ["dispatcher"]
 
 FROM service AS keeper
 COPY --from=build /src/target/stripped/corefn-keep /usr/local/bin/

@@ -15,6 +15,7 @@ pub mod names;
 pub mod orders;
 pub mod redis_values;
 pub mod routes;
+pub mod schedules;
 
 /// A target: takes any input.
 pub type Target = fn(&[u8]);
@@ -32,4 +33,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("orders", orders::run),
     ("redis_values", redis_values::run),
     ("routes", routes::run),
+    ("schedules", schedules::run),
 ];

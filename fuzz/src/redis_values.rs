@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use corefn_core::deployment::Deployment;
 use corefn_core::event::Event;
 use corefn_core::instance::Instance;
+use corefn_core::schedule::Calls;
 use corefn_core::table::Table;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,6 +20,7 @@ pub fn run(bytes: &[u8]) {
         serves(deployment);
     }
     round_trip::<Instance>(bytes);
+    round_trip::<Calls>(bytes);
     if let Some(Event::Deployed { deployment }) = round_trip::<Event>(bytes) {
         serves(*deployment);
     }

@@ -136,6 +136,11 @@ pub enum Command {
     /// The secrets of a function, which it gets as variables of its environment
     #[command(subcommand)]
     Secret(SecretCommand),
+    /// List the lines of functions' schedules: when each is due next, and what came of the last call
+    Schedules {
+        /// Only of this function
+        function: Option<FunctionName>,
+    },
     /// Remove the images of revisions that are not kept, as the cleaner does by itself
     Gc {
         /// Only list them
@@ -425,6 +430,8 @@ mod tests {
             "env ls a/b",
             "env set a/b A=b C=d=e",
             "env unset a/b A C",
+            "schedules",
+            "schedules a/b --json",
             "gc",
             "gc --dry-run",
             "builds a/b",
@@ -479,6 +486,7 @@ mod tests {
             "env set a/b PORT=1",
             "env unset a/b",
             "gc a/b",
+            "schedules a",
             "logs a/b --tail x",
             "logs a/b --since yesterday",
             "repo",

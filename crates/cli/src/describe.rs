@@ -11,6 +11,7 @@ use corefn_core::function::{FunctionName, RevisionId};
 use corefn_core::instance::InstanceId;
 use corefn_core::release::Release;
 use corefn_core::route::Route;
+use corefn_core::schedule::Schedule;
 use corefn_engine::docker::Image;
 
 use crate::error::Error;
@@ -52,6 +53,8 @@ struct Description {
     env: BTreeMap<String, String>,
     /// The names of its secrets.
     secrets: Vec<String>,
+    /// The lines of its schedule.
+    schedule: Vec<Schedule>,
     instances: Vec<InstanceId>,
     /// What requests have in common that get the same of several revisions, as the manifest says it.
     sticky: Option<String>,
@@ -144,6 +147,7 @@ pub async fn describe(
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect(),
         secrets: config.secrets.keys().cloned().collect(),
+        schedule: config.schedule.clone(),
         instances,
         revision: deployment.revision,
         function: deployment.function,
@@ -241,6 +245,10 @@ impl Description {
             ("network", network.to_owned()),
             ("env", of(env.collect())),
             ("secrets", of(self.secrets.clone())),
+            (
+                "schedule",
+                of(self.schedule.iter().map(ToString::to_string).collect()),
+            ),
         ];
         let rows = rows.map(|(name, value)| format!("{name:12} {value}"));
         rows.join("\n")

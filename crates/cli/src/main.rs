@@ -27,6 +27,7 @@ mod remote;
 mod remove;
 mod repository;
 mod revisions;
+mod schedules;
 mod secret;
 mod top;
 mod unknown;
@@ -155,6 +156,9 @@ async fn run(arguments: Arguments) -> Result<u8, Error> {
                 None => None,
             };
             secret::run(&here, printer, &command).await?;
+        }
+        Command::Schedules { function } => {
+            schedules::list(&here()?, printer, function.as_ref()).await?;
         }
         Command::Gc { dry_run } => revisions::collect(&here()?, printer, dry_run).await?,
         Command::Builds {

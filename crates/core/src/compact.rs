@@ -13,7 +13,7 @@ use crate::function::{FunctionName, RevisionId};
 use crate::release::Split;
 use crate::route::Route;
 
-/// A deployment, less what only people are shown of its exports. What each request needs is at hand; the rest is packed,
+/// A deployment, less its schedule and what only people are shown of its exports. What each request needs is at hand; the rest is packed,
 /// until an instance must be started.
 #[derive(Debug)]
 pub struct Compact {
@@ -102,6 +102,7 @@ impl Compact {
     pub fn new(mut deployment: Deployment) -> Self {
         let exports = deployment.config.exports.take();
         let sticky = deployment.config.sticky.take();
+        deployment.config.schedule = Vec::new();
         let split = Split::new(&deployment.function, &deployment.releases, sticky);
         let limits = deployment.config.limits;
         let end = image_end(&deployment.function, &deployment.revision);
@@ -141,7 +142,7 @@ impl Compact {
         self.lease_ms.map_or(fallback, Duration::from_millis)
     }
 
-    /// The deployment, without exports and what is released beside it: as it is started.
+    /// The deployment, without exports, its schedule, and what is released beside it: as it is started.
     ///
     /// # Panics
     /// Never: what was packed can be unpacked.
@@ -213,6 +214,7 @@ mod tests {
                 socket: true,
                 user: Some("1000".to_owned()),
                 sticky: Some("header:X-User".parse().unwrap()),
+                schedule: vec!["@daily".parse().unwrap()],
             },
             releases: vec![Release {
                 revision: RevisionId("r2".to_owned()),
@@ -233,6 +235,7 @@ mod tests {
         assert_eq!(split.get(0).unwrap().as_str(), "demo/hello@r2");
         deployment.config.exports = None;
         deployment.config.sticky = None;
+        deployment.config.schedule = Vec::new();
         deployment.releases = Vec::new();
         assert_eq!(compact.unpack(), deployment);
         deployment.config.freeze_ms = Some(2_000);

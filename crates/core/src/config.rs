@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::release::Sticky;
 use crate::route::Route;
+use crate::schedule::Schedule;
 use crate::secrets::SecretIds;
 
 /// Configuration of one revision. Stored as JSON in an image label and in Redis.
@@ -53,6 +54,9 @@ pub struct FunctionConfig {
     /// Where the function answers besides `/account/name`.
     #[serde(skip_serializing_if = "is_default")]
     pub routes: Vec<Route>,
+    /// When it is called though nobody asks for it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub schedule: Vec<Schedule>,
     /// What requests have in common that get the same of several revisions.
     #[serde(skip_serializing_if = "is_default")]
     pub sticky: Option<Sticky>,

@@ -25,7 +25,7 @@ pub struct Deployment {
 impl Deployment {
     /// The same revision as one that is released beside the current one, with a percentage of the requests.
     ///
-    /// It has no routes but that of its name, and where it gets nothing by its weight, no instance stands by.
+    /// It has no routes but that of its name and no schedule, and where it gets nothing by its weight, no instance stands by.
     pub fn beside(&self, weight: u8) -> Self {
         let config = self.config.clone();
         Self {
@@ -34,6 +34,7 @@ impl Deployment {
             image: self.image.clone(),
             config: FunctionConfig {
                 routes: Vec::new(),
+                schedule: Vec::new(),
                 min_instances: config.min_instances.filter(|_| weight > 0),
                 ..config
             },
@@ -57,6 +58,7 @@ mod tests {
             image: "corefn/demo/hello:r2".to_owned(),
             config: FunctionConfig {
                 routes: vec!["h/x".parse().unwrap()],
+                schedule: vec!["@daily".parse().unwrap()],
                 min_instances: two,
                 socket: true,
                 ..FunctionConfig::default()
@@ -73,6 +75,7 @@ mod tests {
             (&deployment.revision, &deployment.image)
         );
         assert!(beside.config.routes.is_empty() && beside.releases.is_empty());
+        assert!(beside.config.schedule.is_empty());
         assert!(beside.config.socket);
         assert_eq!(beside.config.min_instances, two);
         assert_eq!(deployment.beside(0).config.min_instances, None);

@@ -35,6 +35,9 @@ pub struct Host {
     pub docker: String,
     /// Where functions answer, without a slash at the end; only for what is printed.
     pub url: String,
+    /// Where nginx answers on this host, `http://host[:port]`, for whoever calls functions from here; `url` without a value.
+    #[serde(default)]
+    pub router: Option<String>,
     /// The folder of stacks.
     pub stacks: String,
     /// The folder of repositories.
@@ -166,6 +169,11 @@ impl Host {
         }
         Ok(host)
     }
+
+    /// Where nginx answers on this host.
+    pub fn router(&self) -> &str {
+        self.router.as_deref().unwrap_or(&self.url)
+    }
 }
 
 fn one_or_several<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
@@ -229,6 +237,9 @@ mod tests {
         let host = Host::parse("host.toml", least).unwrap();
         assert_eq!(host.namespace, "corefn");
         assert_eq!(host.base_image, "debian:bookworm-slim");
+        assert_eq!(host.router(), "http://h");
+        let with_router = Host::parse("host.toml", &format!("{least}router = 'http://r'")).unwrap();
+        assert_eq!(with_router.router(), "http://r");
         assert!(host.sdk_images.is_empty());
         assert_eq!(host.secrets, "secrets");
         assert_eq!(host.docker, "unix:///var/run/docker.sock");

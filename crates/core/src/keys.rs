@@ -26,6 +26,8 @@
 //! | `address-cursor` | string | counts the container addresses given out, from a random beginning | none | router, builder | router, builder |
 //! | `pulse` | string | `1`: written to see whether Redis takes writes | one minute | router, cleaner | nobody |
 //! | `watch:<token>` | string | `1`: the cleaner of that token has written a moment ago, and Redis did not hang since | [`WATCH_TTL`], renewed | cleaner | cleaner |
+//! | `schedules` | hash | `<function> <line of its schedule>` → JSON of [`Calls`](crate::schedule::Calls) | none | dispatcher | dispatcher, CLI |
+//! | `dispatcher:<token>` | string | `1`: the dispatcher of that token is at work | [`DISPATCHER_TTL`], renewed | dispatcher | dispatcher, CLI |
 //! | `events` | channel | JSON of [`Event`](crate::event::Event) | – | all | router |
 //!
 //! An instance that is in `instances` but not in `ready:<function>` gets no work. If it is in `frozen:<function>` it may be
@@ -57,6 +59,12 @@ pub const WATCH_TTL: Duration = Duration::from_millis(800);
 
 /// How often the cleaner writes that it watches.
 pub const WATCH_RENEWAL: Duration = Duration::from_millis(200);
+
+/// How long a dispatcher counts as being at work after it has last said so; then the calls that it made are broken off.
+pub const DISPATCHER_TTL: Duration = Duration::from_secs(15);
+
+/// How often a dispatcher says that it is at work.
+pub const DISPATCHER_RENEWAL: Duration = Duration::from_secs(5);
 
 /// Spells the keys of one installation.
 #[derive(Debug, Clone)]
@@ -198,6 +206,16 @@ impl Keys {
         self.key(&format!("watch:{token}"))
     }
 
+    /// What came of each line of the functions' schedules.
+    pub fn schedules(&self) -> String {
+        self.key("schedules")
+    }
+
+    /// That a dispatcher is at work.
+    pub fn dispatcher(&self, token: &str) -> String {
+        self.key(&format!("dispatcher:{token}"))
+    }
+
     /// The channel of events.
     pub fn events(&self) -> String {
         self.key("events")
@@ -245,6 +263,8 @@ mod tests {
             (keys.address_cursor(), "address-cursor"),
             (keys.pulse(), "pulse"),
             (keys.watch("t1"), "watch:t1"),
+            (keys.schedules(), "schedules"),
+            (keys.dispatcher("t1"), "dispatcher:t1"),
             (keys.events(), "events"),
         ];
         for (key, rest) in spelled {

@@ -37,6 +37,7 @@ pub mod request_id;
 pub mod retry;
 pub mod revisions;
 pub mod route;
+pub mod schedule;
 pub mod secrets;
 pub mod table;
 pub mod throttle;

@@ -12,6 +12,7 @@ use crate::function::{FunctionName, check_segment};
 use crate::lease::DEFAULT_IDLE;
 use crate::names;
 use crate::route::Route;
+use crate::schedule::Schedule;
 
 pub use problem::{ManifestError, Position, Problem};
 use reader::{Entry, Reader};
@@ -36,6 +37,7 @@ pub struct Declaration {
     stack: Option<(String, Position)>,
     path: Option<(String, Position)>,
     secrets: Vec<(String, Position)>,
+    schedule: Vec<(Schedule, Position)>,
     config: FunctionConfig,
 }
 
@@ -150,6 +152,11 @@ impl Declaration {
         self.secrets.iter().map(|(name, at)| (name.as_str(), *at))
     }
 
+    /// The lines of its schedule, and where each is.
+    pub fn schedule(&self) -> impl Iterator<Item = (&Schedule, Position)> {
+        self.schedule.iter().map(|(line, at)| (line, *at))
+    }
+
     /// The stack that is asked for, and where.
     pub fn stack(&self) -> Option<(&str, Position)> {
         self.stack.as_ref().map(|(stack, at)| (stack.as_str(), *at))
@@ -165,6 +172,7 @@ impl Declaration {
         FunctionConfig {
             exports: found.exports,
             user: found.user,
+            schedule: self.schedule.iter().map(|(line, _)| line.clone()).collect(),
             ..self.config.clone()
         }
     }
@@ -253,6 +261,7 @@ impl Declaration {
                 "health" => self.config.health = values::health(reader, &entry),
                 "env" => self.config.env = values::env(reader, &entry),
                 "secrets" => secrets = Some(entry),
+                "schedule" => self.schedule = values::schedule(reader, &entry),
                 "limits" => self.read_limits(reader, &entry),
                 "scale" => self.read_scale(reader, &entry),
                 "sticky" => self.config.sticky = values::sticky(reader, &entry),

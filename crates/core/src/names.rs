@@ -91,6 +91,10 @@ pub mod header {
     pub const ERROR: &str = "X-CoreFn-Error";
     /// Of a request: the revision that it is for, where several are released.
     pub const REVISION: &str = "X-CoreFn-Revision";
+    /// Of a request that a schedule makes: the line of it.
+    pub const SCHEDULE: &str = "X-CoreFn-Schedule";
+    /// Of the same: when it was due, in UTC, as RFC 3339 writes it.
+    pub const DUE: &str = "X-CoreFn-Due";
 }
 
 /// nginx directives.

@@ -24,6 +24,27 @@ pub fn behind(whole: &[u8], prefix: usize) -> Option<(&'static [u8], &[u8])> {
     Some((slash, rest))
 }
 
+/// Checks a target: a path, perhaps with a query, as a request has it.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_target(text: &str) -> Result<(), String> {
+    // What a request's target may hold by RFC 3986: pchar, "/" and "?".
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@/?".contains(&b);
+    if !text.starts_with('/') {
+        Err(format!(
+            "{text:?} is no path: it starts with a slash, such as \"/healthz\""
+        ))
+    } else if !text.bytes().all(fits) {
+        Err(format!(
+            "{text:?} is no path: it is letters, digits and -._~%!$&'()*+,;=:@/? only, so write \
+             anything else as %XX"
+        ))
+    } else {
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

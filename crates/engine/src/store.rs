@@ -10,6 +10,7 @@ mod facts;
 mod instances;
 mod leases;
 mod locks;
+mod schedules;
 mod scripts;
 mod servers;
 mod starts;

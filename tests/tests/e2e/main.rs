@@ -46,6 +46,7 @@ mod sandbox_runtimes;
 mod sandbox_sockets;
 mod sandbox_starts;
 mod sandboxes;
+mod schedule;
 mod secrets;
 mod standby;
 mod stream;

@@ -121,6 +121,24 @@ const ROWS: &[Row] = &[
         says: &["corefn.toml:2:18: idle: ", "\"1 minute\""],
     },
     Row {
+        what: "a schedule that means nothing",
+        change: "printf '[function]\\nschedule = [\n  \"0 0 30 2 *\",\n  \"@daily Europe/Atlantis\",\n  \"61 * * * *\",\n]\\n' \
+                 > corefn.toml",
+        says: &[
+            "corefn.toml:3:3: schedule: \"0 0 30 2 *\" never comes: no month has such a day",
+            "corefn.toml:4:3: schedule: there is no time zone \"Europe/Atlantis\": write one such as Europe/Berlin",
+            "corefn.toml:5:3: schedule: \"61 * * * *\" is no cron expression",
+        ],
+    },
+    Row {
+        what: "a line of a schedule that is none",
+        change: "printf '[function]\\nschedule = \"0 */5 * * * *\"\\n' > corefn.toml",
+        says: &[
+            "corefn.toml:2:12: schedule: \"0 */5 * * * *\": \"*\" is neither a time zone",
+            "none for seconds",
+        ],
+    },
+    Row {
         what: "no TOML",
         change: "printf '[function\\n' > corefn.toml",
         says: &["corefn.toml:1:"],

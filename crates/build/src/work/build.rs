@@ -14,6 +14,7 @@ use corefn_engine::docker::Docker;
 use corefn_engine::secrets::SecretStore;
 use corefn_engine::store::Store;
 use corefn_sandbox::executables::Digest;
+use corefn_schedule::Times;
 
 use crate::cache::Cache;
 use crate::compile::{Compiler, OWNER, Product, compile, sweep};
@@ -102,6 +103,7 @@ impl<'a> Build<'a> {
             None => (BTreeMap::new(), secrets.waiting(function)?),
         };
         check_secrets(&declaration, function, &secrets)?;
+        check_schedule(&declaration)?;
         Ok(Self {
             host,
             docker,
@@ -378,6 +380,25 @@ impl<'a> Build<'a> {
     }
 }
 
+/// Checks that all lines of a function's schedule mean something on this host.
+fn check_schedule(declaration: &Declaration) -> Result<(), BuildError> {
+    let problems = declaration.schedule().filter_map(|(line, at)| {
+        let error = Times::new(line).err()?;
+        Some(Problem {
+            at: Some(at),
+            what: format!("schedule: {error}"),
+        })
+    });
+    refuse(problems.collect())
+}
+
+fn refuse(problems: Vec<Problem>) -> Result<(), BuildError> {
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(ManifestError::of(problems).into()),
+    }
+}
+
 /// Checks that all secrets are set that a function asks for.
 fn check_secrets(
     declaration: &Declaration,
@@ -393,8 +414,5 @@ fn check_secrets(
             "the secret {name} is not set: corefn secret set {function} {name} reads it from standard input; then push again"
         ),
     });
-    match problems.collect::<Vec<_>>() {
-        problems if problems.is_empty() => Ok(()),
-        problems => Err(ManifestError::of(problems).into()),
-    }
+    refuse(problems.collect())
 }

@@ -76,7 +76,23 @@ pub async fn redis(store: &Store) -> Vec<Finding> {
             "start corefn-clean",
         )
     });
+    findings.extend(dispatcher(store, facts.is_dispatched).await);
     findings
+}
+
+/// The dispatcher, which there needs to be if any function has a schedule.
+async fn dispatcher(store: &Store, is_there: bool) -> Option<Finding> {
+    let check = "dispatcher";
+    if is_there {
+        return Some(Finding::ok(check, "is at work"));
+    }
+    let deployments = store.deployments().await.unwrap_or_default().into_iter();
+    let scheduled = deployments.filter(|deployment| !deployment.config.schedule.is_empty());
+    let count = scheduled.count();
+    (count > 0).then(|| {
+        let says = format!("none is at work, and {count} functions have a schedule");
+        Finding::wrong(check, says, "start corefn-dispatch")
+    })
 }
 
 /// Docker, and the room that it has.

@@ -18,7 +18,7 @@ use crate::installation::{Installation, Viewer};
 use crate::print::{Printer, line};
 use crate::{
     describe, env, functions, instances, keys, logs, release, remove, repository, revisions,
-    secret, top,
+    schedules, secret, top,
 };
 
 /// Who locks and deletes repositories.
@@ -195,6 +195,12 @@ pub(super) async fn run(
         Command::Revisions { function } => {
             viewer.must_see(&function)?;
             revisions::list(&here(home, viewer)?, &printer, &function).await?;
+        }
+        Command::Schedules { function } => {
+            function
+                .as_ref()
+                .map_or(Ok(()), |function| viewer.must_see(function))?;
+            schedules::list(&here(home, viewer)?, &printer, function.as_ref()).await?;
         }
         Command::Rollback { function, revision } => {
             viewer.must_write(&function)?;

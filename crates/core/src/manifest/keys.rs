@@ -95,6 +95,13 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         table: "function",
+        name: "schedule",
+        example: r#"schedule = ["*/5 * * * *", "0 4 * * MON Europe/Berlin /report"]"#,
+        default: Value("[]"),
+        meaning: "when it is called though nobody asks: five cron fields (minute, hour, day of the month, month, day of the week) or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`; perhaps a time zone, else it is the host's; perhaps a path, else it is `/`. 20 lines at the most; one alone may stand without brackets",
+    },
+    Key {
+        table: "function",
         name: "limits",
         example: r#"limits = { memory = "128M" }"#,
         default: Value("{}"),

@@ -82,6 +82,7 @@ fn declaration(account: &str, module: &str, name: String, at: Position) -> Decla
     let route = format!("/{account}/{module}").parse::<Route>().ok();
     Declaration {
         secrets: Vec::new(),
+        schedule: Vec::new(),
         at: Some(at),
         name: Some((name, at)),
         stack: Some((STACK.to_owned(), at)),

@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::{Export, Network};
+use crate::schedule;
 use proptest::prelude::*;
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -548,5 +549,45 @@ fn long_texts_do_not_take_long() {
         let _ = Manifest::parse(&text);
         let took = begin.elapsed();
         assert!(took.as_secs() < 30, "{:?}… took {took:?}", &text[..20]);
+    }
+}
+
+#[test]
+fn schedules() {
+    let config = |text: &str| only(text).config(Found::default());
+    let several = config("[function]\nschedule = [\"@daily\", \"* * * * * UTC /x\"]");
+    let lines: Vec<_> = several.schedule.iter().map(ToString::to_string).collect();
+    assert_eq!(lines, ["@daily", "* * * * * UTC /x"]);
+    assert_eq!(
+        config("[function]\nschedule = \"@daily\"").schedule,
+        several.schedule[..1]
+    );
+    assert!(config("[function]\nschedule = []").schedule.is_empty());
+    let many = (0..=schedule::MOST).map(|minute| format!("\"{minute} * * * *\""));
+    let many = format!(
+        "[function]\nschedule = [{}]",
+        many.collect::<Vec<_>>().join(", ")
+    );
+    for (text, says) in [
+        (
+            "[function]\nschedule = 5",
+            "2:12: schedule is an integer, not a string or an array of strings",
+        ),
+        (
+            "[function]\nschedule = [5]",
+            "2:13: schedule is an integer, not a string",
+        ),
+        (
+            "[function]\nschedule = [\"* *\"]",
+            "2:13: schedule: \"* *\" has fewer than five fields",
+        ),
+        (
+            "[function]\nschedule = [\"@daily\", \" @daily\"]",
+            "2:23: schedule has \" @daily\" twice: keep one",
+        ),
+        (&many, "schedule has more than 20 lines"),
+    ] {
+        let error = Manifest::parse(text).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
     }
 }

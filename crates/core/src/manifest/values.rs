@@ -13,9 +13,11 @@ use super::reader::{Entry, Reader, advice};
 use crate::config::Network;
 use crate::environment;
 use crate::lease::MIN_IDLE;
+use crate::path::check_target;
 use crate::quantity::{parse_duration, parse_size};
 use crate::release::Sticky;
 use crate::route::Route;
+use crate::schedule::{self, Schedule};
 
 const NETWORKS: &[&str] = &["none", "outbound"];
 
@@ -83,20 +85,7 @@ pub(super) fn sticky(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<Stick
 
 pub(super) fn health(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<String> {
     let text = reader.text(entry, example("health"))?;
-    // What a request's target may hold by RFC 3986: pchar, "/" and "?".
-    let fits = |b: u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@/?".contains(&b);
-    let checked = if !text.starts_with('/') {
-        Err(format!(
-            "{text:?} is no path: it starts with a slash, such as \"/healthz\""
-        ))
-    } else if !text.bytes().all(fits) {
-        Err(format!(
-            "{text:?} is no path: it is letters, digits and -._~%!$&'()*+,;=:@/? only, so write \
-             anything else as %XX"
-        ))
-    } else {
-        Ok(text.to_owned())
-    };
+    let checked = check_target(text).map(|()| text.to_owned());
     reader.check(entry, checked)
 }
 
@@ -156,6 +145,42 @@ pub(super) fn secrets(
         }
     }
     names
+}
+
+/// The lines of a schedule, of which there is at least one if there is any: an array of texts, or one of them alone.
+pub(super) fn schedule(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Vec<(Schedule, Position)> {
+    let values = match entry.value.get_ref() {
+        DeValue::Array(values) => values.iter().collect(),
+        DeValue::String(_) => vec![entry.value],
+        _ => {
+            let wanted = "a string or an array of strings";
+            reader.wrong_type(entry, wanted, example("schedule"));
+            return Vec::new();
+        }
+    };
+    let mut lines: Vec<(Schedule, Position)> = Vec::new();
+    for value in values {
+        let one = Entry { value, ..*entry };
+        let Some(text) = reader.text(&one, example("schedule")) else {
+            continue;
+        };
+        let line = text.parse::<Schedule>().map_err(|e| e.to_string());
+        let Some(line) = reader.check(&one, line) else {
+            continue;
+        };
+        if lines.iter().any(|(other, _)| *other == line) {
+            let what = format!("schedule has {text:?} twice: keep one");
+            reader.problem(value.span(), what);
+        } else if lines.len() == schedule::MOST {
+            let what = format!("schedule has more than {} lines", schedule::MOST);
+            reader.problem(value.span(), what);
+            break;
+        } else {
+            let at = reader.position(value);
+            lines.push((line, at));
+        }
+    }
+    lines
 }
 
 pub(super) fn network(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Network {

@@ -81,6 +81,14 @@ impl Store {
             .await
     }
 
+    /// Which index it is: another text after each time that Redis was emptied and filled again, and none in between.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn epoch(&self) -> Result<Option<String>, StoreError> {
+        self.command(redis::cmd("GET").arg(self.keys.epoch())).await
+    }
+
     /// Notes that the index is complete.
     ///
     /// # Errors

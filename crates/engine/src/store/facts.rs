@@ -17,6 +17,8 @@ pub struct Facts {
     pub routers: u64,
     /// Whether a cleaner is at work.
     pub is_cleaned: bool,
+    /// Whether a dispatcher is at work.
+    pub is_dispatched: bool,
 }
 
 impl Store {
@@ -35,16 +37,17 @@ impl Store {
             evicts: evicts(&info).map(ToOwned::to_owned),
             clock: UNIX_EPOCH + Duration::from_secs(seconds) + Duration::from_micros(micros),
             routers,
-            is_cleaned: self.is_watched().await?,
+            is_cleaned: self.has_any(&self.keys.watch("*")).await?,
+            is_dispatched: self.has_any(&self.keys.dispatcher("*")).await?,
         })
     }
 
-    /// Whether somebody watches, as cleaners do.
-    async fn is_watched(&self) -> Result<bool, StoreError> {
+    /// Whether there is a key of this pattern.
+    async fn has_any(&self, pattern: &str) -> Result<bool, StoreError> {
         let mut cursor = 0_u64;
         loop {
             let mut scan = redis::cmd("SCAN");
-            scan.arg(cursor).arg("MATCH").arg(self.keys.watch("*"));
+            scan.arg(cursor).arg("MATCH").arg(pattern);
             let (next, found): (u64, Vec<String>) =
                 self.command(scan.arg("COUNT").arg(1000)).await?;
             if !found.is_empty() {

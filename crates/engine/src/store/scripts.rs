@@ -19,6 +19,7 @@ pub(super) struct Scripts {
     pub take: Script,
     pub drain: Script,
     pub forget: Script,
+    pub swap_calls: Script,
 }
 
 impl Default for Scripts {
@@ -40,6 +41,7 @@ impl Default for Scripts {
             take: Script::new(TAKE),
             drain: Script::new(DRAIN),
             forget: Script::new(FORGET),
+            swap_calls: Script::new(SWAP_CALLS),
         }
     }
 }
@@ -409,4 +411,13 @@ redis.call('DEL', KEYS[3], KEYS[7])
 redis.call('HDEL', KEYS[1], ARGV[1])
 redis.call('SREM', KEYS[6], ARGV[1])
 if redis.call('SREM', KEYS[2], ARGV[1]) == 1 then redis.call('PUBLISH', KEYS[4], ARGV[2]) end
+";
+
+/// KEYS schedules; ARGV line, what it was or '', what it is to be. Returns 1 if it is that now. (The second time, too.)
+const SWAP_CALLS: &str = r"
+local now = redis.call('HGET', KEYS[1], ARGV[1]) or ''
+if now == ARGV[3] then return 1 end
+if now ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+return 1
 ";

@@ -20,8 +20,15 @@ use tokio::process::Command;
 /// The most that the image of a service may have, in bytes.
 const MOST: u64 = 150_000_000;
 
-const SERVICES: [&str; 7] = [
-    "redis", "git", "builder", "host", "keeper", "cleaner", "firewall",
+const SERVICES: [&str; 8] = [
+    "redis",
+    "git",
+    "builder",
+    "host",
+    "keeper",
+    "cleaner",
+    "dispatcher",
+    "firewall",
 ];
 
 /// How long a service may take to answer again.
@@ -278,6 +285,7 @@ async fn host_in_containers() {
         ("git", "sshd"),
         ("builder", "corefn-build"),
         ("cleaner", "corefn-clean"),
+        ("dispatcher", "corefn-dispat"),
         ("keeper", "corefn-keep"),
     ] {
         let id = host
