@@ -22,6 +22,7 @@ use rustix::process::Signal;
 use crate::ask::Sender;
 use crate::history::{Harm, Lost, Recorder};
 use crate::plan::{Fault, Step};
+use crate::schedules::Schedules;
 use crate::sockets::held;
 use crate::traffic::{SLOW, simple};
 
@@ -42,6 +43,8 @@ const START_BEGINS: Duration = Duration::from_secs(5);
 pub struct Breaker {
     /// The installation's keeper of sandboxes, unless it was just killed. It goes first, since it makes more.
     pub keeper: Option<Keeper>,
+    /// The dispatchers, and what they see to.
+    pub schedules: Schedules,
     /// The installation.
     pub home: Home,
     /// Where its keeper has all that it keeps.
@@ -70,6 +73,12 @@ impl Breaker {
                 self.home.take_cleaner().kill().await;
                 tokio::time::sleep(step.lasts).await;
                 self.home.start_cleaner(Some(ROUNDS));
+                true
+            }
+            Fault::DispatcherKilled => {
+                self.schedules.dispatchers.remove(0).kill().await;
+                tokio::time::sleep(step.lasts).await;
+                self.schedules.start_one(&self.home);
                 true
             }
             Fault::HolderKilled

@@ -14,6 +14,7 @@ mod history;
 mod plan;
 mod report;
 mod run;
+mod schedules;
 mod socket;
 mod sockets;
 mod traffic;

@@ -18,6 +18,8 @@ pub enum Fault {
     Reloaded,
     /// The cleaner gets SIGKILL, and is started again later.
     CleanerKilled,
+    /// A dispatcher gets SIGKILL, and is started again later.
+    DispatcherKilled,
     /// `docker kill` of an instance.
     InstanceKilled,
     /// `docker pause` of an instance, and later `docker unpause`.
@@ -62,11 +64,12 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::WorkerKilled,
         Self::StarterKilled,
         Self::Reloaded,
         Self::CleanerKilled,
+        Self::DispatcherKilled,
         Self::InstanceKilled,
         Self::InstancePaused,
         Self::InstanceRemoved,
@@ -96,6 +99,7 @@ impl Fault {
             Self::StarterKilled => "starter killed",
             Self::Reloaded => "nginx reloaded",
             Self::CleanerKilled => "cleaner killed",
+            Self::DispatcherKilled => "dispatcher killed",
             Self::InstanceKilled => "instance killed",
             Self::InstancePaused => "instance paused",
             Self::InstanceRemoved => "instance removed",

@@ -17,6 +17,7 @@ use crate::faults::{Breaker, ROUNDS};
 use crate::history::{History, Recorder};
 use crate::plan::plan;
 use crate::report::Report;
+use crate::schedules::Schedules;
 use crate::traffic::{NARROW, RUNTIME, Traffic, functions, of_runtime, simple};
 
 /// The function that is pushed.
@@ -49,6 +50,9 @@ pub async fn run(seed: u64, total: Duration) -> Report {
             begin.elapsed().as_secs_f64()
         );
         tokio::time::sleep(step.calm).await;
+    }
+    for wrong in breaker.schedules.finish(&breaker.home).await {
+        recorder.complain(wrong);
     }
     deploys.finish().await;
     traffic.finish().await;
@@ -100,6 +104,7 @@ async fn set_up() -> Breaker {
     );
     repository.commit("The probe").await;
     repository.push().await.accepted();
+    let schedules = Schedules::start(&home).await;
     let recorder = Arc::new(Recorder::new());
     let sender = Sender {
         client: home.client(),
@@ -109,6 +114,7 @@ async fn set_up() -> Breaker {
         home,
         room,
         keeper: Some(keeper),
+        schedules,
         recorder,
         repository,
         sender,
@@ -236,6 +242,7 @@ fn keep_logs(home: &Home) {
         ("access.log", home.folder.read("log/access.log")),
         ("corefn-clean.log", home.cleaner_log()),
         ("keep.log", home.folder.read("log/keep.log")),
+        ("dispatch.log", home.folder.read("log/dispatch.log")),
     ] {
         let _ = std::fs::write(folder.join(name), text);
     }

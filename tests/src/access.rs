@@ -6,7 +6,8 @@ use serde::Deserialize;
 pub const FORMAT: &str = r#"log_format probe escape=json '{"request":"$request","uri":"$uri","status":"$status",'
         '"function":"$corefn_function","revision":"$corefn_revision","instance":"$corefn_instance",'
         '"start":"$corefn_start","wait":"$corefn_wait","prefix":"$corefn_prefix",'
-        '"id":"$corefn_request_id","upstream":"$upstream_addr","worker":"$pid"}';"#;
+        '"id":"$corefn_request_id","upstream":"$upstream_addr","worker":"$pid",'
+        '"due":"$http_x_corefn_due"}';"#;
 
 /// A request as nginx logs it. What has no value is empty.
 #[derive(Debug, Clone, Deserialize)]
@@ -35,6 +36,8 @@ pub struct Access {
     pub upstream: String,
     /// Which worker has served it.
     pub worker: String,
+    /// When it was due, if it is one that a schedule makes.
+    pub due: String,
 }
 
 impl Access {
