@@ -192,9 +192,10 @@ impl Home {
         self.cleaner.take().expect("a cleaner runs")
     }
 
-    /// From now on, programs that begin talk to Redis by way of a socket that can keep answers: all but nginx and the test itself.
-    pub fn slow_programs(&self) -> Slow {
-        let slow = Slow::open(&self.folder, self.redis.socket(), Duration::ZERO);
+    /// From now on, programs that begin talk to Redis by way of a socket that can keep answers, and has each come later by so much:
+    /// all but nginx and the test itself.
+    pub fn slow_programs(&self, delay: Duration) -> Slow {
+        let slow = Slow::open(&self.folder, self.redis.socket(), delay);
         let settings = self.folder.read(HOST_FILE);
         let settings = settings.replace(&self.redis.url(), &slow.url());
         self.folder.write(HOST_FILE, settings);

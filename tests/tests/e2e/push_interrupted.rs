@@ -336,7 +336,7 @@ async fn push_halfway(home: &Home, repository: &Repository, slow: &Slow) -> (Pus
 #[tokio::test]
 async fn branch_follows_what_was_deployed() {
     let home = Home::start("halfway").await;
-    let slow = home.slow_programs();
+    let slow = home.slow_programs(Duration::ZERO);
     let repository = Repository::create(&home, "demo/hello").await;
     repository.probe("");
     let first = repository.commit("One").await;
@@ -409,7 +409,7 @@ async fn branch_follows_what_was_deployed() {
 #[tokio::test]
 async fn branch_follows_what_a_builder_has_deployed() {
     let home = Home::start("halfwayhost").await;
-    let slow = home.slow_programs();
+    let slow = home.slow_programs(Duration::ZERO);
     let mut git_host = GitHost::start(&home).await;
     let alice = git_host.person(&home, "demo").await;
     let repository = Repository::of(&home, &git_host, &alice, "demo/hello").await;
