@@ -37,15 +37,7 @@ struct Arguments {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    log::to_stderr("corefn-clean");
-    match run(arguments).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            error!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    log::service("corefn-clean", run(Arguments::parse())).await
 }
 
 async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {

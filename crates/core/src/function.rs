@@ -273,8 +273,8 @@ impl fmt::Display for RepositoryName {
     }
 }
 
-/// A revision's identifier: `YYYYMMDDTHHMMSS-<first 7 of the commit>`, which sorts by time and is
-/// a valid image tag. The builder makes it; everyone else only compares it.
+/// A revision's identifier: `YYYYMMDDTHHMMSS-<first 7 of the commit>`, which sorts by time, to
+/// the second, and is a valid image tag. The builder makes it; everyone else only compares it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RevisionId(pub String);

@@ -16,7 +16,6 @@ use corefn_engine::start::random_id;
 use corefn_engine::store::Store;
 use corefn_engine::{home, log};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::error;
 
 use dispatcher::Dispatcher;
 use router::Router;
@@ -32,15 +31,7 @@ struct Arguments {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    log::to_stderr("corefn-dispatch");
-    match run(arguments).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            error!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    log::service("corefn-dispatch", run(Arguments::parse())).await
 }
 
 async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {

@@ -1,6 +1,8 @@
 //! Lines of the log: each program says where they go.
 
+use std::fmt;
 use std::io::{self, Write as _};
+use std::process::ExitCode;
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Dispatch, Level, Metadata};
@@ -30,6 +32,21 @@ pub fn to_stderr(program: &'static str) {
     });
     // It fails where that was done before.
     let _ = tracing::dispatcher::set_global_default(dispatch);
+}
+
+/// Runs a service to its end. All lines, and the error that it may end with, go to standard error behind its name.
+pub async fn service<E: fmt::Display>(
+    program: &'static str,
+    run: impl Future<Output = Result<(), E>>,
+) -> ExitCode {
+    to_stderr(program);
+    match run.await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 struct Lines<F>(F);

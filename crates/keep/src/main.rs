@@ -14,7 +14,6 @@ use clap::Parser;
 use corefn_engine::{home, log};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
-use tracing::error;
 
 use keeper::Keeper;
 
@@ -42,15 +41,7 @@ fn absolute(text: &str) -> Result<PathBuf, String> {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    log::to_stderr("corefn-keep");
-    match run(arguments).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            error!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    log::service("corefn-keep", run(Arguments::parse())).await
 }
 
 async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
