@@ -332,6 +332,7 @@ impl Calls {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn lines() {
@@ -531,5 +532,76 @@ mod tests {
         let calls = Calls::since(1000);
         assert!(!calls.is_ahead(1000 - LATEST));
         assert!(calls.is_ahead(999 - LATEST));
+    }
+
+    /// What is due each minute of the time from `settled` to `now`.
+    fn minutes(settled: i64, now: i64) -> Due {
+        let count = now.div_euclid(60) - settled.div_euclid(60);
+        Due {
+            latest: (count > 0).then(|| now.div_euclid(60) * 60),
+            before: u64::try_from(count - 1).unwrap_or(0),
+        }
+    }
+
+    #[derive(Debug, Clone, Copy)]
+    enum Event {
+        /// So many seconds pass.
+        Passes(i64),
+        /// The call that is under way ends.
+        Ends,
+        /// Who makes it dies.
+        Dies,
+    }
+
+    fn events() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            3 => (1_i64..40).prop_map(Event::Passes),
+            1 => (40_i64..400).prop_map(Event::Passes),
+            2 => Just(Event::Ends),
+            1 => Just(Event::Dies),
+        ]
+    }
+
+    proptest! {
+        /// Whatever happens, each time that has come is called for or missed, once, and calls are no later than they may be.
+        #[test]
+        fn each_time_counts_once(events in prop::collection::vec(events(), 1..60)) {
+            let (mut now, mut is_alive) = (30, true);
+            let mut calls = Calls::since(now);
+            let mut made = 0;
+            for event in events {
+                match event {
+                    Event::Passes(seconds) => now += seconds,
+                    Event::Dies => is_alive = false,
+                    Event::Ends => {
+                        let due = calls.last.as_ref().map_or(0, |call| call.due);
+                        calls = calls.ended(due, "me", good(now)).unwrap_or(calls);
+                    }
+                }
+                let was_under_way = calls.is_under_way();
+                match calls.step(minutes(calls.settled, now), now, is_alive, "me") {
+                    Step::Wait => {}
+                    Step::Note(next) => calls = next,
+                    Step::Call(next) => {
+                        prop_assert!(!was_under_way || !is_alive);
+                        let call = next.last.as_ref().unwrap();
+                        prop_assert!((0..=LATEST).contains(&(now - call.due)));
+                        prop_assert_eq!((call.due, call.began), (next.settled, now));
+                        made += 1;
+                        is_alive = true;
+                        calls = next;
+                    }
+                }
+                prop_assert_eq!(calls.called, made);
+                prop_assert!(calls.failed <= calls.called);
+                // All that is settled, and no more.
+                let settled = calls.settled.div_euclid(60);
+                prop_assert_eq!(calls.called + calls.missed, settled.unsigned_abs());
+                // What is not is the last that has come, and waits for the one before.
+                let left = now.div_euclid(60) - settled;
+                prop_assert!(left <= 1, "{left} are left");
+                prop_assert!(left == 0 || calls.is_under_way());
+            }
+        }
     }
 }

@@ -13,7 +13,7 @@ mod times;
 use corefn_tests::push::{Repository, builds, keep_stack};
 use corefn_tests::{Home, wait_until};
 
-use crate::push::the_exports_answer;
+use crate::push::{HELLO_SIZE, a_library_becomes_a_function, the_exports_answer};
 use crate::push_interrupted::{Leave, SOON};
 use crate::push_limits::{builds_of_stacks_are_contained, commands_of_dockerfiles_are_contained};
 
@@ -45,6 +45,11 @@ async fn stacks_are_contained() {
 #[tokio::test]
 async fn python_files_become_functions() {
     crate::push::python_files_become_functions().await;
+}
+
+#[tokio::test]
+async fn library_becomes_a_function() {
+    a_library_becomes_a_function("", HELLO_SIZE).await;
 }
 
 #[tokio::test]
