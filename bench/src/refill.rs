@@ -79,7 +79,7 @@ async fn pairs(
     for repeat in 0..plan.refill_repeats {
         let mut pair = (0.0, 0.0);
         for side in 0..2 {
-            site.until_full().await;
+            site.until_quiet().await;
             // (Those that are taken end when they are dropped, and are told nothing.)
             let is_refilled = (side + repeat).is_multiple_of(2);
             let taken = if is_refilled {

@@ -90,6 +90,17 @@ impl Site {
         .await;
     }
 
+    /// The same, and until nothing is left of those that have ended: Docker works for as long to remove one as to make one.
+    pub async fn until_quiet(&self) {
+        self.until_full().await;
+        wait_until("those that have ended are removed", PATIENCE, async || {
+            let containers = self.home.docker.containers().await.unwrap_or_default();
+            containers.iter().all(|container| container.running)
+        })
+        .await;
+        self.until_full().await;
+    }
+
     /// Waits until the host has the executable of a deployment.
     pub async fn until_executable(&self, deployment: &Deployment) {
         let name = deployment.config.executable.as_deref().unwrap_or_default();
