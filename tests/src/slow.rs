@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -19,6 +19,7 @@ use crate::folder::Folder;
 pub struct Slow {
     path: PathBuf,
     withheld: Withheld,
+    released: Arc<Notify>,
     _tasks: JoinSet<()>,
 }
 
@@ -34,11 +35,13 @@ impl Slow {
         let path = folder.file("slow.sock");
         let listener = UnixListener::bind(&path).expect("the folder can be written to");
         let mut tasks = JoinSet::new();
-        let withheld = Withheld::default();
-        tasks.spawn(accept(listener, to.to_owned(), delay, withheld.clone()));
+        let (withheld, released) = (Withheld::default(), Arc::new(Notify::new()));
+        let ends = (withheld.clone(), released.clone());
+        tasks.spawn(accept(listener, to.to_owned(), delay, ends));
         Self {
             path,
             withheld,
+            released,
             _tasks: tasks,
         }
     }
@@ -48,9 +51,10 @@ impl Slow {
         *self.withheld() = Some(text.to_owned());
     }
 
-    /// Ends what [`Slow::withhold`] began, for connections that have sent none of it.
+    /// Ends what [`Slow::withhold`] began, and the connections that get no more answers.
     pub fn release(&self) {
         *self.withheld() = None;
+        self.released.notify_waiters();
     }
 
     fn withheld(&self) -> std::sync::MutexGuard<'_, Option<String>> {
@@ -63,7 +67,12 @@ impl Slow {
     }
 }
 
-async fn accept(listener: UnixListener, to: PathBuf, delay: Duration, withheld: Withheld) {
+async fn accept(
+    listener: UnixListener,
+    to: PathBuf,
+    delay: Duration,
+    (withheld, released): (Withheld, Arc<Notify>),
+) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
         let Ok(server) = UnixStream::connect(&to).await else {
@@ -80,9 +89,25 @@ async fn accept(listener: UnixListener, to: PathBuf, delay: Duration, withheld: 
             }
             true
         };
+        let is_over = is_shut.clone();
         let answer = move |_: &[u8]| !is_shut.load(Ordering::SeqCst);
-        connections.spawn(pass(from_client, to_server, Duration::ZERO, ask));
-        connections.spawn(pass(from_server, to_client, delay, answer));
+        let released = released.clone();
+        connections.spawn(async move {
+            let asks = pass(from_client, to_server, Duration::ZERO, ask);
+            let answers = pass(from_server, to_client, delay, answer);
+            let ends = async {
+                loop {
+                    released.notified().await;
+                    if is_over.load(Ordering::SeqCst) {
+                        return;
+                    }
+                }
+            };
+            tokio::select! {
+                _ = async { tokio::join!(asks, answers) } => {}
+                () = ends => {}
+            }
+        });
     }
 }
 

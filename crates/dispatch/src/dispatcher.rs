@@ -9,7 +9,7 @@ use std::time::Duration;
 use corefn_core::deployment::Deployment;
 use corefn_core::event::Event;
 use corefn_core::keys::DISPATCHER_RENEWAL;
-use corefn_core::schedule::{Calls, Step};
+use corefn_core::schedule::{Calls, LATEST, Step};
 use corefn_engine::store::{Store, StoreError};
 use futures_util::StreamExt as _;
 use tokio::task::{JoinHandle, JoinSet};
@@ -194,7 +194,10 @@ impl Dispatcher {
             calls.settled = now;
         }
         let is_alive = match calls.last.as_ref().filter(|call| call.end.is_none()) {
-            // (This one would still be busy with it.)
+            // Whoever makes a call is busy with it: this one was claimed, and Redis has not said so any more.
+            Some(call) if call.by == self.token && now - call.due <= LATEST => {
+                return Ok(Some(call.due));
+            }
             Some(call) if call.by == self.token => false,
             Some(call) => self.store.is_dispatching(&call.by).await?,
             None => true,

@@ -19,14 +19,14 @@ struct Known {
     look_at: i64,
     /// Whatever was due up to this time is settled.
     settled: i64,
-    /// Whether it is being looked at, or its function is being called.
-    is_busy: bool,
 }
 
 /// The lines of all functions.
 #[derive(Debug, Default)]
 pub struct Lines {
     known: HashMap<Line, Known>,
+    /// Those that are being looked at, or whose function is being called, though they may be known no more.
+    busy: HashSet<Line>,
     /// When they were last asked for.
     now: i64,
 }
@@ -76,7 +76,6 @@ impl Lines {
                         times: Arc::new(times),
                         look_at: now,
                         settled: now,
-                        is_busy: false,
                     };
                     self.known.insert(line, known);
                 }
@@ -115,14 +114,12 @@ impl Lines {
         }
         self.now = now;
         let all = self.known.iter_mut();
-        let due = all.filter(|(_, known)| !known.is_busy && known.look_at <= now);
-        due.map(|(line, known)| {
-            known.is_busy = true;
-            Look {
-                line: line.clone(),
-                times: known.times.clone(),
-                settled: known.settled,
-            }
+        let due =
+            all.filter(|(line, known)| known.look_at <= now && self.busy.insert((*line).clone()));
+        due.map(|(line, known)| Look {
+            line: line.clone(),
+            times: known.times.clone(),
+            settled: known.settled,
         })
         .collect()
     }
@@ -130,8 +127,8 @@ impl Lines {
     /// Notes up to when all of a line is settled, which is busy no more: it is looked at when its next time comes, or soon if
     /// `is_pending`.
     pub fn looked(&mut self, line: &Line, settled: i64, is_pending: bool, now: i64) {
+        self.busy.remove(line);
         if let Some(known) = self.known.get_mut(line) {
-            known.is_busy = false;
             known.settled = settled;
             let next = known.times.after(settled).unwrap_or(i64::MAX);
             known.look_at = match is_pending {
@@ -143,8 +140,8 @@ impl Lines {
 
     /// Notes that a line is busy no more, and nothing is known of it: it is looked at soon.
     pub fn failed(&mut self, line: &Line, now: i64) {
+        self.busy.remove(line);
         if let Some(known) = self.known.get_mut(line) {
-            known.is_busy = false;
             known.look_at = now + 1;
         }
     }
@@ -204,6 +201,12 @@ mod tests {
         assert!(lines.names().is_empty());
         lines.take(&deployment(&["@hourly UTC"]), 12);
         assert_eq!(lines.remove(&function), ["demo/hello @hourly UTC"]);
+        // What is gone and comes back is as busy as it was.
+        lines.take(&deployment(&["@hourly UTC"]), 12);
+        assert!(lines.due(12).is_empty());
+        lines.failed(&line("@hourly UTC"), 12);
+        assert_eq!(lines.due(13).len(), 1);
+        lines.remove(&function);
         // Nothing comes of what is gone.
         lines.looked(&line("@hourly UTC"), 12, false, 12);
         lines.failed(&line("@hourly UTC"), 12);

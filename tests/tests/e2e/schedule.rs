@@ -203,6 +203,32 @@ async fn several_dispatchers_make_each_call_once() {
 }
 
 #[tokio::test]
+async fn call_that_was_claimed_unanswered_is_made() {
+    let text = "* * * * * UTC /tick";
+    let home = home("unanswered", &[text]).await;
+    let slow = home.slow_programs(Duration::ZERO);
+    let time = Time::new(&home, 1);
+    let dispatcher = time.start(&home, "dispatch");
+    until_seen(&home, text).await;
+    slow.withhold("began");
+    time.put(MINUTE);
+    until(&home, text, "it is claimed", |calls| calls.called == 1).await;
+    let log = || home.folder.read("log/dispatch.log");
+    wait_until("that it was is not known", PATIENCE, async || {
+        log().contains("nothing is called until it is back")
+    })
+    .await;
+    assert_eq!(asked(&home, "/tick"), 0);
+    slow.release();
+    let calls = until_called(&home, text, 1).await;
+    assert_eq!(
+        (calls.failed, calls.missed, asked(&home, "/tick")),
+        (0, 0, 1)
+    );
+    assert!(dispatcher.stop().await.success());
+}
+
+#[tokio::test]
 async fn call_of_a_dispatcher_that_is_killed_is_broken_off() {
     let text = "* * * * * UTC /told";
     let home = home("killed", &[text]).await;
