@@ -41,6 +41,7 @@ pub mod proxy;
 pub mod push;
 pub mod raw;
 pub mod redis;
+pub mod relay;
 pub mod room;
 pub mod runtime;
 pub mod slow;

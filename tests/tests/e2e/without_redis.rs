@@ -13,6 +13,7 @@ use corefn_engine::store::Store;
 use corefn_tests::load::Load;
 use corefn_tests::port::Port;
 use corefn_tests::redis::Redis;
+use corefn_tests::relay::Relay;
 use corefn_tests::slow::Slow;
 use corefn_tests::{Home, probe, wait_until};
 
@@ -354,4 +355,19 @@ async fn redis_that_fails_over() {
         home.instances("demo/warm").await.is_empty()
     })
     .await;
+}
+
+/// As when the machine of Redis loses its power: what is sent there is not refused, it is lost.
+#[tokio::test]
+async fn connections_that_vanish_are_made_anew() {
+    let mut home = Home::builder("vanish").without_nginx().start().await;
+    let relay = Relay::open(home.redis.socket()).await;
+    home.conf.redis = relay.url();
+    home.start_nginx().await;
+    home.deploy("demo/hello", probe::config()).await;
+    assert_eq!(home.get("/demo/hello/x").await.status, 200);
+    let _vanished = relay.vanish(&home.folder);
+    // The workers are told of it by connections that there are not yet.
+    home.deploy("demo/hello", probe::idle(30)).await;
+    assert_eq!(home.get("/demo/hello/x").await.status, 200);
 }

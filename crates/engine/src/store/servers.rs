@@ -3,14 +3,25 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use std::time::Duration;
+
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, RedisError, Value};
+use redis::io::tcp::TcpSettings;
+use redis::io::tcp::socket2::TcpKeepalive;
+use redis::{Client, IntoConnectionInfo as _, RedisError, Value};
 
 use super::{ANSWER_TIMEOUT, CONNECT_TIMEOUT, StoreError};
 
 /// What a master answers to `ROLE`, as the first element
 /// (<https://redis.io/docs/latest/commands/role/>).
 const MASTER: &[u8] = b"master";
+
+/// After how long without a word the kernel asks over TCP whether the other machine is there, how often it does, and after
+/// how long without an answer the connection has ended. It would try for a quarter of an hour otherwise; and of events, for which
+/// nobody asks, nobody would notice. (A Redis that hangs is there: its kernel answers.)
+const QUIET: Duration = Duration::from_secs(5);
+const PROBE: Duration = Duration::from_secs(2);
+const GONE: Duration = Duration::from_secs(10);
 
 /// Of several, none was seen to be the master yet.
 const NONE: usize = usize::MAX;
@@ -30,7 +41,9 @@ impl Servers {
     /// Reads URLs, separated by spaces. Does no IO.
     pub fn open(urls: &str) -> Result<Self, StoreError> {
         let open = |url: &str| {
-            let client = Client::open(url).map_err(|cause| StoreError::Url {
+            let info = url.into_connection_info();
+            let client = info.and_then(|info| Client::open(info.set_tcp_settings(tcp())));
+            let client = client.map_err(|cause| StoreError::Url {
                 url: url.to_owned(),
                 cause,
             })?;
@@ -97,6 +110,18 @@ impl Servers {
     fn used(&self) -> &Server {
         &self.all[self.current().unwrap_or(0)]
     }
+}
+
+/// What the kernel is told of a TCP connection.
+fn tcp() -> TcpSettings {
+    let keepalive = TcpKeepalive::new()
+        .with_time(QUIET)
+        .with_interval(PROBE)
+        .with_retries(3);
+    TcpSettings::default()
+        .set_nodelay(true)
+        .set_keepalive(keepalive)
+        .set_user_timeout(GONE)
 }
 
 impl Server {
