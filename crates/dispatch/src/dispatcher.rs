@@ -188,7 +188,8 @@ impl Dispatcher {
         let (line, now) = (&look.line, now());
         let (function, schedule) = (&line.function, line.schedule.to_string());
         let noted = self.store.calls(line).await?;
-        let mut calls = noted.clone().unwrap_or_else(|| Calls::since(look.settled));
+        // Of what was due before, somebody else may have noted that it was called, and Redis was emptied since.
+        let mut calls = noted.clone().unwrap_or_else(|| Calls::since(now));
         if calls.is_ahead(now) {
             warn!("{function}: the clock was put back, so its schedule {schedule:?} begins anew");
             calls.settled = now;

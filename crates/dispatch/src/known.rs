@@ -17,8 +17,6 @@ struct Known {
     times: Arc<Times>,
     /// When it is to be looked at, in seconds since 1970.
     look_at: i64,
-    /// Whatever was due up to this time is settled.
-    settled: i64,
 }
 
 /// The lines of all functions.
@@ -47,8 +45,6 @@ pub struct Look {
     pub line: Line,
     /// Its times.
     pub times: Arc<Times>,
-    /// Up to when all is settled if nobody has noted anything.
-    pub settled: i64,
 }
 
 impl Lines {
@@ -75,7 +71,6 @@ impl Lines {
                     let known = Known {
                         times: Arc::new(times),
                         look_at: now,
-                        settled: now,
                     };
                     self.known.insert(line, known);
                 }
@@ -119,7 +114,6 @@ impl Lines {
         due.map(|(line, known)| Look {
             line: line.clone(),
             times: known.times.clone(),
-            settled: known.settled,
         })
         .collect()
     }
@@ -129,7 +123,6 @@ impl Lines {
     pub fn looked(&mut self, line: &Line, settled: i64, is_pending: bool, now: i64) {
         self.busy.remove(line);
         if let Some(known) = self.known.get_mut(line) {
-            known.settled = settled;
             let next = known.times.after(settled).unwrap_or(i64::MAX);
             known.look_at = match is_pending {
                 true => next.clamp(now + 1, now + AGAIN),
@@ -218,8 +211,7 @@ mod tests {
         let mut lines = Lines::default();
         let hourly = line("@hourly UTC");
         lines.take(&deployment(&["@hourly UTC"]), 10);
-        let looks = lines.due(10);
-        assert_eq!((looks.len(), looks[0].settled), (1, 10));
+        assert_eq!(lines.due(10).len(), 1);
         assert!(lines.due(11).is_empty());
         lines.looked(&hourly, 10, false, 11);
         assert!(lines.due(3599).is_empty());
@@ -233,8 +225,7 @@ mod tests {
         assert_eq!(lines.due(8001).len(), 1);
         lines.failed(&hourly, 8001);
         assert!(lines.due(8001).is_empty());
-        let looks = lines.due(8002);
-        assert_eq!((looks.len(), looks[0].settled), (1, 3600));
+        assert_eq!(lines.due(8002).len(), 1);
     }
 
     #[test]
