@@ -112,6 +112,14 @@ impl Sandboxes {
         }
     }
 
+    /// Whether their keeper is there. It must be within a runtime.
+    ///
+    /// # Errors
+    /// Why it is not, and where it should be.
+    pub fn are_kept(&self) -> Result<(), String> {
+        claim::is_there(&self.keeper).map_err(|error| format!("{}: {error}", self.keeper.display()))
+    }
+
     /// Whether one could become an instance of a deployment.
     pub fn fit(deployment: &Deployment) -> bool {
         Parcel::of(deployment).is_some()

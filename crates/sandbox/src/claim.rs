@@ -118,6 +118,14 @@ pub async fn fetch(keeper: &Path, fetch: Fetch) -> io::Result<()> {
     ask(keeper, &Request::Fetch(fetch)).await.map(drop)
 }
 
+/// Whether somebody takes connections at a path, as a keeper does.
+///
+/// # Errors
+/// Why not.
+pub fn is_there(keeper: &Path) -> io::Result<()> {
+    Connection::open(keeper).map(drop)
+}
+
 async fn ask(keeper: &Path, request: &Request) -> io::Result<Message> {
     let keeper = Connection::open(keeper)?;
     keeper.send(&json(request)?, &[]).await?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use corefn_core::names::{self, HOST_FILE};
 use corefn_tests::cli::corefn;
+use corefn_tests::keeper::Keeper;
 use corefn_tests::push::Repository;
 use corefn_tests::{Home, probe, wait_until};
 use serde_json::Value;
@@ -187,6 +188,9 @@ async fn what_is_wrong_is_found_and_mended() {
     );
     says(&home, "builder", "wrong", ["nowhere", "corefn-build serve"]).await;
     says(&home, "keeper", "wrong", ["keeper", "start corefn-keep"]).await;
+    let keeper = Keeper::start_again(&home);
+    comes_to(&home, "keeper", "ok").await;
+    keeper.kill().await;
     home.folder.write(
         HOST_FILE,
         host.replace("stacks = ", "stacks = '/nowhere' # "),

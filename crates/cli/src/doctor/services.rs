@@ -8,7 +8,7 @@ use corefn_core::host::Host;
 use corefn_core::names::{directive, label};
 use corefn_engine::agree::disagreements;
 use corefn_engine::docker::Docker;
-use corefn_engine::sandboxes::KEEPER;
+use corefn_engine::sandboxes::Sandboxes;
 use corefn_engine::store::{Facts, Store, StoreError};
 use tokio::net::UnixStream;
 
@@ -192,9 +192,9 @@ pub async fn keeper(home: &Path, host: &Host, docker: &Docker) -> Vec<Finding> {
             ),
         )];
     };
-    let socket = home.join(&sandboxes.folder).join(KEEPER);
-    if let Err(error) = UnixStream::connect(&socket).await {
-        let says = format!("it does not answer at {}: {error}", socket.display());
+    let sandboxes = Sandboxes::new(&home.join(&sandboxes.folder), &host.namespace);
+    if let Err(error) = sandboxes.are_kept() {
+        let says = format!("it does not answer at {error}");
         return vec![Finding::wrong(check, says, "start corefn-keep")];
     }
     let Ok(containers) = docker.containers().await else {
