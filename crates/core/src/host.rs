@@ -33,7 +33,7 @@ pub struct Host {
     /// Docker: `unix:///path` or `tcp://host:port`.
     #[serde(default = "default_docker")]
     pub docker: String,
-    /// Where functions answer, without a slash at the end; only for what is printed.
+    /// Where functions answer, without a slash at the end: for what is printed, and where there is no `router`.
     pub url: String,
     /// Where nginx answers on this host, `http://host[:port]`, for whoever calls functions from here; `url` without a value.
     #[serde(default)]

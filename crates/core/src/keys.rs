@@ -2,7 +2,7 @@
 //!
 //! All keys start with the installation's namespace, `corefn` by default, and a colon. The image
 //! store is the truth about deployments; [`Keys::functions`] and everything below it can be
-//! rebuilt from image and container labels.
+//! rebuilt from image and container labels, but for `schedules`: its lines begin anew.
 //!
 //! | key | type | holds | TTL | written by | read by |
 //! |---|---|---|---|---|---|

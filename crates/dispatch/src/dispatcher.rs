@@ -188,14 +188,14 @@ impl Dispatcher {
         let (line, now) = (&look.line, now());
         let (function, schedule) = (&line.function, line.schedule.to_string());
         let noted = self.store.calls(line).await?;
-        // Of what was due before, somebody else may have noted that it was called, and Redis was emptied since.
+        // What was due before may have been called by somebody else, whose note was lost when Redis was emptied.
         let mut calls = noted.clone().unwrap_or_else(|| Calls::since(now));
         if calls.is_ahead(now) {
             warn!("{function}: the clock was put back, so its schedule {schedule:?} begins anew");
             calls.settled = now;
         }
         let is_alive = match calls.last.as_ref().filter(|call| call.end.is_none()) {
-            // Whoever makes a call is busy with it: this one was claimed, and Redis has not said so any more.
+            // Who makes a call is busy with it. So this one was claimed, but Redis' answer was lost: nobody has made it.
             Some(call) if call.by == self.token && now - call.due <= LATEST => {
                 return Ok(Some(call.due));
             }
