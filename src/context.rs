@@ -34,6 +34,8 @@ pub struct Context {
     pub function: RefCell<Option<Rc<Function<Endpoint>>>>,
     /// How many bytes of the path led to the function.
     pub prefix: Cell<usize>,
+    /// Whether the dispatcher gets it in place of the function.
+    is_deferred: Cell<bool>,
     /// Among which percent of the requests it is of a function of which several revisions are released, 0 to 99.
     pub percentile: Cell<Option<u8>>,
     /// How the instance was come by.
@@ -94,6 +96,7 @@ impl Attached for Context {
             state: RefCell::default(),
             function: RefCell::default(),
             prefix: Cell::new(0),
+            is_deferred: Cell::new(false),
             percentile: Cell::new(None),
             start: Cell::new(Start::Warm),
             attempts: Cell::new(0),
@@ -129,6 +132,7 @@ impl Attached for Context {
         self.proxying.reset();
         self.error_page.take();
         self.function.take();
+        self.is_deferred.set(false);
         self.attempts.set(0);
     }
 
@@ -151,7 +155,23 @@ impl Context {
         Rc::downgrade(self)
     }
 
-    /// The instance the request goes to.
+    /// The dispatcher, of this peer, gets the request in place of the function.
+    pub fn defer(self: &Rc<Self>, dispatcher: Rc<Peer<Endpoint>>) {
+        self.is_deferred.set(true);
+        self.grant(Seat::take(dispatcher));
+    }
+
+    /// Whether it does.
+    pub fn is_deferred(&self) -> bool {
+        self.is_deferred.get()
+    }
+
+    /// The instance the request goes to, if it goes to one.
+    pub fn instance(&self) -> Option<Rc<Peer<Endpoint>>> {
+        self.peer().filter(|_| !self.is_deferred())
+    }
+
+    /// The instance the request goes to, or the dispatcher.
     pub fn peer(&self) -> Option<Rc<Peer<Endpoint>>> {
         let state = self.state.borrow();
         state.grant().map(|grant| grant.seat.peer().clone())

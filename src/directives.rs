@@ -17,7 +17,7 @@ use crate::ngx::{
 };
 
 /// The directives, for nginx.
-pub static mut COMMANDS: [ngx_command_t; 14] = [
+pub static mut COMMANDS: [ngx_command_t; 15] = [
     main(directive::REDIS, NGX_CONF_1MORE, http::set_redis),
     main(directive::DOCKER, NGX_CONF_TAKE1, http::set_docker),
     main(directive::NAMESPACE, NGX_CONF_TAKE1, http::set_namespace),
@@ -26,6 +26,11 @@ pub static mut COMMANDS: [ngx_command_t; 14] = [
     main(directive::MAX_STARTS, NGX_CONF_TAKE1, http::set_max_starts),
     main(directive::SANDBOXES, NGX_CONF_TAKE1, http::set_sandboxes),
     main(directive::SECRETS, NGX_CONF_TAKE1, http::set_secrets),
+    main(
+        directive::INVOCATIONS,
+        NGX_CONF_TAKE1,
+        http::set_invocations,
+    ),
     any(directive::COREFN, NGX_CONF_FLAG, location::set_enabled),
     any(
         directive::START_TIMEOUT,

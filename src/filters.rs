@@ -7,6 +7,7 @@
 use ngx::ffi::ngx_uint_t;
 
 use corefn_core::error::ErrorCode;
+use corefn_core::names::header;
 
 use crate::context::Context;
 use crate::error_page::ErrorPage;
@@ -18,12 +19,19 @@ pub enum ErrorFilters {}
 
 impl Filters for ErrorFilters {
     fn on_header(r: Request<'_>) {
-        if let Some(context) = Context::current(r)
-            && let ErrorPage::Due(code) = context.error_page.take()
-            && let Some(text) = respond::describe(r, &context, code)
+        let Some(context) = Context::current(r) else {
+            return;
+        };
+        if let ErrorPage::Due(code) = context.error_page.take() {
+            if let Some(text) = respond::describe(r, &context, code) {
+                r.log_response_status();
+                context.error_page.replace(ErrorPage::Body(text));
+            }
+        } else if context.is_deferred()
+            && let Some(code) = r.upstream_header(header::ERROR)
         {
-            r.log_response_status();
-            context.error_page.replace(ErrorPage::Body(text));
+            // nginx hides it, for functions must not say such things; the dispatcher is the platform's.
+            r.set_header(header::ERROR, &String::from_utf8_lossy(code));
         }
     }
 

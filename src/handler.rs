@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corefn_core::error::ErrorCode;
+use corefn_core::invocation;
 use corefn_core::names::header;
 use corefn_core::path;
 use corefn_core::release::{ALL, Split, Sticky, cookie};
 use corefn_core::request::Stage;
-use corefn_core::table::{Found, Function, Table};
+use corefn_core::table::{Found, Function, Peer, Table};
 use corefn_engine::acquire::Start;
 use corefn_engine::runtime::Command;
 
@@ -80,8 +81,17 @@ fn decide(r: Request<'_>, context: &Rc<Context>, conf: &LocationConf) -> Result<
     let (function, prefix) = route(r, worker, context)?;
     context.function.replace(Some(function.clone()));
     context.prefix.set(prefix);
-    check_path(r, &function, prefix)?;
+    let is_reserved = is_reserved(r, worker, prefix);
+    check_prefix(r, prefix)?;
+    if !is_reserved {
+        check_export(r, &function, prefix)?;
+    }
     check_body(r, &function)?;
+    if let Some(dispatcher) = &worker.dispatcher
+        && (is_reserved || prefers_no_answer(r))
+    {
+        return defer(r, context, &function, dispatcher);
+    }
     let deployed = &function.deployed;
     if let Some(most) = deployed.limits.requests
         && !context.has_place()
@@ -89,6 +99,31 @@ fn decide(r: Request<'_>, context: &Rc<Context>, conf: &LocationConf) -> Result<
         context.take_place(worker.enter(&deployed.function.plain(), most)?);
     }
     find_instance(r, worker, context, &function, conf)
+}
+
+/// Whether the request is for what the platform answers under the function's own path, where there are invocations.
+fn is_reserved(r: Request<'_>, worker: &Worker, prefix: usize) -> bool {
+    let rest = r.path().get(prefix..).unwrap_or_default();
+    worker.dispatcher.is_some() && rest.starts_with(invocation::RESERVED.as_bytes())
+}
+
+/// Whether the client wants to be answered before the request is done. That of an upgrade can't be.
+fn prefers_no_answer(r: Request<'_>) -> bool {
+    r.headers("Prefer").any(invocation::is_preferred) && !r.asks_for_upgrade()
+}
+
+/// Gives the request to the dispatcher.
+fn defer(
+    r: Request<'_>,
+    context: &Rc<Context>,
+    function: &Function<Endpoint>,
+    dispatcher: &Rc<Peer<Endpoint>>,
+) -> Result<Step, ErrorCode> {
+    let name = function.deployed.function.plain_text();
+    r.add_request_header(header::FUNCTION, name)
+        .ok_or(ErrorCode::Internal)?;
+    context.defer(dispatcher.clone());
+    Ok(Step::Proceed)
 }
 
 /// Finds another instance for a request that nginx proxies, in place of the one it had. To wait,
@@ -200,20 +235,24 @@ fn choose<'a>(
     Ok(released.unwrap_or(function))
 }
 
+/// Whether what led to the function is spelled plainly.
+fn check_prefix(r: Request<'_>, prefix: usize) -> Result<(), ErrorCode> {
+    // A path that nginx has rewritten is not the client's.
+    match r.target() {
+        Some(target) if !path::is_spelled_plainly(target, r.path(), prefix) => {
+            Err(ErrorCode::BadPath)
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Whether the path is one the function can be asked for.
-fn check_path(
+fn check_export(
     r: Request<'_>,
     function: &Function<Endpoint>,
     prefix: usize,
 ) -> Result<(), ErrorCode> {
-    let path = r.path();
-    // A path that nginx has rewritten is not the client's.
-    if let Some(target) = r.target()
-        && !path::is_spelled_plainly(target, path, prefix)
-    {
-        return Err(ErrorCode::BadPath);
-    }
-    let rest = path.get(prefix..).unwrap_or_default();
+    let rest = r.path().get(prefix..).unwrap_or_default();
     if function.deployed.exports.have(rest) {
         Ok(())
     } else {

@@ -77,6 +77,13 @@ fn connect(r: Request<'_>, context: &Rc<Context>) -> Choice {
         return Choice::Fail;
     };
     context.proxying.on_connect();
+    if context.is_deferred() {
+        // What the function may take is no concern of the dispatcher's answer.
+        return Choice::Peer {
+            address: peer.endpoint.address.clone(),
+            may_reuse: false,
+        };
+    }
     if let Some(limit) = context.limits().and_then(|limits| limits.timeout()) {
         resume::limit_answer(context, limit);
     }

@@ -19,6 +19,10 @@ pub fn failed(r: Request<'_>, context: &Context, attempt: Attempt) -> Tries {
         return Tries::Keep;
     };
     let proxying = &context.proxying;
+    if context.is_deferred() {
+        proxying.on_failure(ErrorCode::DispatcherUnavailable);
+        return Tries::End;
+    }
     let connection = attempt.connection.map(|it| Connection {
         sent: it.sent,
         outstanding: it.outstanding,

@@ -71,16 +71,16 @@ fn get_function(r: Request<'_>) -> Value<'_> {
 }
 
 fn get_revision(r: Request<'_>) -> Value<'_> {
-    text(r, &Context::find(r)?.peer()?.instance.revision.0)
+    text(r, &Context::find(r)?.instance()?.instance.revision.0)
 }
 
 fn get_instance(r: Request<'_>) -> Value<'_> {
-    text(r, &Context::find(r)?.peer()?.instance.id.to_string())
+    text(r, &Context::find(r)?.instance()?.instance.id.to_string())
 }
 
 fn get_start(r: Request<'_>) -> Value<'_> {
     let context = Context::find(r)?;
-    context.peer()?;
+    context.instance()?;
     Some(match context.start.get() {
         Start::Warm => b"warm",
         Start::Thawed => b"thawed",

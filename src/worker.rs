@@ -15,7 +15,7 @@ use tracing::Level;
 use corefn_core::compact::{Compact, Packed};
 use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::function::{FunctionName, RevisionId};
-use corefn_core::instance::{Instance, InstanceId};
+use corefn_core::instance::{self, Instance, InstanceId};
 use corefn_core::table::{Found, Function, Peer, Table};
 use corefn_engine::log::lines;
 use corefn_engine::runtime::{Command, Runtime, Update};
@@ -51,6 +51,8 @@ pub struct Worker {
     pub endpoints: RefCell<HashMap<InstanceId, Weak<Peer<Endpoint>>>>,
     /// The requests that wait.
     pub waiting: Waiting,
+    /// The dispatcher, which gets requests whose clients do not wait; none if it may get none.
+    pub dispatcher: Option<Rc<Peer<Endpoint>>>,
     /// Whether the table was filled, and if not, why it can't be.
     pub filled: Cell<bool>,
     /// Why the table can't be filled, if it can't.
@@ -80,6 +82,9 @@ const BUDGET: Duration = Duration::from_millis(1);
 /// workers one after the other, and each of them asks Redis and Docker what there is, and computes for 20 ms to read ten thousand
 /// functions.
 const HEAD_START: Duration = Duration::from_millis(50);
+
+/// What stands for the dispatcher's account and name where an instance has a function's. Nobody sees it.
+const DISPATCHER: &str = "dispatcher";
 
 /// How far a process is with its state.
 enum Stage {
@@ -157,6 +162,8 @@ fn make(cycle: &ngx_cycle_t, main: &MainConf) -> Result<Worker, String> {
     let Taken { shard, gauges, ear } = Shard::take(memory, random.get())
         .map_err(|error| format!("no socket is left: {error}"))?
         .ok_or("more than 128 worker processes share the zone: use fewer workers")?;
+    let dispatcher = main.dispatcher().map(|at| dispatcher(&shard, at));
+    let dispatcher = dispatcher.transpose()?;
     let inbox = Inbox::open(cycle, on_updates)
         .ok_or("no connection is left for the runtime thread: raise worker_connections")?;
     reserve_descriptors(cycle);
@@ -174,6 +181,7 @@ fn make(cycle: &ngx_cycle_t, main: &MainConf) -> Result<Worker, String> {
         former: RefCell::default(),
         endpoints: RefCell::default(),
         waiting: Waiting::new(main.host_queue()),
+        dispatcher,
         filled: Cell::new(false),
         unavailable: RefCell::default(),
         limited: RefCell::default(),
@@ -181,6 +189,22 @@ fn make(cycle: &ngx_cycle_t, main: &MainConf) -> Result<Worker, String> {
         will_look: Cell::new(false),
         shard,
     })
+}
+
+/// The dispatcher, as if it were an instance: so nginx proxies to it as it does to those.
+fn dispatcher(shard: &Shard, address: instance::Address) -> Result<Rc<Peer<Endpoint>>, String> {
+    let slot = shard.dispatcher().map_err(|code| code.to_string())?;
+    let at = Address::new(&address).map_err(|error| format!("{address}: {error}"))?;
+    let function = FunctionName::new(DISPATCHER, DISPATCHER).map_err(|error| error.to_string())?;
+    let instance = Instance {
+        id: InstanceId::from_random(0),
+        function,
+        revision: RevisionId(String::new()),
+        container: String::new(),
+        address,
+    };
+    let endpoint = Endpoint::new(slot, at);
+    Ok(Rc::new(Peer { instance, endpoint }))
 }
 
 /// Called when a process ends its work.

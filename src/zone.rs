@@ -118,6 +118,14 @@ impl Shard {
         self.slot(key("line", name), None)
     }
 
+    /// The slot of the dispatcher.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ZoneFull`].
+    pub fn dispatcher(&self) -> Result<Slot, ErrorCode> {
+        self.slot(DISPATCHER_KEY, None)
+    }
+
     /// What wakes other workers.
     pub fn waker(&self) -> Rc<Waker> {
         self.waker.clone()
@@ -185,6 +193,9 @@ const FUNCTION_BIT: u64 = 1 << 63;
 
 /// The key of all who wait on the host.
 const HOST_KEY: u64 = u64::MAX;
+
+/// The key of the dispatcher.
+const DISPATCHER_KEY: u64 = u64::MAX - 1;
 
 /// One of those that a slot counts. Dropping it takes it off the count.
 pub struct Place(Slot);

@@ -1,11 +1,12 @@
 //! Directives of the `http` level: where the services are, and the shared memory.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ngx::ffi::ngx_conf_t;
 
 use corefn_core::function::check_segment;
-use corefn_core::names::{DEFAULT_NAMESPACE, variable};
+use corefn_core::instance::Address;
+use corefn_core::names::{DEFAULT_NAMESPACE, DISPATCHER_SOCKET, variable};
 use corefn_engine::docker::Docker;
 use corefn_engine::runtime::Settings;
 use corefn_engine::store::Store;
@@ -43,6 +44,7 @@ pub struct MainConf {
     max_starts: Option<u32>,
     sandboxes: Option<String>,
     secrets: Option<String>,
+    invocations: Option<String>,
     /// The shared memory, once it is declared.
     pub zone: Option<SharedZone<Memory>>,
     /// The variables that the module's are made of, once they are found.
@@ -77,6 +79,12 @@ impl MainConf {
             secrets: self.secrets.as_ref().map(PathBuf::from),
             standby: is_first_worker(),
         }
+    }
+
+    /// Where the dispatcher takes invocations, if there are any.
+    pub fn dispatcher(&self) -> Option<Address> {
+        let folder = Path::new(self.invocations.as_ref()?);
+        Some(Address::Socket(folder.join(DISPATCHER_SOCKET)))
     }
 
     /// How many requests may wait on this host in all.
@@ -150,6 +158,20 @@ pub fn set_sandboxes(main: &mut MainConf, directive: &mut Directive<'_>) -> Resu
 /// `corefn_secrets FOLDER;` no default: functions that have secrets can't be started.
 pub fn set_secrets(main: &mut MainConf, directive: &mut Directive<'_>) -> Result<(), String> {
     set_folder(&mut main.secrets, directive, "secrets")
+}
+
+/// `corefn_invocations FOLDER;` no default: every client waits for the answer.
+pub fn set_invocations(main: &mut MainConf, directive: &mut Directive<'_>) -> Result<(), String> {
+    set_folder(&mut main.invocations, directive, "invocations")?;
+    let too_long = |socket: &Address| socket.to_string().parse::<Address>().is_err();
+    match main.dispatcher().filter(too_long) {
+        None => Ok(()),
+        Some(socket) => Err(format!(
+            "{socket} is too long for a socket: write a folder for {} whose path has {} bytes at most",
+            directive.name(),
+            Address::LONGEST_PATH - DISPATCHER_SOCKET.len() - 1
+        )),
+    }
 }
 
 /// Twice the number of processors: a start waits for disks and Docker about as long as it computes.

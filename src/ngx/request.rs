@@ -132,6 +132,18 @@ impl<'r> Request<'r> {
         })
     }
 
+    /// A header of what nginx is being answered with by whom it proxies to, whether it passes that on or not.
+    pub fn upstream_header(self, name: &str) -> Option<&'r [u8]> {
+        // SAFETY: a request's upstream is there for as long as the request, and so is its list of headers, which is the
+        // request's pool's.
+        let mut headers = unsafe {
+            let upstream = self.fields().upstream.as_ref()?;
+            ngx::http::list_iterator(&upstream.headers_in.headers)
+        };
+        let found = headers.find(|(key, _)| key.as_bytes().eq_ignore_ascii_case(name.as_bytes()));
+        found.map(|(_, value)| value.as_bytes())
+    }
+
     /// Logs a line about it, with what nginx adds of the request.
     pub fn log(self, level: u32, text: &str) {
         // SAFETY: a request's connection is there for as long as the request, and has a log.

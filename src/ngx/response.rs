@@ -3,7 +3,7 @@
 use std::ptr;
 
 use ngx::ffi::{
-    NGX_AGAIN, NGX_DECLINED, NGX_DONE, NGX_ERROR, NGX_OK, ngx_buf_t, ngx_chain_t,
+    NGX_AGAIN, NGX_DECLINED, NGX_DONE, NGX_ERROR, NGX_OK, ngx_buf_t, ngx_chain_t, ngx_hash_key,
     ngx_http_discard_request_body, ngx_http_err_page_t, ngx_http_finalize_request,
     ngx_http_output_filter, ngx_http_request_t, ngx_http_send_header, ngx_int_t, ngx_list_part_t,
     ngx_list_push, ngx_str_t, ngx_table_elt_t, ngx_uint_t, off_t,
@@ -111,6 +111,24 @@ impl Request<'_> {
             header.hash = 1;
             header.key = key;
             header.value = value;
+        }
+        Some(())
+    }
+
+    /// Adds a header to the request, behind those that it has: whoever it is proxied to gets it. None if there is no memory.
+    pub fn add_request_header(mut self, name: &str, value: &str) -> Option<()> {
+        let lower = name.to_ascii_lowercase();
+        let (key, lowcase_key) = (self.text(name)?, self.text(&lower)?.data);
+        let value = self.text(value)?;
+        // SAFETY: as of set_header().
+        unsafe {
+            let header = ngx_list_push(&mut self.fields_mut().headers_in.headers);
+            let header = header.cast::<ngx_table_elt_t>().as_mut()?;
+            *header = std::mem::zeroed();
+            header.hash = ngx_hash_key(lowcase_key, lower.len());
+            header.key = key;
+            header.value = value;
+            header.lowcase_key = lowcase_key;
         }
         Some(())
     }

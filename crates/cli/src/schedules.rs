@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use corefn_core::function::FunctionName;
-use corefn_core::schedule::{Call, Calls, Line, Outcome, Schedule};
+use corefn_core::outcome::Outcome;
+use corefn_core::schedule::{Call, Calls, Line, Schedule};
 use corefn_engine::store::{Store, StoreError};
 use corefn_schedule::Times;
 

@@ -51,13 +51,19 @@ pub enum ErrorCode {
     FunctionTimeout,
     /// What the function answered is no HTTP, or its header is too large.
     BadAnswer,
+    /// No such invocation is known of the function, or not any more.
+    UnknownInvocation,
+    /// The dispatcher that keeps invocations can't be reached.
+    DispatcherUnavailable,
+    /// The invocation can't be kept: there is no room on the dispatcher's disk, or no right to write there.
+    NotKept,
     /// The router itself failed.
     Internal,
 }
 
 impl ErrorCode {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::BadPath,
         Self::UnknownFunction,
         Self::UnknownExport,
@@ -78,6 +84,9 @@ impl ErrorCode {
         Self::FunctionUnreachable,
         Self::FunctionTimeout,
         Self::BadAnswer,
+        Self::UnknownInvocation,
+        Self::DispatcherUnavailable,
+        Self::NotKept,
         Self::Internal,
     ];
 
@@ -106,6 +115,7 @@ impl ErrorCode {
                 | Self::ZoneFull
                 | Self::DockerUnavailable
                 | Self::RedisUnavailable
+                | Self::DispatcherUnavailable
         )
         .then_some(1)
     }
@@ -186,6 +196,17 @@ impl ErrorCode {
                 502,
                 "The function's answer can not be understood",
             ),
+            Self::UnknownInvocation => (
+                "unknown-invocation",
+                404,
+                "The function has no such invocation, or it ended too long ago",
+            ),
+            Self::DispatcherUnavailable => (
+                "dispatcher-unavailable",
+                503,
+                "Nobody can keep the invocation now",
+            ),
+            Self::NotKept => ("not-kept", 507, "The invocation can not be kept"),
             Self::Internal => ("internal", 500, "The router failed"),
         }
     }

@@ -82,6 +82,12 @@ pub struct Host {
     /// The folder of the values of secrets, from the home.
     #[serde(default = "default_secrets")]
     pub secrets: String,
+    /// The folder of the dispatcher's invocations, from the home; without a value there are none.
+    #[serde(default)]
+    pub invocations: Option<String>,
+    /// How many invocations of one function may wait.
+    #[serde(default = "default_max_invocations")]
+    pub max_invocations: u64,
     /// The sandboxes that wait; none without a value.
     #[serde(default)]
     pub sandboxes: Option<Sandboxes>,
@@ -219,6 +225,10 @@ fn default_max_builds() -> u32 {
     2
 }
 
+fn default_max_invocations() -> u64 {
+    100_000
+}
+
 fn default_secrets() -> String {
     "secrets".to_owned()
 }
@@ -240,6 +250,10 @@ mod tests {
         assert_eq!(host.router(), "http://h");
         let with_router = Host::parse("host.toml", &format!("{least}router = 'http://r'")).unwrap();
         assert_eq!(with_router.router(), "http://r");
+        assert_eq!(
+            (host.invocations.as_deref(), host.max_invocations),
+            (None, 100_000)
+        );
         assert!(host.sdk_images.is_empty());
         assert_eq!(host.secrets, "secrets");
         assert_eq!(host.docker, "unix:///var/run/docker.sock");

@@ -2,7 +2,8 @@
 //!
 //! All keys start with the installation's namespace, `corefn` by default, and a colon. The image
 //! store is the truth about deployments; [`Keys::functions`] and everything below it can be
-//! rebuilt from image and container labels, but for `schedules`: its lines begin anew.
+//! rebuilt from image and container labels, but for `schedules`, whose lines begin anew, and for the queues, which the
+//! dispatcher has in its folder.
 //!
 //! | key | type | holds | TTL | written by | read by |
 //! |---|---|---|---|---|---|
@@ -28,6 +29,13 @@
 //! | `watch:<token>` | string | `1`: the cleaner of that token has written a moment ago, and Redis did not hang since | [`WATCH_TTL`], renewed | cleaner | cleaner |
 //! | `schedules` | hash | `<function> <line of its schedule>` → JSON of [`Calls`](crate::schedule::Calls) | none | dispatcher | dispatcher, CLI |
 //! | `dispatcher:<token>` | string | `1`: the dispatcher of that token is at work | [`DISPATCHER_TTL`], renewed | dispatcher | dispatcher, CLI |
+//! | `spool` | string | the name of the dispatcher's folder that the queues are of; its absence says that Redis was emptied | none | dispatcher | dispatcher |
+//! | `queues` | set | functions that have a `queue:` or a `later:` | none | dispatcher, CLI | dispatcher, CLI |
+//! | `queue:<function>` | stream | invocations that are to be called, each as its field `id`; its one group has those that are being called | none | dispatcher, CLI | dispatcher, CLI |
+//! | `later:<function>` | sorted set | invocations that are to be called again, by the time, in seconds since 1970 | none | dispatcher, CLI | dispatcher, CLI |
+//! | `tried` | hash | `<function> <invocation>` → JSON of [`Tried`](crate::invocation::Tried), of those that have been called and will be again | none | dispatcher, CLI | dispatcher, CLI |
+//! | `dead` | hash | `<function> <invocation>` → JSON of the same, of those that are not called again | none | dispatcher, CLI | dispatcher, CLI |
+//! | `done:<function>:<invocation>` | string | JSON of the same: it has ended well | [`KNOWN`](crate::invocation::KNOWN) | dispatcher | dispatcher |
 //! | `events` | channel | JSON of [`Event`](crate::event::Event) | – | all | router |
 //!
 //! An instance that is in `instances` but not in `ready:<function>` gets no work. If it is in `frozen:<function>` it may be
@@ -38,6 +46,7 @@ use std::time::Duration;
 
 use crate::function::{FunctionName, RevisionId};
 use crate::instance::InstanceId;
+use crate::invocation::InvocationId;
 
 /// How long a starter's lock outlives its last renewal. It must be longer than a starter may be
 /// held up (a slow disk, a stopped process) and bounds how long others wait for a dead one.
@@ -216,6 +225,41 @@ impl Keys {
         self.key(&format!("dispatcher:{token}"))
     }
 
+    /// Whose the queues are.
+    pub fn spool(&self) -> String {
+        self.key("spool")
+    }
+
+    /// The functions that have a queue.
+    pub fn queues(&self) -> String {
+        self.key("queues")
+    }
+
+    /// A function's invocations that are to be called.
+    pub fn queue(&self, function: &FunctionName) -> String {
+        self.key(&format!("queue:{function}"))
+    }
+
+    /// A function's invocations that are to be called again.
+    pub fn later(&self, function: &FunctionName) -> String {
+        self.key(&format!("later:{function}"))
+    }
+
+    /// What came of invocations that are to be called again.
+    pub fn tried(&self) -> String {
+        self.key("tried")
+    }
+
+    /// Invocations that are not called again.
+    pub fn dead(&self) -> String {
+        self.key("dead")
+    }
+
+    /// How an invocation went.
+    pub fn done(&self, function: &FunctionName, invocation: InvocationId) -> String {
+        self.key(&format!("done:{function}:{invocation}"))
+    }
+
     /// The channel of events.
     pub fn events(&self) -> String {
         self.key("events")
@@ -265,6 +309,16 @@ mod tests {
             (keys.watch("t1"), "watch:t1"),
             (keys.schedules(), "schedules"),
             (keys.dispatcher("t1"), "dispatcher:t1"),
+            (keys.spool(), "spool"),
+            (keys.queues(), "queues"),
+            (keys.queue(&function), "queue:a/b"),
+            (keys.later(&function), "later:a/b"),
+            (keys.tried(), "tried"),
+            (keys.dead(), "dead"),
+            (
+                keys.done(&function, InvocationId::from_random([0, 1])),
+                "done:a/b:00000000000000000000000000000001",
+            ),
             (keys.events(), "events"),
         ];
         for (key, rest) in spelled {

@@ -95,6 +95,8 @@ pub mod header {
     pub const SCHEDULE: &str = "X-CoreFn-Schedule";
     /// Of the same: when it was due, in UTC, as RFC 3339 writes it.
     pub const DUE: &str = "X-CoreFn-Due";
+    /// Of a request that nginx gives to the dispatcher: the function that it is for.
+    pub const FUNCTION: &str = "X-CoreFn-Function";
 }
 
 /// nginx directives.
@@ -120,6 +122,8 @@ pub mod directive {
     pub const SANDBOXES: &CStr = c"corefn_sandboxes";
     /// `http`: the folder of the host's secrets.
     pub const SECRETS: &CStr = c"corefn_secrets";
+    /// `http`: the folder of the host's dispatcher.
+    pub const INVOCATIONS: &CStr = c"corefn_invocations";
     /// `http`: how many containers may be started at once.
     pub const MAX_STARTS: &CStr = c"corefn_max_starts";
     /// `http`, `server`, `location`: the idle time of functions that set none.
@@ -201,6 +205,9 @@ pub const HOST_FILE: &str = "host.toml";
 
 /// The file with a person's own settings of the command line, in the folder of their configuration.
 pub const PERSON_FILE: &str = "corefn/config.toml";
+
+/// The socket in the folder of invocations, on which the dispatcher takes them from nginx.
+pub const DISPATCHER_SOCKET: &str = "socket";
 
 /// The file in a home with what the account needs that git runs as.
 pub const GIT_FILE: &str = "git.toml";

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::function::FunctionName;
+use crate::outcome::Outcome;
 
 /// How many lines a function's schedule may have.
 pub const MOST: usize = 20;
@@ -189,48 +190,6 @@ pub struct End {
     pub at: i64,
     /// How.
     pub outcome: Outcome,
-}
-
-/// What came of a call.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    /// It was answered.
-    Answered {
-        /// The HTTP status.
-        status: u16,
-        /// The platform's code, if it is an error of that.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        error: Option<String>,
-    },
-    /// There was no answer.
-    Failed {
-        /// Why.
-        why: String,
-    },
-    /// Whoever made it is gone: nobody knows how it went.
-    BrokenOff,
-}
-
-impl Outcome {
-    /// Whether it went well: the function has answered, and with a status below 400.
-    pub fn is_good(&self) -> bool {
-        matches!(self, Self::Answered { status, .. } if *status < 400)
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Answered {
-                status,
-                error: Some(error),
-            } => write!(f, "{status} {error}"),
-            Self::Answered { status, .. } => write!(f, "{status}"),
-            Self::Failed { why } => f.write_str(why),
-            Self::BrokenOff => f.write_str("broken off"),
-        }
-    }
 }
 
 /// What is due of a line.
@@ -479,47 +438,13 @@ mod tests {
     }
 
     #[test]
-    fn outcomes() {
-        let answered = |status, error: Option<&str>| Outcome::Answered {
-            status,
-            error: error.map(ToOwned::to_owned),
-        };
-        let failed = Outcome::Failed {
-            why: "it was too late".to_owned(),
-        };
-        for (outcome, is_good, text, json) in [
-            (
-                answered(399, None),
-                true,
-                "399",
-                r#"{"answered":{"status":399}}"#,
-            ),
-            (
-                answered(400, None),
-                false,
-                "400",
-                r#"{"answered":{"status":400}}"#,
-            ),
-            (
-                answered(503, Some("queue-full")),
-                false,
-                "503 queue-full",
-                r#"{"answered":{"status":503,"error":"queue-full"}}"#,
-            ),
-            (
-                failed,
-                false,
-                "it was too late",
-                r#"{"failed":{"why":"it was too late"}}"#,
-            ),
-            (Outcome::BrokenOff, false, "broken off", r#""broken-off""#),
-        ] {
-            assert_eq!((outcome.is_good(), &*outcome.to_string()), (is_good, text));
-            assert_eq!(serde_json::to_string(&outcome).unwrap(), json);
-        }
+    fn calls_that_fail() {
         let end = End {
             at: 1,
-            outcome: answered(500, None),
+            outcome: Outcome::Answered {
+                status: 500,
+                error: None,
+            },
         };
         let Step::Call(called) = Calls::since(0).step(due(1, 0), 1, true, "me") else {
             panic!("it is due");

@@ -27,12 +27,12 @@ const TICK: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// How long calls that are under way may take when the dispatcher is to end; then they are broken off.
-const GRACE: Duration = Duration::from_secs(30);
+pub const GRACE: Duration = Duration::from_secs(30);
 
 /// Calls functions as their schedules say. Of several, each call is made by one.
 pub struct Dispatcher {
-    store: Store,
-    router: Router,
+    store: Arc<Store>,
+    router: Arc<Router>,
     /// Which one it is.
     token: String,
     lines: Mutex<Lines>,
@@ -45,7 +45,7 @@ pub struct Dispatcher {
 
 impl Dispatcher {
     /// One that calls by this router. The token is its own.
-    pub fn new(store: Store, router: Router, token: String) -> Self {
+    pub fn new(store: Arc<Store>, router: Arc<Router>, token: String) -> Self {
         Self {
             store,
             router,
@@ -239,6 +239,7 @@ impl Dispatcher {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// Locks it, whoever has panicked with it.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

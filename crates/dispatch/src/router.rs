@@ -1,17 +1,19 @@
 //! Requests to nginx.
 
+use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
 use corefn_core::error::ErrorCode;
+use corefn_core::function::FunctionName;
 use corefn_core::names::header;
-use corefn_core::schedule::{Line, Outcome};
-use http_body_util::{BodyExt as _, Empty};
+use corefn_core::outcome::Outcome;
+use http_body_util::BodyExt as _;
+use http_body_util::combinators::UnsyncBoxBody;
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{CONTENT_LENGTH, HOST, USER_AGENT};
-use hyper::{Method, Request, StatusCode};
+use hyper::header::{HOST, HeaderMap, HeaderValue};
+use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
-use jiff::Timestamp;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -22,6 +24,24 @@ const CONNECT: Duration = Duration::from_secs(5);
 
 /// How long a call may take, its answer's body included. (nginx itself waits for an hour until an answer begins.)
 const LONGEST: Duration = Duration::from_secs(2 * 3600);
+
+/// A request's body.
+pub type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// A call of a function.
+#[derive(Debug)]
+pub struct Call {
+    /// Which function.
+    pub function: FunctionName,
+    /// By which method.
+    pub method: Method,
+    /// By which path and query, behind its own path.
+    pub target: String,
+    /// With which header, without the host.
+    pub headers: HeaderMap,
+    /// With which body.
+    pub body: Body,
+}
 
 /// Where nginx answers.
 #[derive(Debug)]
@@ -74,16 +94,16 @@ impl Router {
         })
     }
 
-    /// Calls a line's function for a time that is due, in seconds since 1970.
-    pub async fn call(&self, line: &Line, due: i64) -> Asked {
-        let asked = timeout(LONGEST, self.ask(line, due)).await;
+    /// Calls a function.
+    pub async fn call(&self, call: Call) -> Asked {
+        let asked = timeout(LONGEST, self.ask(call)).await;
         asked.unwrap_or_else(|_| {
             let why = format!("no end after {} h", LONGEST.as_secs() / 3600);
             Asked::Ended(Outcome::Failed { why })
         })
     }
 
-    async fn ask(&self, line: &Line, due: i64) -> Asked {
+    async fn ask(&self, call: Call) -> Asked {
         let mut connection = match self.connect().await {
             Ok(connection) => connection,
             Err(why) => {
@@ -92,7 +112,7 @@ impl Router {
             }
         };
         let answered = async {
-            let request = self.request(line, due).map_err(|why| why.to_string())?;
+            let request = self.request(call)?;
             let answer = connection.send.send_request(request).await;
             answer.map_err(|why| format!("no answer: {why}"))
         };
@@ -113,21 +133,23 @@ impl Router {
         said(status, error.as_ref().and_then(|error| error.to_str().ok()))
     }
 
-    fn request(&self, line: &Line, due: i64) -> Result<Request<Empty<Bytes>>, hyper::http::Error> {
-        let Line { function, schedule } = line;
-        let due = Timestamp::from_second(due).unwrap_or_default();
-        Request::builder()
-            .method(Method::POST)
-            .uri(format!("{}/{function}{}", self.prefix, schedule.path()))
-            .header(HOST, &self.host)
-            .header(
-                USER_AGENT,
-                concat!("corefn-dispatch/", env!("CARGO_PKG_VERSION")),
-            )
-            .header(CONTENT_LENGTH, 0)
-            .header(header::SCHEDULE, schedule.to_string())
-            .header(header::DUE, due.to_string())
-            .body(Empty::new())
+    fn request(&self, call: Call) -> Result<Request<Body>, String> {
+        let Call {
+            function,
+            method,
+            target,
+            mut headers,
+            body,
+        } = call;
+        let uri: Result<Uri, _> = format!("{}/{function}{target}", self.prefix).parse();
+        let uri = uri.map_err(|why| format!("{target:?} can't be asked for: {why}"))?;
+        let host = HeaderValue::from_str(&self.host).map_err(|why| why.to_string())?;
+        headers.insert(HOST, host);
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+        Ok(request)
     }
 
     async fn connect(&self) -> Result<Connection, String> {
@@ -148,7 +170,7 @@ impl Router {
 
 /// A connection, which is closed with it.
 struct Connection {
-    send: SendRequest<Empty<Bytes>>,
+    send: SendRequest<Body>,
     task: JoinHandle<()>,
 }
 
@@ -175,6 +197,8 @@ fn said(status: StatusCode, error: Option<&str>) -> Asked {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::Full;
+    use hyper::header::USER_AGENT;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
@@ -233,10 +257,17 @@ mod tests {
         (router, asked)
     }
 
-    fn line() -> Line {
-        Line {
+    fn call() -> Call {
+        Call {
             function: "demo/hello".parse().unwrap(),
-            schedule: "*/5 * * * * UTC /tick?a".parse().unwrap(),
+            method: Method::POST,
+            target: "/tick?a".to_owned(),
+            headers: [(USER_AGENT, HeaderValue::from_static("x"))]
+                .into_iter()
+                .collect(),
+            body: Full::from("sent")
+                .map_err(|never| match never {})
+                .boxed_unsync(),
         }
     }
 
@@ -269,19 +300,14 @@ mod tests {
             ),
         ] {
             let (router, asked) = server(answer).await;
-            assert_eq!(router.call(&line(), 1_700_000_000).await, want);
+            assert_eq!(router.call(call()).await, want);
             let asked = asked.await.unwrap();
             let first = "POST /f/demo/hello/tick?a HTTP/1.1\r\n";
             assert!(asked.starts_with(first), "{asked}");
             let asked = asked.to_lowercase();
-            for (name, value) in [
-                (header::SCHEDULE, "*/5 * * * * utc /tick?a"),
-                (header::DUE, "2023-11-14t22:13:20z"),
-                ("Content-Length", "0"),
-            ] {
-                let line = format!("{}: {value}\r\n", name.to_lowercase());
-                assert!(asked.contains(&line), "{asked}");
-            }
+            assert!(asked.contains("\r\nuser-agent: x\r\n"), "{asked}");
+            assert!(asked.contains("\r\ncontent-length: 4\r\n"), "{asked}");
+            assert!(asked.contains("\r\nhost: 127.0.0.1:"), "{asked}");
         }
     }
 
@@ -290,7 +316,7 @@ mod tests {
         let half = "HTTP/1.1 200 x\r\nContent-Length: 5\r\n\r\nno";
         for (answer, says) in [("", "no answer: "), (half, "200, and broken off: ")] {
             let (router, _asked) = server(answer.to_owned()).await;
-            let Asked::Ended(Outcome::Failed { why }) = router.call(&line(), 0).await else {
+            let Asked::Ended(Outcome::Failed { why }) = router.call(call()).await else {
                 panic!("it was broken off: {answer:?}");
             };
             assert!(why.starts_with(says), "{why}");
@@ -300,7 +326,7 @@ mod tests {
         let at = listener.local_addr().unwrap();
         drop(listener);
         let router = Router::new(&format!("http://{at}")).unwrap();
-        let Asked::Refused(Outcome::Failed { why }) = router.call(&line(), 0).await else {
+        let Asked::Refused(Outcome::Failed { why }) = router.call(call()).await else {
             panic!("nobody listens there");
         };
         assert!(

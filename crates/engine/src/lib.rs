@@ -8,7 +8,6 @@
 pub mod access;
 pub mod acquire;
 pub mod agree;
-
 pub mod clock;
 pub mod docker;
 pub mod home;
@@ -21,6 +20,7 @@ pub mod revisions;
 pub mod runtime;
 pub mod sandboxes;
 pub mod secrets;
+pub mod socket;
 pub mod start;
 pub mod store;
 pub mod without_redis;

@@ -10,6 +10,7 @@ mod facts;
 mod instances;
 mod leases;
 mod locks;
+mod queues;
 mod schedules;
 mod scripts;
 mod servers;
@@ -28,6 +29,7 @@ use servers::Servers;
 pub use facts::Facts;
 pub use instances::{Fenced, Leased, Standing};
 pub use leases::Renewed;
+pub use queues::{Depth, Taken};
 pub use starts::{Claim, Way};
 
 /// How long Redis may take to accept a connection, and to answer a command.

@@ -23,6 +23,7 @@ mod git_host;
 mod held_networks;
 mod http2;
 mod idle;
+mod invocations;
 mod leftover;
 mod lifecycle;
 mod meddling;

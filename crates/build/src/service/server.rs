@@ -3,10 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::env;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::process::Stdio;
 use std::rc::Rc;
@@ -14,10 +13,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, flock};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
-use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot, watch};
@@ -27,6 +25,7 @@ use tracing::{error, info, warn};
 use corefn_core::function::{RepositoryName, check_segment};
 use corefn_core::names::env as variables;
 use corefn_core::throttle::may_log;
+use corefn_engine::socket::listen;
 use corefn_engine::{clock, home};
 
 use super::{CHANGE, HOLD, LOOK, Request, SETTLE};
@@ -74,7 +73,17 @@ pub async fn serve() -> Result<(), BuildError> {
             home.display()
         ))
     })?;
-    let (listener, _lock) = listen(&home.join(socket))?;
+    let socket = home.join(socket);
+    let taken = listen(&socket).map_err(BuildError::io(format!(
+        "{} can't be listened on",
+        socket.display()
+    )))?;
+    let (listener, _lock) = taken.ok_or_else(|| {
+        BuildError::rejected(format!(
+            "another builder listens on {}: stop it first",
+            socket.display()
+        ))
+    })?;
     let (end, ending) = watch::channel(false);
     let service = Rc::new(Service {
         home,
@@ -118,30 +127,6 @@ pub async fn serve() -> Result<(), BuildError> {
         })
         .await;
     Ok(())
-}
-
-/// Listens on a socket, which the group of its folder may use. A file beside it is locked for as long
-/// as the service runs: a socket that a dead one left is replaced, that of another that lives is not.
-fn listen(path: &Path) -> Result<(UnixListener, File), BuildError> {
-    let wrong = || BuildError::io(format!("{} can't be listened on", path.display()));
-    let folder = path.parent().unwrap_or(path);
-    fs::create_dir_all(folder).map_err(wrong())?;
-    let lock = File::create(path.with_extension("lock")).map_err(wrong())?;
-    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-        return Err(BuildError::rejected(format!(
-            "another builder listens on {}: stop it first",
-            path.display()
-        )));
-    }
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(wrong()(error)),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path).map_err(wrong())?;
-    let group = fs::metadata(folder).map_err(wrong())?.gid();
-    chown(path, None, Some(group)).map_err(wrong())?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(wrong())?;
-    Ok((listener, lock))
 }
 
 async fn converse(service: Rc<Service>, stream: UnixStream) {

@@ -1,6 +1,10 @@
 //! The Lua scripts. `KEYS` and `ARGV` are in the order in which [`super::Store`] gives them.
 
+mod queues;
+
 use redis::Script;
+
+use queues::{ADD, ENQUEUE, SETTLE, TIDY};
 
 pub(super) struct Scripts {
     pub deploy: Script,
@@ -20,6 +24,9 @@ pub(super) struct Scripts {
     pub drain: Script,
     pub forget: Script,
     pub swap_calls: Script,
+    pub enqueue: Script,
+    pub take_invocations: Script,
+    pub settle: Script,
 }
 
 impl Default for Scripts {
@@ -42,6 +49,9 @@ impl Default for Scripts {
             drain: Script::new(DRAIN),
             forget: Script::new(FORGET),
             swap_calls: Script::new(SWAP_CALLS),
+            enqueue: Script::new(&[ADD, ENQUEUE].concat()),
+            take_invocations: Script::new(&[ADD, queues::TAKE].concat()),
+            settle: Script::new(&[ADD, TIDY, SETTLE].concat()),
         }
     }
 }

@@ -42,6 +42,7 @@ pub const GOOD: &[(Block, &str)] = &[
     (Http, "corefn_max_starts 1;"),
     (Http, "corefn_sandboxes /var/func/sandboxes;"),
     (Http, "corefn_secrets /var/func/secrets;"),
+    (Http, "corefn_invocations /var/func/invocations;"),
     (Http, "corefn_max_starts 16;"),
     (Http, "corefn_idle 2s;"),
     (Server, "corefn_idle 60s;"),
@@ -298,6 +299,29 @@ pub const BAD: &[(Block, &str, &[&str])] = &[
         Server,
         "corefn_secrets /a;",
         &["\"corefn_secrets\" directive is not allowed here"],
+    ),
+    (
+        Http,
+        "corefn_invocations here;",
+        &[
+            "\"here\" is no folder for corefn_invocations",
+            "such as /var/func/invocations",
+        ],
+    ),
+    (
+        Http,
+        "corefn_invocations /01234567890123456789012345678901234567890123456789/01234567890123456789012345678901234567890123456789;",
+        &["is too long for a socket", "has 100 bytes at most"],
+    ),
+    (
+        Http,
+        "corefn_invocations /a; corefn_invocations /b;",
+        &["corefn_invocations is set twice", "delete one"],
+    ),
+    (
+        Server,
+        "corefn_invocations /a;",
+        &["\"corefn_invocations\" directive is not allowed here"],
     ),
     (
         Http,

@@ -1,0 +1,458 @@
+//! Sees to it that invocations are called.
+//!
+//! Each is called once at least. It stays in its queue until what came of the call is noted, and in the spool until it has
+//! ended; so whatever dies in between, it is called again.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use corefn_core::function::FunctionName;
+use corefn_core::invocation::{CALLS, Invocation, InvocationId, Next, State, Tried};
+use corefn_core::outcome::Outcome;
+use corefn_engine::store::{Store, StoreError, Taken};
+use futures_util::stream;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::{Bytes, Frame};
+use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
+use tokio::io::AsyncReadExt as _;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tracing::{error, info, warn};
+
+use crate::call::now;
+use crate::dispatcher::{GRACE, lock};
+use crate::router::{Asked, Call, Router};
+use crate::spool::{Content, Found, Kept, Spool};
+
+/// How often it is looked whether anything is to be called, where nobody says so.
+const TICK: Duration = Duration::from_millis(250);
+
+/// How many calls are under way at a time, in all and of one function. (What a function takes at a time is its own limit; more
+/// than that wait in nginx, or are refused there and made again.)
+const MOST: usize = 256;
+const MOST_OF_A_FUNCTION: usize = 16;
+
+/// How long it is waited where Redis can't be told what came of a call.
+const REDIS_PAUSE: Duration = Duration::from_secs(1);
+
+/// How many invocations are put into a queue at once.
+const BATCH: usize = 500;
+
+/// How many bytes of a body are read at once.
+const PIECE: usize = 64 << 10;
+
+/// What keeps invocations from being called.
+#[derive(Debug, thiserror::Error)]
+enum QueueError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the folder of invocations can't be read: {0}")]
+    Spool(#[from] std::io::Error),
+}
+
+/// The invocations of all functions.
+pub struct Queues {
+    store: Arc<Store>,
+    router: Arc<Router>,
+    /// Where they are kept.
+    pub spool: Spool,
+    /// How many of one function may wait.
+    most: u64,
+    state: Mutex<Working>,
+    wake: Notify,
+    tasks: Mutex<JoinSet<()>>,
+    /// Whether Redis or the spool could not be used when they were last tried.
+    is_failing: AtomicBool,
+}
+
+/// What is under way.
+#[derive(Default)]
+struct Working {
+    /// What is being called, and its place in its queue.
+    busy: HashMap<FunctionName, HashMap<InvocationId, String>>,
+    /// The functions of which it is known what has been taken out of their queues.
+    known: HashSet<FunctionName>,
+    /// How many that are kept may be in no queue.
+    unqueued: u64,
+}
+
+/// How an invocation goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Going {
+    /// Where it is.
+    pub state: State,
+    /// When it was accepted, in seconds since 1970.
+    pub accepted: i64,
+    /// What came of its calls, if there were any.
+    pub tried: Option<Tried>,
+}
+
+impl Queues {
+    /// Those of a spool, of which nobody else has the invocations called.
+    pub fn new(store: Arc<Store>, router: Arc<Router>, spool: Spool, most: u64) -> Self {
+        // What was kept when the last one ended may be in no queue.
+        let state = Working {
+            unqueued: 1,
+            ..Working::default()
+        };
+        Self {
+            store,
+            router,
+            spool,
+            most,
+            state: Mutex::new(state),
+            wake: Notify::new(),
+            tasks: Mutex::default(),
+            is_failing: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether as many invocations of a function wait as may.
+    pub async fn is_full(&self, function: &FunctionName) -> bool {
+        let waiting = match self.store.depth(function).await {
+            Ok(depth) => depth.queued + depth.later,
+            // (They are in the spool, and counted here.)
+            Err(_) => 0,
+        };
+        waiting + lock(&self.state).unqueued >= self.most
+    }
+
+    /// An invocation is kept from now on, and is to be called.
+    pub async fn add(&self, function: &FunctionName, id: InvocationId) {
+        lock(&self.state).unqueued += 1;
+        let spool = Some(self.spool.name());
+        if let Ok(true) = self.store.enqueue(spool, function, &[id]).await
+            && self.spool.confirm(function, id).await.is_ok()
+        {
+            let mut state = lock(&self.state);
+            state.unqueued = state.unqueued.saturating_sub(1);
+        }
+        self.wake.notify_one();
+    }
+
+    /// How an invocation goes; none if it is not known, or not any more.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn going(
+        &self,
+        function: &FunctionName,
+        id: InvocationId,
+    ) -> Result<Option<Going>, StoreError> {
+        let came_of = self.store.came_of(function, id).await?;
+        let is_busy = lock(&self.state)
+            .busy
+            .get(function)
+            .is_some_and(|busy| busy.contains_key(&id));
+        let state = match (is_busy, &came_of) {
+            (true, _) => State::Calling,
+            (false, Some((_, state))) => *state,
+            (false, None) => State::Waiting,
+        };
+        let tried = came_of.map(|(tried, _)| tried);
+        let accepted = match &tried {
+            Some(tried) => tried.accepted,
+            None => match self.spool.read(function, id).await {
+                Ok(Some(content)) => content.invocation.accepted,
+                _ => return Ok(None),
+            },
+        };
+        Ok(Some(Going {
+            state,
+            accepted,
+            tried,
+        }))
+    }
+
+    /// Has invocations called, for as long as it is polled.
+    pub async fn work(self: &Arc<Self>) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = self.wake.notified() => {}
+            }
+            let looked = self.look().await;
+            self.tell(&looked);
+            if looked.is_err() {
+                sleep(REDIS_PAUSE).await;
+            }
+            while lock(&self.tasks).try_join_next().is_some() {}
+        }
+    }
+
+    /// Waits for the calls that are under way, for some time. What is broken off then is called again by the next one.
+    pub async fn end(&self) {
+        let mut tasks = std::mem::take(&mut *lock(&self.tasks));
+        let ended = async { while tasks.join_next().await.is_some() {} };
+        if timeout(GRACE, ended).await.is_err() {
+            let count = tasks.len();
+            warn!(
+                "{count} calls of invocations have not ended after {GRACE:?}: they are made again by the next dispatcher"
+            );
+        }
+    }
+
+    async fn look(self: &Arc<Self>) -> Result<(), QueueError> {
+        let spool = self.store.spool().await?;
+        let is_ours = spool.as_deref() == Some(self.spool.name());
+        if !is_ours || lock(&self.state).unqueued > 0 {
+            self.fill(is_ours).await?;
+        }
+        for function in self.store.queues().await? {
+            self.take(&function).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts what is kept into queues: if Redis has queues of ours, what may be in none.
+    async fn fill(&self, has_queues: bool) -> Result<(), QueueError> {
+        // What is kept from now on, and can't be put into a queue, counts anew.
+        let unqueued = std::mem::take(&mut lock(&self.state).unqueued);
+        let filled = self.fill_once(has_queues).await;
+        if filled.is_err() {
+            lock(&self.state).unqueued += unqueued.max(1);
+        }
+        filled
+    }
+
+    async fn fill_once(&self, has_queues: bool) -> Result<(), QueueError> {
+        let mut waiting: HashMap<FunctionName, Vec<InvocationId>> = HashMap::new();
+        let mut dead: HashMap<FunctionName, Vec<InvocationId>> = HashMap::new();
+        for Found { function, id, kept } in self.spool.list(has_queues).await? {
+            let of = match kept {
+                Kept::New | Kept::Queued => &mut waiting,
+                Kept::Dead => &mut dead,
+            };
+            of.entry(function).or_default().push(id);
+        }
+        let count: usize = waiting.values().map(Vec::len).sum();
+        for (function, all) in &waiting {
+            for batch in all.chunks(BATCH) {
+                self.store.enqueue(None, function, batch).await?;
+                for id in batch {
+                    self.spool.confirm(function, *id).await?;
+                }
+            }
+        }
+        for (function, all) in &dead {
+            for batch in all.chunks(BATCH) {
+                let forgotten = |id: &InvocationId| (*id, forgotten());
+                let batch: Vec<_> = batch.iter().map(forgotten).collect();
+                self.store.restore_dead(function, &batch).await?;
+            }
+        }
+        // Last of all: until then nothing is taken for complete.
+        if !has_queues {
+            self.store.set_spool(self.spool.name()).await?;
+            if count > 0 {
+                info!("Redis had no queues: {count} invocations are in theirs again");
+            }
+        }
+        Ok(())
+    }
+
+    /// Has invocations of a function called, as many as may be.
+    async fn take(self: &Arc<Self>, function: &FunctionName) -> Result<(), QueueError> {
+        let room = self.room(function);
+        if room == 0 {
+            return Ok(());
+        }
+        if !lock(&self.state).known.contains(function) {
+            // What was taken and has not been called: by the one before, or because Redis' answer was lost.
+            let most = MOST_OF_A_FUNCTION + room;
+            let taken = self.store.taken(function, most).await?;
+            let is_all = taken.len() < most;
+            self.begin(function, taken);
+            if is_all {
+                lock(&self.state).known.insert(function.clone());
+            }
+        }
+        let room = self.room(function);
+        if room == 0 {
+            return Ok(());
+        }
+        let taken = self.store.take_invocations(function, now(), room).await;
+        let taken = taken.inspect_err(|_| {
+            lock(&self.state).known.remove(function);
+        })?;
+        self.begin(function, taken);
+        Ok(())
+    }
+
+    /// How many more of a function may be called now.
+    fn room(&self, function: &FunctionName) -> usize {
+        let state = lock(&self.state);
+        let all: usize = state.busy.values().map(HashMap::len).sum();
+        let busy = state.busy.get(function).map_or(0, HashMap::len);
+        MOST_OF_A_FUNCTION
+            .saturating_sub(busy)
+            .min(MOST.saturating_sub(all))
+    }
+
+    fn begin(self: &Arc<Self>, function: &FunctionName, taken: Vec<Taken>) {
+        let mut state = lock(&self.state);
+        let busy = state.busy.entry(function.clone()).or_default();
+        let mut tasks = lock(&self.tasks);
+        for taken in taken {
+            let (me, function) = (self.clone(), function.clone());
+            match busy.get(&taken.id) {
+                Some(place) if *place == taken.place => {}
+                // It was put into the queue twice.
+                Some(_) => {
+                    tasks.spawn(async move { me.drop_taken(&function, &taken).await });
+                }
+                None => {
+                    busy.insert(taken.id, taken.place.clone());
+                    tasks.spawn(async move {
+                        me.see_to(&function, &taken).await;
+                        me.ended(&function, taken.id);
+                    });
+                }
+            }
+        }
+    }
+
+    fn ended(&self, function: &FunctionName, id: InvocationId) {
+        let mut state = lock(&self.state);
+        if let Some(busy) = state.busy.get_mut(function) {
+            busy.remove(&id);
+            if busy.is_empty() {
+                state.busy.remove(function);
+            }
+        }
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// Calls an invocation, and notes what came of it.
+    async fn see_to(&self, function: &FunctionName, taken: &Taken) {
+        let before = taken.tried.as_ref();
+        let begin = now();
+        let (accepted, asked) = match self.spool.read(function, taken.id).await {
+            Ok(None) => return self.drop_taken(function, taken).await,
+            Ok(Some(content)) => {
+                let accepted = content.invocation.accepted;
+                let asked = match call(content) {
+                    Ok(call) => self.router.call(call).await,
+                    Err(why) => Asked::Ended(Outcome::Failed { why }),
+                };
+                (accepted, asked)
+            }
+            Err(error) => {
+                let why = format!("it can't be read: {error}");
+                error!("{function}: invocation {}: {why}", taken.id);
+                let accepted = before.map_or(begin, |tried| tried.accepted);
+                (accepted, Asked::Refused(Outcome::Failed { why }))
+            }
+        };
+        let (outcome, is_refused) = match asked {
+            Asked::Ended(outcome) => (outcome, false),
+            Asked::Refused(outcome) => (outcome, true),
+        };
+        let tried = Tried::after(before, accepted, outcome, is_refused, now());
+        let next = tried.next();
+        // The spool comes first: what Redis does not know of is called again.
+        let kept = match next {
+            Next::Done => self.spool.remove(function, taken.id).await,
+            Next::Again(_) => Ok(()),
+            Next::Dead => {
+                let (id, calls, outcome) = (taken.id, tried.calls, &tried.outcome);
+                warn!(
+                    "{function}: invocation {id} is not called again after {calls} calls: {outcome}"
+                );
+                self.spool.bury(function, id).await
+            }
+        };
+        if let Err(error) = kept {
+            error!(
+                "{function}: the file of invocation {} stays as it is: {error}",
+                taken.id
+            );
+        }
+        while let Err(error) = self.store.settle(function, taken, &tried, next).await {
+            self.tell(&Err(error.into()));
+            sleep(REDIS_PAUSE).await;
+        }
+    }
+
+    async fn drop_taken(&self, function: &FunctionName, taken: &Taken) {
+        while let Err(error) = self.store.drop_taken(function, taken).await {
+            self.tell(&Err(error.into()));
+            sleep(REDIS_PAUSE).await;
+        }
+    }
+
+    /// Tells once that Redis or the spool can't be used, and once that they can.
+    fn tell(&self, result: &Result<(), QueueError>) {
+        let was_failing = self.is_failing.swap(result.is_err(), Ordering::Relaxed);
+        match result {
+            Err(error) if !was_failing => error!("{error}; invocations wait until it is back"),
+            Ok(()) if was_failing => info!("invocations are called again"),
+            _ => {}
+        }
+    }
+}
+
+/// What is said of an invocation that is not called again, where Redis has lost why.
+fn forgotten() -> Tried {
+    Tried {
+        accepted: now(),
+        calls: CALLS,
+        refused: 0,
+        at: now(),
+        outcome: Outcome::Failed {
+            why: "what came of its calls was lost with Redis".to_owned(),
+        },
+    }
+}
+
+/// The call that an invocation asks for; an error says why there can't be one.
+fn call(content: Content) -> Result<Call, String> {
+    let Content {
+        invocation:
+            Invocation {
+                function,
+                method,
+                target,
+                headers: fields,
+                ..
+            },
+        body,
+        length,
+    } = content;
+    let method = method
+        .parse()
+        .map_err(|_| format!("{method:?} is no method"))?;
+    let mut headers = HeaderMap::with_capacity(fields.len() + 1);
+    for (name, value) in fields {
+        let wrong = || format!("{name:?} is no header that can be sent");
+        // (Its characters are those of ISO 8859-1.)
+        let bytes: Option<Vec<u8>> = value.chars().map(|c| u8::try_from(c).ok()).collect();
+        let value = HeaderValue::from_bytes(&bytes.ok_or_else(wrong)?).map_err(|_| wrong())?;
+        let name: HeaderName = name.parse().map_err(|_| wrong())?;
+        headers.append(name, value);
+    }
+    if length > 0 || headers.contains_key(CONTENT_LENGTH) {
+        headers.insert(CONTENT_LENGTH, length.into());
+    }
+    let pieces = stream::try_unfold(body, |mut body| async move {
+        let mut piece = Vec::with_capacity(PIECE);
+        let read = (&mut body)
+            .take(PIECE as u64)
+            .read_to_end(&mut piece)
+            .await?;
+        Ok((read > 0).then(|| (Frame::data(Bytes::from(piece)), body)))
+    });
+    Ok(Call {
+        function,
+        method,
+        target,
+        headers,
+        body: StreamBody::new(pieces).boxed_unsync(),
+    })
+}

@@ -1,0 +1,337 @@
+//! Requests whose clients do not wait for the answer.
+
+use std::time::Duration;
+
+use corefn_core::config::{FunctionConfig, Limits};
+use corefn_tests::client::Answer;
+use corefn_tests::dispatcher::Dispatcher;
+use corefn_tests::home::Builder;
+use corefn_tests::{Home, probe, wait_for, wait_until};
+use serde_json::Value;
+
+const FUNCTION: &str = "demo/hello";
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The preference of a client that does not wait.
+const PREFER: (&str, &str) = ("Prefer", "respond-async, wait=10");
+
+async fn home(name: &str) -> Home {
+    start(Home::builder(name)).await
+}
+
+/// An installation with invocations and a function.
+async fn start(builder: Builder) -> Home {
+    let mut home = builder.without_nginx().start().await;
+    let folder = home.folder.file("invocations");
+    home.conf.http = format!("corefn_invocations {};", folder.display());
+    home.start_nginx().await;
+    home.set(&format!(
+        "router = 'http://{}'\ninvocations = 'invocations'\n",
+        home.nginx.address()
+    ));
+    home.deploy(FUNCTION, probe::idle(30)).await;
+    home
+}
+
+/// A dispatcher that takes invocations.
+async fn dispatcher(home: &Home, log: &str) -> Dispatcher {
+    let dispatcher = Dispatcher::start(home, log, None);
+    wait_until("invocations are taken", PATIENCE, async || {
+        let (_, error) = asked_for(home, "unknown").await;
+        error.as_deref() == Some("unknown-invocation")
+    })
+    .await;
+    dispatcher
+}
+
+/// Status and error of asking for an invocation.
+async fn asked_for(home: &Home, id: &str) -> (u16, Option<String>) {
+    let target = format!("/{FUNCTION}/.corefn/invocations/{id}");
+    let answer = home.get(&target).await;
+    let (status, error) = answer.said();
+    (status, error.map(ToOwned::to_owned))
+}
+
+async fn post(home: &Home, path: &str, body: &str) -> Answer {
+    let target = format!("/{FUNCTION}{path}");
+    let request = home.client().post(&target, body.to_owned());
+    request.header(PREFER.0, PREFER.1).await
+}
+
+/// Has a function called by this path, and returns where it is told how that goes.
+async fn invoke(home: &Home, path: &str, body: &str) -> String {
+    let answer = post(home, path, body).await;
+    assert_eq!(answer.said(), (202, None), "{}", answer.text());
+    answer.header("Location").unwrap().to_owned()
+}
+
+/// How an invocation goes, once that is so.
+async fn until(home: &Home, at: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+    wait_for(&format!("{at}: {what}"), PATIENCE, async || {
+        let answer = home.get(at).await;
+        // (While Redis is away nobody knows.)
+        let going = (answer.status == 200).then(|| answer.json());
+        going.filter(|going| is(going))
+    })
+    .await
+}
+
+async fn until_state(home: &Home, at: &str, state: &str) -> Value {
+    until(home, at, state, |going| going["state"] == state).await
+}
+
+/// How often nginx was asked to call the function by this path.
+fn calls(home: &Home, path: &str) -> usize {
+    let first = format!("\"request\":\"POST /{FUNCTION}{path} HTTP/1.1\"");
+    home.folder.read("log/access.log").matches(&first).count()
+}
+
+/// What the function has got of an upload.
+async fn seen(home: &Home, name: &str) -> Value {
+    home.get(&format!("/{FUNCTION}/seen/{name}")).await.json()
+}
+
+#[tokio::test]
+async fn client_does_not_wait_for_the_answer() {
+    let home = home("invocations").await;
+    // Nobody can keep it yet.
+    let answer = post(&home, "/upload/x", "x").await;
+    assert_eq!(answer.said(), (503, Some("dispatcher-unavailable")));
+    assert_eq!(answer.header("Retry-After"), Some("1"));
+    let dispatcher = dispatcher(&home, "dispatch").await;
+
+    let body = "some bytes, ".repeat(20_000);
+    let answer = post(&home, "/upload/big", &body).await;
+    assert_eq!(answer.said(), (202, None), "{}", answer.text());
+    assert_eq!(answer.header("Preference-Applied"), Some("respond-async"));
+    let report = answer.json();
+    let at = answer.header("Location").unwrap();
+    let id = report["id"].as_str().unwrap();
+    assert_eq!(at, format!("/{FUNCTION}/.corefn/invocations/{id}"));
+    assert_eq!(
+        (&report["state"], &report["function"], &report["calls"]),
+        (&"waiting".into(), &FUNCTION.into(), &0.into())
+    );
+    let done = until_state(&home, at, "done").await;
+    assert_eq!(
+        (&done["calls"], &done["result"]),
+        (&1.into(), &"200".into())
+    );
+    assert_eq!(done["accepted"], report["accepted"]);
+    assert_eq!(seen(&home, "big").await, body.len());
+    // (It was asked for, and it was called.)
+    assert_eq!(calls(&home, "/upload/big"), 2);
+    let spelled = "/a%2Fb//?c=%2F&d";
+    until_state(&home, &invoke(&home, spelled, "").await, "done").await;
+    assert_eq!(calls(&home, spelled), 2);
+
+    // One that comes in pieces, and is broken off, is none.
+    let (request, mut upload) = home
+        .client()
+        .post(&format!("/{FUNCTION}/upload/pieces"), "")
+        .upload();
+    let sent = tokio::spawn(request.header(PREFER.0, PREFER.1).send());
+    for _ in 0..3 {
+        upload.send("piece").await.unwrap();
+    }
+    drop(upload);
+    let answer = sent.await.unwrap().unwrap();
+    assert_eq!(answer.status, 202);
+    until_state(&home, answer.header("Location").unwrap(), "done").await;
+    assert_eq!(seen(&home, "pieces").await, 15);
+
+    // Who does not say so waits, and gets the answer; so does who wants to talk in another protocol.
+    let answer = home.get(&format!("/{FUNCTION}/status/418")).await;
+    assert_eq!(answer.status, 418);
+    // Nothing is known of others.
+    for (id, error) in [("", "unknown-invocation"), ("0", "unknown-invocation")] {
+        assert_eq!(asked_for(&home, id).await, (404, Some(error.to_owned())));
+    }
+    let target = format!("/{FUNCTION}/.corefn/else");
+    assert_eq!(
+        home.get(&target).await.said(),
+        (404, Some("unknown-invocation"))
+    );
+    home.deploy("demo/other", probe::idle(30)).await;
+    let other = at.replace(FUNCTION, "demo/other");
+    assert_eq!(
+        home.get(&other).await.said(),
+        (404, Some("unknown-invocation"))
+    );
+    let answer = post(&home, "2/x", "x").await;
+    assert_eq!(answer.said(), (404, Some("unknown-function")));
+    assert!(dispatcher.stop().await.success());
+    assert!(kept(&home).is_empty());
+}
+
+/// The files of invocations that are kept.
+fn kept(home: &Home) -> Vec<String> {
+    let folder = home.folder.file("invocations/requests").join(FUNCTION);
+    let files = std::fs::read_dir(folder).unwrap();
+    let names = files.map(|file| file.unwrap().file_name());
+    names.map(|name| name.into_string().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn calls_that_fail_are_made_again() {
+    let home = home("again").await;
+    let dispatcher = dispatcher(&home, "dispatch").await;
+    let fails = invoke(&home, "/status/500", "x").await;
+    let retrying = until(&home, &fails, "it has failed once", |going| {
+        going["state"] == "retrying" && going["calls"] == 1
+    });
+    let going = retrying.await;
+    assert_eq!(going["result"], "500");
+    assert!(going["next"].is_string() && going["last"].is_string());
+    until(&home, &fails, "it has failed twice", |going| {
+        going["calls"] == 2
+    })
+    .await;
+    // What is refused for good is not.
+    let refused = invoke(&home, "/status/404", "x").await;
+    let going = until_state(&home, &refused, "dead").await;
+    assert_eq!(
+        (&going["calls"], &going["result"]),
+        (&1.into(), &"404".into())
+    );
+    assert_eq!(calls(&home, "/status/404"), 2);
+    let id = refused.rsplit('/').next().unwrap();
+    assert!(kept(&home).contains(&format!("{id}.dead")));
+    // What has not got there is no call.
+    let broken = invoke(&home, "/break", "x").await;
+    let going = until(&home, &broken, "it has failed", |going| going["calls"] == 1).await;
+    assert_eq!(going["result"], "502 function-died");
+    assert!(dispatcher.stop().await.success());
+}
+
+#[tokio::test]
+async fn invocation_outlives_its_dispatcher() {
+    let home = home("outlives").await;
+    let first = dispatcher(&home, "first").await;
+    let told_at = invoke(&home, "/told", "x").await;
+    until_state(&home, &told_at, "calling").await;
+    home.until_under_way(1).await;
+    // Another waits until that has ended, however that comes about.
+    let second = Dispatcher::start(&home, "second", None);
+    wait_until("the second waits", PATIENCE, async || {
+        home.folder
+            .read("log/second.log")
+            .contains("another dispatcher listens")
+    })
+    .await;
+    first.kill().await;
+    // (The call of the first may still wait to be told, too.)
+    let going = wait_for("it has ended", PATIENCE, async || {
+        let told = home.client().post(&format!("/{FUNCTION}/upload/told"), "x");
+        assert_eq!(told.await.status, 200);
+        let answer = home.get(&told_at).await;
+        let going = (answer.status == 200).then(|| answer.json());
+        going.filter(|going| going["state"] == "done")
+    })
+    .await;
+    assert_eq!(going["calls"], 1);
+    assert_eq!(calls(&home, "/told"), 3);
+    // Who is asked to end finishes what is under way.
+    let slow = invoke(&home, "/sleep/1000", "x").await;
+    until_state(&home, &slow, "calling").await;
+    assert!(second.stop().await.success());
+    let _third = dispatcher(&home, "third").await;
+    assert_eq!(until_state(&home, &slow, "done").await["calls"], 1);
+    assert_eq!(calls(&home, "/sleep/1000"), 2);
+}
+
+#[tokio::test]
+async fn invocations_outlive_redis() {
+    const COUNT: usize = 40;
+    let mut home = home("redis").await;
+    home.start_cleaner(Some(1));
+    let dispatcher = dispatcher(&home, "dispatch").await;
+    let dead = invoke(&home, "/status/404", "x").await;
+    until_state(&home, &dead, "dead").await;
+    let mut waiting = Vec::new();
+    for number in 0..COUNT {
+        waiting.push(invoke(&home, &format!("/sleep/{}", 300 + number), "x").await);
+    }
+    // More than are called at once: some are being called, and some wait.
+    home.redis.command::<()>(&["FLUSHALL"]).await;
+    for number in 0..COUNT {
+        let path = format!("/sleep/{}", 300 + number);
+        wait_until(&format!("{path} is called"), PATIENCE, async || {
+            calls(&home, &path) >= 2
+        })
+        .await;
+    }
+    wait_until("all have ended", PATIENCE, async || kept(&home).len() == 1).await;
+    assert_eq!(until_state(&home, &dead, "dead").await["calls"], 5);
+    assert_eq!(calls(&home, "/status/404"), 2);
+
+    // What comes while Redis is away is kept.
+    home.redis.stop().await;
+    let kept_alone = invoke(&home, "/upload/alone", "x").await;
+    assert_eq!(kept(&home).len(), 2);
+    home.redis.start().await;
+    wait_until("it is called", PATIENCE, async || {
+        calls(&home, "/upload/alone") == 2
+    })
+    .await;
+    until_state(&home, &kept_alone, "done").await;
+    assert!(dispatcher.stop().await.success());
+    assert_eq!(kept(&home).len(), 1);
+}
+
+#[tokio::test]
+async fn invocations_have_limits() {
+    let mut home = home("limits").await;
+    let limited = FunctionConfig {
+        limits: Limits {
+            body: Some(1000),
+            ..Limits::default()
+        },
+        ..probe::idle(30)
+    };
+    home.deploy("demo/small", limited).await;
+    home.set("max_invocations = 2\n");
+    let dispatcher = dispatcher(&home, "dispatch").await;
+    let large = "x".repeat(1001);
+    let post_small = |body: String| {
+        let request = home.client().post("/demo/small/upload/x", body);
+        request.header(PREFER.0, PREFER.1)
+    };
+    assert_eq!(post_small(large).await.said(), (413, Some("too-large")));
+    let answer = post_small("x".repeat(1000)).await;
+    assert_eq!(answer.status, 202);
+    until_state(&home, answer.header("Location").unwrap(), "done").await;
+    // Those that wait to be called again count.
+    for _ in 0..2 {
+        invoke(&home, "/status/500", "x").await;
+    }
+    let answer = post(&home, "/upload/x", "x").await;
+    assert_eq!(answer.said(), (503, Some("queue-full")));
+    assert_eq!(answer.header("Retry-After"), Some("1"));
+    assert_eq!(
+        answer.header("Content-Type"),
+        Some("application/problem+json")
+    );
+    let answer = post_small("x".to_owned()).await;
+    assert_eq!(answer.status, 202, "another function's are its own");
+    until_state(&home, answer.header("Location").unwrap(), "done").await;
+    // What the folder does not take is not accepted.
+    let requests = home.folder.file("invocations/requests/demo/small");
+    std::fs::remove_dir_all(&requests).unwrap();
+    std::fs::write(&requests, "no folder").unwrap();
+    let answer = post_small("x".to_owned()).await;
+    assert_eq!(answer.said(), (507, Some("not-kept")));
+    assert!(dispatcher.stop().await.success());
+    // Where nginx is not told of a dispatcher, clients wait.
+    home.conf.http = String::new();
+    home.reload().await;
+    wait_until("the client waits", PATIENCE, async || {
+        post(&home, "/upload/x", "x").await.status == 200
+    })
+    .await;
+    let answer = home
+        .get(&format!("/{FUNCTION}/.corefn/invocations/x"))
+        .await;
+    assert_eq!(answer.status, 200);
+}
