@@ -8,6 +8,7 @@ use clap_complete::Shell;
 use corefn_core::access::Role;
 use corefn_core::environment::check_name;
 use corefn_core::function::{FunctionName, RepositoryName};
+use corefn_core::invocation::InvocationId;
 
 use crate::assignment::Assignment;
 use crate::init::Template;
@@ -141,6 +142,9 @@ pub enum Command {
         /// Only of this function
         function: Option<FunctionName>,
     },
+    /// Invocations, whose clients do not wait for the answer
+    #[command(subcommand)]
+    Queue(QueueCommand),
     /// Remove the images of revisions that are not kept, as the cleaner does by itself
     Gc {
         /// Only list them
@@ -268,6 +272,44 @@ pub enum SecretCommand {
     },
     /// Seal all secrets of this host with a new key, and forget the one before
     Rotate,
+}
+
+/// What to do with invocations that have not ended well.
+#[derive(Debug, Subcommand)]
+pub enum QueueCommand {
+    /// List how many wait, or a function's own
+    #[command(visible_alias = "ls")]
+    List {
+        /// Only of this function, each by itself
+        function: Option<FunctionName>,
+        /// How many of a function's in each state
+        #[arg(short = 'n', long = "most", value_name = "COUNT", default_value_t = 20)]
+        #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        most: u32,
+    },
+    /// Call invocations again at once
+    Retry {
+        /// The function, account/name
+        function: FunctionName,
+        /// An invocation that is dead or waits to be called again; there may be several [default: all that are dead]
+        #[arg(value_name = "INVOCATION")]
+        invocations: Vec<InvocationId>,
+    },
+    /// Remove invocations. What is being called is not
+    #[command(visible_alias = "remove")]
+    Rm {
+        /// The function, account/name
+        function: FunctionName,
+        /// An invocation; there may be several
+        #[arg(value_name = "INVOCATION", required_unless_present = "all")]
+        invocations: Vec<InvocationId>,
+        /// Remove all of the function's
+        #[arg(long, conflicts_with = "invocations")]
+        all: bool,
+        /// Don't ask
+        #[arg(short, long)]
+        yes: bool,
+    },
 }
 
 /// What to do with builds.
@@ -432,6 +474,12 @@ mod tests {
             "env unset a/b A C",
             "schedules",
             "schedules a/b --json",
+            "queue ls",
+            "queue list a/b -n 5",
+            "queue retry a/b",
+            "queue retry a/b 000000000000000100000000000000ab",
+            "queue rm a/b --all --yes",
+            "queue rm a/b 000000000000000100000000000000ab 000000000000000100000000000000ac",
             "gc",
             "gc --dry-run",
             "builds a/b",
@@ -487,6 +535,12 @@ mod tests {
             "env unset a/b",
             "gc a/b",
             "schedules a",
+            "queue",
+            "queue ls a/b -n 0",
+            "queue retry",
+            "queue retry a/b 1",
+            "queue rm a/b",
+            "queue rm a/b --all 000000000000000100000000000000ab",
             "logs a/b --tail x",
             "logs a/b --since yesterday",
             "repo",

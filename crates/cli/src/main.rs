@@ -22,6 +22,7 @@ mod keys;
 mod logs;
 mod manual;
 mod print;
+mod queue;
 mod release;
 mod remote;
 mod remove;
@@ -160,6 +161,7 @@ async fn run(arguments: Arguments) -> Result<u8, Error> {
         Command::Schedules { function } => {
             schedules::list(&here()?, printer, function.as_ref()).await?;
         }
+        Command::Queue(command) => queue::run(&here()?, printer, &command).await?,
         Command::Gc { dry_run } => revisions::collect(&here()?, printer, dry_run).await?,
         Command::Builds {
             repository,

@@ -34,7 +34,9 @@
 //! | `queue:<function>` | stream | invocations that are to be called, each as its field `id`; its one group has those that are being called | none | dispatcher, CLI | dispatcher, CLI |
 //! | `later:<function>` | sorted set | invocations that are to be called again, by the time, in seconds since 1970 | none | dispatcher, CLI | dispatcher, CLI |
 //! | `tried` | hash | `<function> <invocation>` → JSON of [`Tried`](crate::invocation::Tried), of those that have been called and will be again | none | dispatcher, CLI | dispatcher, CLI |
-//! | `dead` | hash | `<function> <invocation>` → JSON of the same, of those that are not called again | none | dispatcher, CLI | dispatcher, CLI |
+//! | `dead` | set | functions that have a `dead:` | none | dispatcher, CLI | CLI |
+//! | `dead:<function>` | hash | invocation → JSON of the same, of those that are not called again | none | dispatcher, CLI | dispatcher, CLI |
+//! | `removed` | set | `<function> <invocation>` that somebody has removed, and of which the dispatcher is to remove the file | none | CLI | dispatcher |
 //! | `done:<function>:<invocation>` | string | JSON of the same: it has ended well | [`KNOWN`](crate::invocation::KNOWN) | dispatcher | dispatcher |
 //! | `events` | channel | JSON of [`Event`](crate::event::Event) | – | all | router |
 //!
@@ -250,9 +252,19 @@ impl Keys {
         self.key("tried")
     }
 
-    /// Invocations that are not called again.
-    pub fn dead(&self) -> String {
+    /// The functions that have invocations which are not called again.
+    pub fn dead_functions(&self) -> String {
         self.key("dead")
+    }
+
+    /// A function's invocations that are not called again.
+    pub fn dead(&self, function: &FunctionName) -> String {
+        self.key(&format!("dead:{function}"))
+    }
+
+    /// Invocations whose files are to be removed.
+    pub fn removed(&self) -> String {
+        self.key("removed")
     }
 
     /// How an invocation went.
@@ -314,7 +326,9 @@ mod tests {
             (keys.queue(&function), "queue:a/b"),
             (keys.later(&function), "later:a/b"),
             (keys.tried(), "tried"),
-            (keys.dead(), "dead"),
+            (keys.dead_functions(), "dead"),
+            (keys.dead(&function), "dead:a/b"),
+            (keys.removed(), "removed"),
             (
                 keys.done(&function, InvocationId::from_random([0, 1])),
                 "done:a/b:00000000000000000000000000000001",

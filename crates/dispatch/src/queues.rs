@@ -113,7 +113,7 @@ impl Queues {
     /// Whether as many invocations of a function wait as may.
     pub async fn is_full(&self, function: &FunctionName) -> bool {
         let waiting = match self.store.depth(function).await {
-            Ok(depth) => depth.queued + depth.later,
+            Ok(depth) => depth.waiting + depth.calling + depth.retrying,
             // (They are in the spool, and counted here.)
             Err(_) => 0,
         };
@@ -206,7 +206,7 @@ impl Queues {
         for function in self.store.queues().await? {
             self.take(&function).await?;
         }
-        Ok(())
+        self.remove().await
     }
 
     /// Puts what is kept into queues: if Redis has queues of ours, what may be in none.
@@ -281,6 +281,18 @@ impl Queues {
             lock(&self.state).known.remove(function);
         })?;
         self.begin(function, taken);
+        Ok(())
+    }
+
+    /// Removes the files of invocations that somebody has removed.
+    async fn remove(&self) -> Result<(), QueueError> {
+        let removed = self.store.removed_invocations().await?;
+        for (function, id) in &removed {
+            self.spool.remove(function, *id).await?;
+        }
+        if !removed.is_empty() {
+            self.store.forget_removed(&removed).await?;
+        }
         Ok(())
     }
 

@@ -8,6 +8,7 @@ mod deployments;
 mod events;
 mod facts;
 mod instances;
+mod invocations;
 mod leases;
 mod locks;
 mod queues;
@@ -28,8 +29,9 @@ use servers::Servers;
 
 pub use facts::Facts;
 pub use instances::{Fenced, Leased, Standing};
+pub use invocations::{Depth, Listed};
 pub use leases::Renewed;
-pub use queues::{Depth, Taken};
+pub use queues::Taken;
 pub use starts::{Claim, Way};
 
 /// How long Redis may take to accept a connection, and to answer a command.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use corefn_core::config::{FunctionConfig, Limits};
+use corefn_tests::cli::corefn;
 use corefn_tests::client::Answer;
 use corefn_tests::dispatcher::Dispatcher;
 use corefn_tests::home::Builder;
@@ -334,4 +335,119 @@ async fn invocations_have_limits() {
         .get(&format!("/{FUNCTION}/.corefn/invocations/x"))
         .await;
     assert_eq!(answer.status, 200);
+}
+
+/// The rows that `corefn queue ls` prints.
+async fn rows(home: &Home, words: &[&str]) -> Vec<Value> {
+    let words = [&["queue", "ls", "--json"], words].concat();
+    let printed = corefn(home, &words).await.json();
+    printed.as_array().unwrap().clone()
+}
+
+/// How many invocations wait, are being called, wait to be called again, and are dead.
+async fn depth(home: &Home) -> [u64; 4] {
+    let rows = rows(home, &[]).await;
+    let of = rows.iter().find(|row| row["function"] == FUNCTION);
+    let states = ["waiting", "calling", "retrying", "dead"];
+    states.map(|state| of.map_or(0, |row| row[state].as_u64().unwrap()))
+}
+
+#[tokio::test]
+async fn people_see_what_waits_and_decide_about_it() {
+    let home = home("people").await;
+    let dispatcher = dispatcher(&home, "dispatch").await;
+    assert_eq!(depth(&home).await, [0; 4]);
+    // So many are called at once; others wait.
+    let mut told = Vec::new();
+    for _ in 0..19 {
+        told.push(invoke(&home, "/told", "x").await);
+    }
+    let dead = invoke(&home, "/status/404", "x").await;
+    wait_until("so many are called", PATIENCE, async || {
+        depth(&home).await == [4, 16, 0, 0]
+    })
+    .await;
+    let listed = rows(&home, &[FUNCTION]).await;
+    let states: Vec<_> = listed
+        .iter()
+        .map(|row| row["state"].as_str().unwrap())
+        .collect();
+    let mut expected = vec!["calling"; 16];
+    expected.extend(["waiting"; 4]);
+    assert_eq!(states, expected);
+    assert_eq!(rows(&home, &[FUNCTION, "-n", "1"]).await.len(), 17);
+    let shown = corefn(&home, &["queue", "ls", FUNCTION, "-n", "1"]).await;
+    assert!(shown.succeeded().contains("calling"));
+    assert!(shown.errors.contains("and 3 more"), "{}", shown.errors);
+
+    // One that waits is removed; one that is being called is not.
+    let id = |at: &str| at.rsplit('/').next().unwrap().to_owned();
+    let (first, last) = (id(&told[0]), id(&told[18]));
+    corefn(&home, &["queue", "rm", FUNCTION, &last])
+        .await
+        .failed(1, &["remove 1 invocations of demo/hello", "say --yes"]);
+    let removed = corefn(&home, &["queue", "rm", FUNCTION, &last, "--yes"]).await;
+    assert!(removed.succeeded().contains("removed 1 invocations"));
+    corefn(&home, &["queue", "rm", FUNCTION, &first, "--yes"])
+        .await
+        .failed(1, &["1 of the invocations were not removed"]);
+    assert_eq!(depth(&home).await, [3, 16, 0, 0]);
+    wait_until("nothing of it is left", PATIENCE, async || {
+        home.get(&told[18]).await.status == 404
+    })
+    .await;
+    wait_until("all have been told", PATIENCE, async || {
+        let answer = home.client().post(&format!("/{FUNCTION}/upload/told"), "x");
+        assert_eq!(answer.await.status, 200);
+        depth(&home).await == [0, 0, 0, 1]
+    })
+    .await;
+    assert_eq!(calls(&home, "/told"), 2 * 19 - 1);
+
+    // What is dead is called again when somebody says so, and as often as if it were new.
+    let listed = rows(&home, &[FUNCTION]).await;
+    assert_eq!(listed.len(), 1);
+    assert_eq!(
+        (&listed[0]["id"], &listed[0]["state"], &listed[0]["result"]),
+        (&id(&dead).into(), &"dead".into(), &"404".into())
+    );
+    assert_eq!(calls(&home, "/status/404"), 2);
+    let retried = corefn(&home, &["queue", "retry", FUNCTION]).await;
+    assert!(retried.succeeded().contains("1 invocations"));
+    wait_until("it is called again", PATIENCE, async || {
+        calls(&home, "/status/404") == 3 && depth(&home).await == [0, 0, 0, 1]
+    })
+    .await;
+    let fails = invoke(&home, "/status/500", "x").await;
+    until(&home, &fails, "it has failed twice", |going| {
+        going["state"] == "retrying" && going["calls"] == 2
+    })
+    .await;
+    // It would wait for ten seconds.
+    corefn(&home, &["queue", "retry", FUNCTION, &id(&fails)])
+        .await
+        .succeeded();
+    until(&home, &fails, "it has failed three times", |going| {
+        going["calls"] == 3
+    })
+    .await;
+    corefn(&home, &["queue", "retry", FUNCTION, &first])
+        .await
+        .failed(1, &["1 of the invocations were not called again"]);
+    wait_until("it waits", PATIENCE, async || {
+        depth(&home).await == [0, 0, 1, 1]
+    })
+    .await;
+    let removed = corefn(
+        &home,
+        &["queue", "rm", FUNCTION, "--all", "--yes", "--json"],
+    )
+    .await;
+    assert_eq!(removed.json()["removed"], 2);
+    assert_eq!(depth(&home).await, [0; 4]);
+    wait_until("no file is left", PATIENCE, async || kept(&home).is_empty()).await;
+    corefn(&home, &["queue", "ls", "demo/other"])
+        .await
+        .failed(1, &["there is no function demo/other"]);
+    assert!(dispatcher.stop().await.success());
 }

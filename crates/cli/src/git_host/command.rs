@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::installation::{Installation, Viewer};
 use crate::print::{Printer, line};
 use crate::{
-    describe, env, functions, instances, keys, logs, release, remove, repository, revisions,
+    describe, env, functions, instances, keys, logs, queue, release, remove, repository, revisions,
     schedules, secret, top,
 };
 
@@ -201,6 +201,14 @@ pub(super) async fn run(
                 .as_ref()
                 .map_or(Ok(()), |function| viewer.must_see(function))?;
             schedules::list(&here(home, viewer)?, &printer, function.as_ref()).await?;
+        }
+        Command::Queue(command) => {
+            match command.function() {
+                Some(function) if command.changes() => viewer.must_write(function)?,
+                Some(function) => viewer.must_see(function)?,
+                None => {}
+            }
+            queue::run(&here(home, viewer)?, &printer, &command).await?;
         }
         Command::Rollback { function, revision } => {
             viewer.must_write(&function)?;

@@ -16,15 +16,6 @@ pub struct Taken {
     pub tried: Option<Tried>,
 }
 
-/// How many invocations of a function there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Depth {
-    /// Those that are to be called, and those that are being called.
-    pub queued: u64,
-    /// Those that are to be called again.
-    pub later: u64,
-}
-
 impl Store {
     /// The name of the dispatcher's folder that the queues are of; none if Redis was emptied since it was given.
     ///
@@ -78,18 +69,6 @@ impl Store {
         // (What is no name is not one of ours.)
         let names = names.iter().filter_map(|name| name.parse().ok());
         Ok(names.collect())
-    }
-
-    /// How many invocations of a function there are.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn depth(&self, function: &FunctionName) -> Result<Depth, StoreError> {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("XLEN").arg(self.keys.queue(function));
-        pipeline.cmd("ZCARD").arg(self.keys.later(function));
-        let (queued, later) = self.pipeline(&pipeline).await?;
-        Ok(Depth { queued, later })
     }
 
     /// Takes up to so many invocations of a function that are to be called at `now`, in seconds since 1970, in their order. They
@@ -196,7 +175,8 @@ impl Store {
             .key(self.keys.later(function))
             .key(self.keys.queues())
             .key(self.keys.tried())
-            .key(self.keys.dead())
+            .key(self.keys.dead_functions())
+            .key(self.keys.dead(function))
             .key(self.keys.done(function, taken.id))
             .arg(&taken.place)
             .arg(function.as_str())
@@ -218,10 +198,10 @@ impl Store {
     ) -> Result<Option<(Tried, State)>, StoreError> {
         let mut pipeline = redis::pipe();
         pipeline.cmd("GET").arg(self.keys.done(function, id));
-        let (dead, tried) = (self.keys.dead(), self.keys.tried());
-        let name = name(function, id);
-        pipeline.cmd("HGET").arg(&dead).arg(&name);
-        pipeline.cmd("HGET").arg(&tried).arg(&name);
+        let tried = self.keys.tried();
+        let dead = self.keys.dead(function);
+        pipeline.cmd("HGET").arg(&dead).arg(id.to_string());
+        pipeline.cmd("HGET").arg(&tried).arg(name(function, id));
         let found: [Option<String>; 3] = self.pipeline(&pipeline).await?;
         let states = [State::Done, State::Dead, State::Retrying];
         let found = found.into_iter().zip(states);
@@ -241,16 +221,19 @@ impl Store {
         function: &FunctionName,
         dead: &[(InvocationId, Tried)],
     ) -> Result<(), StoreError> {
-        let mut command = redis::cmd("HSET");
-        command.arg(self.keys.dead());
+        let mut pipeline = redis::pipe();
+        let functions = self.keys.dead_functions();
+        let pipeline = pipeline.cmd("SADD").arg(functions).arg(function.as_str());
+        pipeline.cmd("HSET").arg(self.keys.dead(function));
         for (id, tried) in dead {
-            command.arg(name(function, *id)).arg(json(tried));
+            pipeline.arg(id.to_string()).arg(json(tried));
         }
-        self.command(&command).await
+        let _: (u32, u32) = self.pipeline(pipeline).await?;
+        Ok(())
     }
 }
 
 /// What an invocation is called among those of all functions.
-fn name(function: &FunctionName, id: InvocationId) -> String {
+pub(super) fn name(function: &FunctionName, id: InvocationId) -> String {
     format!("{function} {id}")
 }

@@ -4,7 +4,7 @@ mod queues;
 
 use redis::Script;
 
-use queues::{ADD, ENQUEUE, SETTLE, TIDY};
+use queues::{ADD, CALLING, TIDY};
 
 pub(super) struct Scripts {
     pub deploy: Script,
@@ -27,6 +27,10 @@ pub(super) struct Scripts {
     pub enqueue: Script,
     pub take_invocations: Script,
     pub settle: Script,
+    pub depth: Script,
+    pub list_invocations: Script,
+    pub retry_invocations: Script,
+    pub remove_invocations: Script,
 }
 
 impl Default for Scripts {
@@ -49,9 +53,13 @@ impl Default for Scripts {
             drain: Script::new(DRAIN),
             forget: Script::new(FORGET),
             swap_calls: Script::new(SWAP_CALLS),
-            enqueue: Script::new(&[ADD, ENQUEUE].concat()),
+            enqueue: Script::new(&[ADD, queues::ENQUEUE].concat()),
             take_invocations: Script::new(&[ADD, queues::TAKE].concat()),
-            settle: Script::new(&[ADD, TIDY, SETTLE].concat()),
+            settle: Script::new(&[ADD, TIDY, queues::SETTLE].concat()),
+            depth: Script::new(&[ADD, CALLING, queues::DEPTH].concat()),
+            list_invocations: Script::new(&[ADD, CALLING, queues::LIST].concat()),
+            retry_invocations: Script::new(&[ADD, TIDY, queues::RETRY].concat()),
+            remove_invocations: Script::new(&[ADD, CALLING, TIDY, queues::REMOVE].concat()),
         }
     }
 }
