@@ -9,6 +9,7 @@ pub mod container_labels;
 pub mod docker_events;
 pub mod host;
 pub mod image_labels;
+pub mod invocations;
 pub mod manifest;
 pub mod modules;
 pub mod names;
@@ -27,6 +28,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("docker_events", docker_events::run),
     ("host", host::run),
     ("image_labels", image_labels::run),
+    ("invocations", invocations::run),
     ("manifest", manifest::run),
     ("modules", modules::run),
     ("names", names::run),

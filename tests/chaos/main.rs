@@ -11,6 +11,7 @@ mod checker;
 mod deploys;
 mod faults;
 mod history;
+mod invocations;
 mod plan;
 mod report;
 mod run;

@@ -15,6 +15,7 @@ use crate::ask::{INSTANCE, Sender};
 use crate::deploys::Deploys;
 use crate::faults::{Breaker, ROUNDS};
 use crate::history::{History, Recorder};
+use crate::invocations::Invocations;
 use crate::plan::plan;
 use crate::report::Report;
 use crate::schedules::Schedules;
@@ -38,6 +39,7 @@ pub async fn run(seed: u64, total: Duration) -> Report {
     let observer = Docker::new(docker::URL, &namespace);
     let events = Events::record(&observer).await;
     let traffic = Traffic::start(&sender, seed);
+    let invocations = Invocations::start(breaker.home.client(), seed);
     let redis = breaker.home.redis.url();
     let deploys = Deploys::start(&namespace, &redis, recorder.clone(), seed);
     for step in plan(seed, total) {
@@ -50,6 +52,9 @@ pub async fn run(seed: u64, total: Duration) -> Report {
             begin.elapsed().as_secs_f64()
         );
         tokio::time::sleep(step.calm).await;
+    }
+    for wrong in invocations.finish(&breaker.home).await {
+        recorder.complain(wrong);
     }
     for wrong in breaker.schedules.finish(&breaker.home).await {
         recorder.complain(wrong);
@@ -85,6 +90,8 @@ async fn set_up() -> Breaker {
         .without_nginx()
         .start()
         .await;
+    let folder = home.folder.file("invocations");
+    home.conf.http = format!("corefn_invocations {};\n", folder.display());
     let room = Room::make(&home.folder, "sandboxes", ROOM);
     let keeper = Keeper::start_with_nginx(&mut home, "floor = 2\nceiling = 6").await;
     home.start_cleaner(Some(ROUNDS));

@@ -43,7 +43,10 @@ pub struct Schedules {
 impl Schedules {
     /// Deploys the function, and starts two dispatchers.
     pub async fn start(home: &Home) -> Self {
-        home.set(&format!("router = 'http://{}'\n", home.nginx.address()));
+        home.set(&format!(
+            "router = 'http://{}'\ninvocations = 'invocations'\n",
+            home.nginx.address()
+        ));
         let lines = (0..LINES).map(|line| format!("* * * * * UTC /line/{line}"));
         let config = FunctionConfig {
             idle_ms: Some(2000),

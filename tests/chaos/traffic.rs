@@ -33,6 +33,8 @@ pub const SOCKETS: &str = "chaos/sockets";
 pub const UPLOADS: &str = "chaos/uploads";
 /// Deployed again and again.
 pub const DEPLOYED: &str = "chaos/deployed";
+/// Called for a client that does not wait.
+pub const INVOKED: &str = "chaos/invoked";
 /// Slow to start, for starters that are killed.
 pub const SLOW: &str = "chaos/slow";
 
@@ -67,6 +69,7 @@ pub fn functions() -> Vec<(&'static str, FunctionConfig)> {
         (SOCKETS, with(2000)),
         (UPLOADS, with(3000)),
         (DEPLOYED, with(3000)),
+        (INVOKED, with(2000)),
         (SLOW, slow),
     ];
     functions.extend(COLD.map(|function| (function, with(2000))));

@@ -28,6 +28,11 @@ impl Dispatcher {
         Self(Process::spawn(&home.folder, log, &mut command))
     }
 
+    /// The process's number.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Ends it and waits for its end; it finishes the calls that are under way.
     pub async fn stop(mut self) -> ExitStatus {
         self.0.signal(Signal::TERM);

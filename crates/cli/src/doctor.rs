@@ -55,6 +55,7 @@ async fn look(home: &Path, host: &Host) -> Vec<Finding> {
     if let Ok(store) = &store {
         findings.extend(services::functions(store, &docker).await);
         findings.extend(secrets(home, host, store).await);
+        findings.extend(services::invocations(home, host, store).await);
     }
     findings.extend(services::keeper(home, host, &docker).await);
     findings.extend(services::builder(home, host).await);

@@ -147,8 +147,12 @@ impl Tried {
         let (calls, refusals) = before.map_or((0, 0), |tried| (tried.calls, tried.refused));
         Self {
             accepted,
-            calls: calls + u32::from(!refused),
-            refused: if refused { refusals + 1 } else { 0 },
+            calls: calls.saturating_add(u32::from(!refused)),
+            refused: if refused {
+                refusals.saturating_add(1)
+            } else {
+                0
+            },
             at: now,
             outcome,
         }
@@ -158,8 +162,8 @@ impl Tried {
     pub fn next(&self) -> Next {
         if self.refused > 0 {
             let pause = 1_i64 << (self.refused - 1).min(LONGEST_PAUSE.ilog2() + 1);
-            return match self.at - self.accepted < LONGEST {
-                true => Next::Again(self.at + pause.min(LONGEST_PAUSE)),
+            return match self.at.saturating_sub(self.accepted) < LONGEST {
+                true => Next::Again(self.at.saturating_add(pause.min(LONGEST_PAUSE))),
                 false => Next::Dead,
             };
         }
@@ -168,7 +172,7 @@ impl Tried {
         }
         let failed = usize::try_from(self.calls).unwrap_or(usize::MAX);
         match PAUSES.get(failed.saturating_sub(1)) {
-            Some(pause) if !self.outcome.is_final() => Next::Again(self.at + pause),
+            Some(pause) if !self.outcome.is_final() => Next::Again(self.at.saturating_add(*pause)),
             _ => Next::Dead,
         }
     }

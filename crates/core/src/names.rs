@@ -95,6 +95,8 @@ pub mod header {
     pub const SCHEDULE: &str = "X-CoreFn-Schedule";
     /// Of the same: when it was due, in UTC, as RFC 3339 writes it.
     pub const DUE: &str = "X-CoreFn-Due";
+    /// Of a request that an invocation makes: its identifier, the same each time.
+    pub const INVOCATION: &str = "X-CoreFn-Invocation";
     /// Of a request that nginx gives to the dispatcher: the function that it is for.
     pub const FUNCTION: &str = "X-CoreFn-Function";
 }

@@ -257,3 +257,87 @@ fn with(status: StatusCode, kind: &'static str, text: String) -> Answer {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
 }
+
+#[cfg(test)]
+mod tests {
+    use corefn_core::invocation::Tried;
+    use corefn_core::outcome::Outcome;
+
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_a_header() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("accept", "a"),
+            ("connection", "close"),
+            ("content-length", "5"),
+            ("cookie", "a=b"),
+            ("cookie", "c=d"),
+            ("host", "h"),
+            ("prefer", "respond-async, wait=5"),
+            ("prefer", "respond-async"),
+            ("transfer-encoding", "chunked"),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("x-forwarded-prefix", "/a/b"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        headers.append(header::FUNCTION, HeaderValue::from_static("a/b"));
+        headers.append(header::REVISION, HeaderValue::from_static("r"));
+        let value = HeaderValue::from_bytes(b"\xe4\xff").unwrap();
+        headers.append("x-latin", value);
+        let kept = kept(&headers);
+        let kept: Vec<_> = kept
+            .iter()
+            .map(|(name, value)| (&**name, &**value))
+            .collect();
+        assert_eq!(
+            kept,
+            [
+                ("accept", "a"),
+                ("content-length", "5"),
+                ("cookie", "a=b"),
+                ("cookie", "c=d"),
+                ("prefer", "wait=5"),
+                ("x-forwarded-for", "1.2.3.4"),
+                (&*header::REVISION.to_ascii_lowercase(), "r"),
+                ("x-latin", "\u{e4}\u{ff}"),
+            ]
+        );
+    }
+
+    #[test]
+    fn how_it_goes() {
+        let id = InvocationId::from_random([0, 1]);
+        let report = |state, tried: Option<Tried>| {
+            let going = Going {
+                state,
+                accepted: 0,
+                tried,
+            };
+            serde_json::to_value(report("a/b".parse().unwrap(), id, going)).unwrap()
+        };
+        let waits = report(State::Waiting, None);
+        assert_eq!(
+            (&waits["state"], &waits["accepted"], &waits["calls"]),
+            (&"waiting".into(), &"1970-01-01T00:00:00Z".into(), &0.into())
+        );
+        assert!(waits["last"].is_null() && waits["result"].is_null() && waits["next"].is_null());
+        let outcome = Outcome::Answered {
+            status: 500,
+            error: None,
+        };
+        let tried = Tried::after(None, 0, outcome, false, 60);
+        let fails = report(State::Retrying, Some(tried.clone()));
+        assert_eq!(
+            (&fails["last"], &fails["next"], &fails["result"]),
+            (
+                &"1970-01-01T00:01:00Z".into(),
+                &"1970-01-01T00:01:01Z".into(),
+                &"500".into()
+            )
+        );
+        assert!(report(State::Calling, Some(tried))["next"].is_null());
+    }
+}

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use corefn_core::function::FunctionName;
 use corefn_core::invocation::{CALLS, Invocation, InvocationId, Next, State, Tried};
+use corefn_core::names::header;
 use corefn_core::outcome::Outcome;
 use corefn_engine::store::{Store, StoreError, Taken};
 use futures_util::stream;
@@ -35,8 +36,15 @@ const TICK: Duration = Duration::from_millis(250);
 const MOST: usize = 256;
 const MOST_OF_A_FUNCTION: usize = 16;
 
+/// How often it is looked whether somebody has removed any.
+const TIDY_PAUSE: Duration = Duration::from_secs(1);
+
 /// How long it is waited where Redis can't be told what came of a call.
 const REDIS_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long Redis may take to say whether there is room, and to take an invocation, while a client waits for that. (What it does
+/// not take in time is put into its queue later.)
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// How many invocations are put into a queue at once.
 const BATCH: usize = 500;
@@ -112,7 +120,8 @@ impl Queues {
 
     /// Whether as many invocations of a function wait as may.
     pub async fn is_full(&self, function: &FunctionName) -> bool {
-        let waiting = match self.store.depth(function).await {
+        let depth = self.store.within(PATIENCE, self.store.depth(function));
+        let waiting = match depth.await {
             Ok(depth) => depth.waiting + depth.calling + depth.retrying,
             // (They are in the spool, and counted here.)
             Err(_) => 0,
@@ -124,7 +133,9 @@ impl Queues {
     pub async fn add(&self, function: &FunctionName, id: InvocationId) {
         lock(&self.state).unqueued += 1;
         let spool = Some(self.spool.name());
-        if let Ok(true) = self.store.enqueue(spool, function, &[id]).await
+        let ids = [id];
+        let enqueued = self.store.enqueue(spool, function, &ids);
+        if let Ok(true) = self.store.within(PATIENCE, enqueued).await
             && self.spool.confirm(function, id).await.is_ok()
         {
             let mut state = lock(&self.state);
@@ -167,8 +178,12 @@ impl Queues {
         }))
     }
 
-    /// Has invocations called, for as long as it is polled.
+    /// Has invocations called, and removes what people have removed, for as long as it is polled.
     pub async fn work(self: &Arc<Self>) {
+        tokio::join!(self.call(), self.tidy());
+    }
+
+    async fn call(self: &Arc<Self>) {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -206,7 +221,7 @@ impl Queues {
         for function in self.store.queues().await? {
             self.take(&function).await?;
         }
-        self.remove().await
+        Ok(())
     }
 
     /// Puts what is kept into queues: if Redis has queues of ours, what may be in none.
@@ -221,29 +236,23 @@ impl Queues {
     }
 
     async fn fill_once(&self, has_queues: bool) -> Result<(), QueueError> {
-        let mut waiting: HashMap<FunctionName, Vec<InvocationId>> = HashMap::new();
-        let mut dead: HashMap<FunctionName, Vec<InvocationId>> = HashMap::new();
-        for Found { function, id, kept } in self.spool.list(has_queues).await? {
-            let of = match kept {
-                Kept::New | Kept::Queued => &mut waiting,
-                Kept::Dead => &mut dead,
-            };
-            of.entry(function).or_default().push(id);
-        }
-        let count: usize = waiting.values().map(Vec::len).sum();
-        for (function, all) in &waiting {
-            for batch in all.chunks(BATCH) {
-                self.store.enqueue(None, function, batch).await?;
-                for id in batch {
-                    self.spool.confirm(function, *id).await?;
+        let mut count = 0;
+        for (function, found) in self.spool.list(has_queues).await? {
+            for batch in found.chunks(BATCH) {
+                let is_dead = |found: &&Found| found.kept == Kept::Dead;
+                let (dead, waiting): (Vec<&Found>, Vec<&Found>) = batch.iter().partition(is_dead);
+                let ids: Vec<_> = waiting.iter().map(|found| found.id).collect();
+                if !ids.is_empty() {
+                    self.store.enqueue(None, &function, &ids).await?;
                 }
-            }
-        }
-        for (function, all) in &dead {
-            for batch in all.chunks(BATCH) {
-                let forgotten = |id: &InvocationId| (*id, forgotten());
-                let batch: Vec<_> = batch.iter().map(forgotten).collect();
-                self.store.restore_dead(function, &batch).await?;
+                for new in waiting.iter().filter(|found| found.kept == Kept::New) {
+                    self.spool.confirm(&function, new.id).await?;
+                }
+                let dead: Vec<_> = dead.iter().map(|found| (found.id, forgotten())).collect();
+                if !dead.is_empty() {
+                    self.store.restore_dead(&function, &dead).await?;
+                }
+                count += ids.len();
             }
         }
         // Last of all: until then nothing is taken for complete.
@@ -284,16 +293,25 @@ impl Queues {
         Ok(())
     }
 
-    /// Removes the files of invocations that somebody has removed.
-    async fn remove(&self) -> Result<(), QueueError> {
-        let removed = self.store.removed_invocations().await?;
-        for (function, id) in &removed {
-            self.spool.remove(function, *id).await?;
+    /// Removes the files of invocations that somebody has removed, for as long as it is polled.
+    async fn tidy(&self) {
+        loop {
+            // (What it can't do now it does later; that Redis is away, others tell.)
+            if self.remove().await.is_ok_and(|count| count > 0) {
+                continue;
+            }
+            sleep(TIDY_PAUSE).await;
         }
+    }
+
+    /// Removes some of them; returns how many.
+    async fn remove(&self) -> Result<usize, QueueError> {
+        let removed = self.store.removed_invocations().await?;
         if !removed.is_empty() {
+            self.spool.remove_all(&removed).await?;
             self.store.forget_removed(&removed).await?;
         }
-        Ok(())
+        Ok(removed.len())
     }
 
     /// How many more of a function may be called now.
@@ -428,6 +446,7 @@ fn call(content: Content) -> Result<Call, String> {
     let Content {
         invocation:
             Invocation {
+                id,
                 function,
                 method,
                 target,
@@ -448,6 +467,9 @@ fn call(content: Content) -> Result<Call, String> {
         let value = HeaderValue::from_bytes(&bytes.ok_or_else(wrong)?).map_err(|_| wrong())?;
         let name: HeaderName = name.parse().map_err(|_| wrong())?;
         headers.append(name, value);
+    }
+    if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
+        headers.insert(header::INVOCATION, id);
     }
     if length > 0 || headers.contains_key(CONTENT_LENGTH) {
         headers.insert(CONTENT_LENGTH, length.into());

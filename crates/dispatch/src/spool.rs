@@ -4,6 +4,7 @@
 //! Redis has the queues, and is emptied now and then; what is here is made queues of again. A file's name says what is known
 //! of it: `<id>.part` is being written, `<id>.new` may be in no queue yet, `<id>` is in one, and `<id>.dead` is not called again.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -54,10 +55,8 @@ pub struct Spool {
 }
 
 /// An invocation that is found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Found {
-    /// Its function.
-    pub function: FunctionName,
     /// Which one.
     pub id: InvocationId,
     /// What is known of it.
@@ -170,11 +169,26 @@ impl Spool {
     /// # Errors
     /// Those of the system.
     pub async fn remove(&self, function: &FunctionName, id: InvocationId) -> io::Result<()> {
+        self.remove_all(&[(function.clone(), id)]).await
+    }
+
+    /// Invocations have ended.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub async fn remove_all(&self, ended: &[(FunctionName, InvocationId)]) -> io::Result<()> {
         // (One that is being confirmed has its first name before its second.)
-        for kept in [Kept::New, Kept::Queued, Kept::Dead] {
-            is_there(tokio::fs::remove_file(self.path(function, id, kept)).await)?;
-        }
-        Ok(())
+        let names = [Kept::New, Kept::Queued, Kept::Dead];
+        let paths = ended
+            .iter()
+            .flat_map(|(function, id)| names.map(|kept| self.path(function, *id, kept)));
+        let paths: Vec<_> = paths.collect();
+        let remove = move || {
+            paths
+                .into_iter()
+                .try_for_each(|path| is_there(fs::remove_file(path)).map(drop))
+        };
+        spawn_blocking(remove).await.map_err(io::Error::other)?
     }
 
     /// An invocation and its body; none if it is not kept any more.
@@ -206,22 +220,26 @@ impl Spool {
         Ok(None)
     }
 
-    /// All invocations; if `is_new`, those that may be in no queue yet.
+    /// All invocations, by their functions; if `is_new`, those that may be in no queue yet.
     ///
     /// # Errors
     /// Those of the system.
-    pub async fn list(&self, is_new: bool) -> io::Result<Vec<Found>> {
+    pub async fn list(&self, is_new: bool) -> io::Result<BTreeMap<FunctionName, Vec<Found>>> {
         let requests = self.requests.clone();
         let name = self.name.clone();
         let list = move || {
-            let mut all = Vec::new();
+            let mut all = BTreeMap::<_, Vec<_>>::new();
             Self { requests, name }.each_file(|_, function, text| {
                 let found = Kept::ALL.into_iter().find_map(|kept| {
                     let id = text.strip_suffix(kept.ending())?.parse().ok()?;
-                    let function = function.clone();
-                    Some(Found { function, id, kept })
+                    Some(Found { id, kept })
                 });
-                all.extend(found.filter(|found| !is_new || found.kept == Kept::New));
+                if let Some(found) = found.filter(|it| !is_new || it.kept == Kept::New) {
+                    match all.get_mut(function) {
+                        Some(others) => others.push(found),
+                        None => drop(all.insert(function.clone(), vec![found])),
+                    }
+                }
                 Ok(())
             })?;
             Ok(all)
@@ -360,7 +378,8 @@ mod tests {
     }
 
     async fn kept(spool: &Spool, is_new: bool) -> Vec<(u64, Kept)> {
-        let mut found = spool.list(is_new).await.unwrap();
+        let found = spool.list(is_new).await.unwrap();
+        let mut found = found.into_values().next().unwrap_or_default();
         found.sort_by_key(|found| found.id);
         let number = |id: InvocationId| u64::from_str_radix(&id.to_string(), 16).unwrap();
         let found = found.iter().map(|found| (number(found.id), found.kept));

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use corefn_core::host::Host;
-use corefn_core::names::{directive, label};
+use corefn_core::names::{DISPATCHER_SOCKET, directive, label};
 use corefn_engine::agree::disagreements;
 use corefn_engine::docker::Docker;
 use corefn_engine::sandboxes::Sandboxes;
@@ -93,6 +93,29 @@ async fn dispatcher(store: &Store, is_there: bool) -> Option<Finding> {
         let says = format!("none is at work, and {count} functions have a schedule");
         Finding::wrong(check, says, "start corefn-dispatch")
     })
+}
+
+/// Whether somebody takes invocations where there are to be some, and whether any are given up.
+pub async fn invocations(home: &Path, host: &Host, store: &Store) -> Option<Finding> {
+    let check = "invocations";
+    let socket = home
+        .join(host.invocations.as_ref()?)
+        .join(DISPATCHER_SOCKET);
+    if let Err(error) = UnixStream::connect(&socket).await {
+        let says = format!("{} can't be connected to: {error}", socket.display());
+        return Some(Finding::wrong(check, says, "start corefn-dispatch"));
+    }
+    // (That Redis can't be used is said already.)
+    let mut dead = 0;
+    for function in store.invoked_functions().await.unwrap_or_default() {
+        dead += store.depth(&function).await.unwrap_or_default().dead;
+    }
+    if dead == 0 {
+        return Some(Finding::ok(check, "are taken"));
+    }
+    let says = format!("{dead} are not called again");
+    let remedy = "corefn queue ls says of which functions and why; corefn queue retry calls them again, corefn queue rm removes them";
+    Some(Finding::warning(check, says, remedy))
 }
 
 /// Docker, and the room that it has.

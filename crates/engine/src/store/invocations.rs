@@ -1,6 +1,6 @@
 //! What people see of invocations that wait, and do with them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use corefn_core::function::FunctionName;
 use corefn_core::invocation::{InvocationId, State, Tried};
@@ -151,10 +151,8 @@ impl Store {
             .arg(function.as_str());
         for id in invocations {
             let id = id.to_string();
-            let place = places.iter().find(|(_, (_, of))| *of == id);
-            script
-                .arg(id)
-                .arg(place.map_or("", |(place, _)| place.as_str()));
+            let place = places.get(&id).map_or("", String::as_str);
+            script.arg(&id).arg(place);
         }
         let ids: Vec<String> = self.invoke(&script).await?;
         ids.iter()
@@ -162,14 +160,14 @@ impl Store {
             .collect()
     }
 
-    /// Where in the queue invocations are, as far as they are there.
+    /// Where in the queue invocations are, by their names, as far as they are there.
     async fn places(
         &self,
         function: &FunctionName,
         invocations: &[InvocationId],
-    ) -> Result<Vec<Entry>, StoreError> {
-        let wanted: BTreeSet<String> = invocations.iter().map(ToString::to_string).collect();
-        let mut found = Vec::new();
+    ) -> Result<HashMap<String, String>, StoreError> {
+        let wanted: HashSet<String> = invocations.iter().map(ToString::to_string).collect();
+        let mut found = HashMap::new();
         let mut from = "-".to_owned();
         while found.len() < wanted.len() {
             let mut command = redis::cmd("XRANGE");
@@ -179,7 +177,8 @@ impl Store {
                 break;
             };
             from = format!("({last}");
-            found.extend(page.into_iter().filter(|(_, (_, id))| wanted.contains(id)));
+            let page = page.into_iter().map(|(place, (_, id))| (id, place));
+            found.extend(page.filter(|(id, _)| wanted.contains(id)));
         }
         Ok(found)
     }

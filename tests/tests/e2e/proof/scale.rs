@@ -1,7 +1,8 @@
 //! What it costs that many functions are deployed: a worker's memory, a start and a reload of nginx, the last step of a push,
-//! a route, and Redis' work.
+//! a route, and Redis' work; and that a million invocations wait.
 
 mod instances;
+mod queue;
 mod starts;
 
 use std::time::{Duration, Instant};
