@@ -87,11 +87,10 @@ async fn set_up() -> Breaker {
         .location(&format!("add_header {INSTANCE} $corefn_instance always;"))
         .docker_proxy()
         .with_alerts()
+        .invocations()
         .without_nginx()
         .start()
         .await;
-    let folder = home.folder.file("invocations");
-    home.conf.http = format!("corefn_invocations {};\n", folder.display());
     let room = Room::make(&home.folder, "sandboxes", ROOM);
     let keeper = Keeper::start_with_nginx(&mut home, "floor = 2\nceiling = 6").await;
     home.start_cleaner(Some(ROUNDS));

@@ -43,10 +43,6 @@ pub struct Schedules {
 impl Schedules {
     /// Deploys the function, and starts two dispatchers.
     pub async fn start(home: &Home) -> Self {
-        home.set(&format!(
-            "router = 'http://{}'\ninvocations = 'invocations'\n",
-            home.nginx.address()
-        ));
         let lines = (0..LINES).map(|line| format!("* * * * * UTC /line/{line}"));
         let config = FunctionConfig {
             idle_ms: Some(2000),

@@ -119,6 +119,10 @@ impl Home {
             crate::programs::workspace().join("stacks").display()
         );
         folder.write(HOST_FILE, host);
+        if builder.invocations {
+            let directive = format!("corefn_invocations {path}/invocations;\n");
+            conf.http.push_str(&directive);
+        }
         let mut home = Self {
             nginx: Nginx::new(&folder),
             store: Store::new(&redis.url(), namespace).expect("the harness's URL is one"),
@@ -135,6 +139,12 @@ impl Home {
         };
         if let Some(engine) = &home.engine {
             engine.make_networks(&home.docker).await;
+        }
+        if builder.invocations {
+            let router = home.nginx.address();
+            home.set(&format!(
+                "router = 'http://{router}'\ninvocations = 'invocations'\n"
+            ));
         }
         if builder.nginx {
             home.start_nginx().await;

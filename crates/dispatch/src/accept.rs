@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::sleep;
-use tracing::{error, warn};
+use tracing::warn;
 
 use crate::call::now;
 use crate::queues::{Going, Queues};
@@ -151,9 +151,7 @@ async fn accept(
         headers: kept(&parts.headers),
     };
     let not_kept = |error| {
-        error!(
-            "{function}: an invocation can't be kept: {error}: see to the folder of invocations"
-        );
+        queues.tell_not_kept(function, &error);
         ErrorCode::NotKept
     };
     let mut draft = queues.spool.begin(&invocation).await.map_err(not_kept)?;

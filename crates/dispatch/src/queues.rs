@@ -4,7 +4,7 @@
 //! ended; so whatever dies in between, it is called again.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use corefn_core::function::FunctionName;
 use corefn_core::invocation::{CALLS, Invocation, InvocationId, Next, State, Tried};
 use corefn_core::names::header;
 use corefn_core::outcome::Outcome;
+use corefn_core::throttle::may_log;
+use corefn_engine::clock;
 use corefn_engine::store::{Store, StoreError, Taken};
 use futures_util::stream;
 use http_body_util::{BodyExt as _, StreamBody};
@@ -74,6 +76,8 @@ pub struct Queues {
     tasks: Mutex<JoinSet<()>>,
     /// Whether Redis or the spool could not be used when they were last tried.
     is_failing: AtomicBool,
+    /// When it was last told that an invocation can't be kept.
+    not_kept_told: AtomicU64,
 }
 
 /// What is under way.
@@ -115,6 +119,7 @@ impl Queues {
             wake: Notify::new(),
             tasks: Mutex::default(),
             is_failing: AtomicBool::new(false),
+            not_kept_told: AtomicU64::new(0),
         }
     }
 
@@ -142,6 +147,15 @@ impl Queues {
             state.unqueued = state.unqueued.saturating_sub(1);
         }
         self.wake.notify_one();
+    }
+
+    /// Tells, once in a while, that an invocation can't be kept.
+    pub fn tell_not_kept(&self, function: &FunctionName, why: &std::io::Error) {
+        if may_log(&self.not_kept_told, clock::now()) {
+            error!(
+                "{function}: an invocation can't be kept: {why}: see to the folder of invocations; others get 507"
+            );
+        }
     }
 
     /// How an invocation goes; none if it is not known, or not any more.

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use corefn_core::function::FunctionName;
 use corefn_core::invocation::{Invocation, InvocationId};
+use rustix::fs::statvfs;
 use tokio::fs::File;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::task::spawn_blocking;
@@ -23,6 +24,9 @@ const REQUESTS: &str = "requests";
 const NAME: &str = "name";
 
 const PART: &str = ".part";
+
+/// How many bytes of the disk are left to others.
+const LEAST_ROOM: u64 = 256 << 20;
 
 /// What is known of an invocation that is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,8 +115,9 @@ impl Spool {
     /// Begins to keep an invocation.
     ///
     /// # Errors
-    /// Those of the system.
+    /// Those of the system, and [`ErrorKind::StorageFull`] where little more room is left than others need.
     pub async fn begin(&self, invocation: &Invocation) -> io::Result<Draft> {
+        check_room(&self.requests)?;
         let folder = self.folder(&invocation.function);
         make_folder(&folder)?;
         let part = folder.join(format!("{}{PART}", invocation.id));
@@ -323,6 +328,17 @@ impl Drop for Draft {
             let _ = fs::remove_file(part);
         }
     }
+}
+
+/// Checks that the disk has more room than is left to others.
+fn check_room(folder: &Path) -> io::Result<()> {
+    let found = statvfs(folder)?;
+    let free = found.f_bavail.saturating_mul(found.f_frsize);
+    if free >= LEAST_ROOM {
+        return Ok(());
+    }
+    let text = format!("{free} bytes are free, and {LEAST_ROOM} are left to others");
+    Err(io::Error::new(ErrorKind::StorageFull, text))
 }
 
 /// Makes a folder for this account alone, and those that it is in.

@@ -21,6 +21,7 @@ pub struct Builder {
     pub(super) nginx: bool,
     pub(super) alerts: bool,
     pub(super) engine: bool,
+    pub(super) invocations: bool,
 }
 
 impl Builder {
@@ -46,6 +47,7 @@ impl Builder {
             nginx: true,
             alerts: false,
             engine: false,
+            invocations: false,
         }
     }
 
@@ -107,6 +109,13 @@ impl Builder {
     #[must_use]
     pub fn idle(self, time: &str) -> Self {
         self.location(&format!("corefn_idle {time};"))
+    }
+
+    /// Clients need not wait, where a dispatcher runs.
+    #[must_use]
+    pub fn invocations(mut self) -> Self {
+        self.invocations = true;
+        self
     }
 
     /// The router reaches Docker through a socket that counts and can be shut.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use corefn_core::invocation::InvocationId;
 use corefn_core::names::env;
 use corefn_tests::cli::corefn;
 use corefn_tests::git_host::GitHost;
@@ -322,6 +323,26 @@ async fn owners_see_to_what_is_theirs() {
         .failed(1, &["the key is alice's already, as laptop"]);
     alice.ssh("key rm alice laptop").await.succeeded();
     laptop.ssh("ls").await.failed(255, &[REFUSED]);
+
+    // Invocations that wait are seen and removed by who may push.
+    let (function, id) = (
+        "alice/hello".parse().unwrap(),
+        InvocationId::from_random([0, 1]),
+    );
+    home.store.enqueue(None, &function, &[id]).await.unwrap();
+    let carol = git_host.person(&home, "carol").await;
+    assert_eq!(carol.ssh("queue ls --json").await.succeeded().trim(), "[]");
+    carol
+        .ssh("queue ls alice/hello")
+        .await
+        .failed(1, &["there is no function alice/hello"]);
+    let listed = bob.ssh("queue ls alice/hello").await;
+    assert!(listed.succeeded().contains(&id.to_string()), "{listed:?}");
+    bob.ssh("queue rm alice/hello --all")
+        .await
+        .failed(1, &["say --yes"]);
+    let removed = bob.ssh("queue rm alice/hello --all --yes").await;
+    assert!(removed.succeeded().contains("removed 1 invocations"));
 
     // Who may push may not remove.
     bob.ssh("rm alice/hello --repository")

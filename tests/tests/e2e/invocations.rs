@@ -6,7 +6,7 @@ use corefn_core::config::{FunctionConfig, Limits};
 use corefn_tests::cli::corefn;
 use corefn_tests::client::Answer;
 use corefn_tests::dispatcher::Dispatcher;
-use corefn_tests::home::Builder;
+use corefn_tests::room::Room;
 use corefn_tests::{Home, probe, wait_for, wait_until};
 use serde_json::Value;
 
@@ -14,23 +14,15 @@ const FUNCTION: &str = "demo/hello";
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How much a disk has: a bit more than is left free.
+const ROOM: u64 = 300 << 20;
+
 /// The preference of a client that does not wait.
 const PREFER: (&str, &str) = ("Prefer", "respond-async, wait=10");
 
-async fn home(name: &str) -> Home {
-    start(Home::builder(name)).await
-}
-
 /// An installation with invocations and a function.
-async fn start(builder: Builder) -> Home {
-    let mut home = builder.without_nginx().start().await;
-    let folder = home.folder.file("invocations");
-    home.conf.http = format!("corefn_invocations {};", folder.display());
-    home.start_nginx().await;
-    home.set(&format!(
-        "router = 'http://{}'\ninvocations = 'invocations'\n",
-        home.nginx.address()
-    ));
+async fn home(name: &str) -> Home {
+    let home = Home::builder(name).invocations().start().await;
     home.deploy(FUNCTION, probe::idle(30)).await;
     home
 }
@@ -334,6 +326,24 @@ async fn invocations_have_limits() {
     std::fs::write(&requests, "no folder").unwrap();
     let answer = post_small("x".to_owned()).await;
     assert_eq!(answer.said(), (507, Some("not-kept")));
+    assert!(dispatcher.stop().await.success());
+    // Nor is what would leave too little room for others.
+    let folder = home.folder.file("invocations");
+    std::fs::remove_dir_all(folder).unwrap();
+    let room = Room::make(&home.folder, "invocations", ROOM);
+    let dispatcher = Dispatcher::start(&home, "again", None);
+    wait_until("invocations are taken", PATIENCE, async || {
+        post(&home, "/status/200", "x").await.status == 202
+    })
+    .await;
+    room.fill();
+    let answer = post(&home, "/upload/x", "x").await;
+    assert_eq!(answer.said(), (507, Some("not-kept")));
+    let log = home.folder.read("log/again.log");
+    assert!(log.contains("bytes are free"), "{log}");
+    room.empty();
+    let answer = post(&home, "/upload/x", "x").await;
+    assert_eq!(answer.status, 202);
     assert!(dispatcher.stop().await.success());
     // Where nginx is not told of a dispatcher, clients wait.
     home.conf.http = String::new();

@@ -1,11 +1,15 @@
 //! What the README tells a newcomer to type.
 
 use std::fs;
+use std::time::Duration;
 
-use corefn_tests::Home;
+use corefn_tests::dispatcher::Dispatcher;
 use corefn_tests::git_host::GitHost;
 use corefn_tests::programs::workspace;
 use corefn_tests::push::keep_stack;
+use corefn_tests::{Home, wait_until};
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The blocks of commands in a section.
 fn commands(text: &str, section: &str) -> Vec<String> {
@@ -26,7 +30,8 @@ async fn function_of_your_own() {
         panic!("{} blocks", blocks.len());
     };
     for (stack, write) in [("rust", rust), ("python", python), ("node", node)] {
-        let home = Home::start(&format!("readme-{stack}")).await;
+        let home = Home::builder(&format!("readme-{stack}")).invocations();
+        let home = home.start().await;
         keep_stack(&home, stack).await;
         let git_host = GitHost::start(&home).await;
         let me = git_host.stranger("me");
@@ -95,5 +100,21 @@ async fn function_of_your_own() {
             "{said}"
         );
         assert!(!said.contains("password"), "{said}");
+        // And somebody who does not wait.
+        let [does_not_wait] = &commands(&text, "Clients that do not wait")[..] else {
+            panic!("not one block");
+        };
+        let dispatcher = Dispatcher::start(&home, "dispatch", None);
+        wait_until("invocations are taken", PATIENCE, async || {
+            home.folder.file("invocations/requests").exists()
+        })
+        .await;
+        let said = me.shell(&work, &here(does_not_wait)).await;
+        let said = said.succeeded();
+        assert!(
+            said.contains("202 Accepted") && said.contains("/me/shout/.corefn/invocations/"),
+            "{said}"
+        );
+        assert!(dispatcher.stop().await.success());
     }
 }

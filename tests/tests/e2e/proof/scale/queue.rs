@@ -57,16 +57,10 @@ async fn depth(home: &Home) -> u64 {
 
 #[tokio::test]
 async fn million_invocations_wait() {
-    let mut home = Home::builder("million").without_nginx().start().await;
-    let folder = home.folder.file("invocations");
-    home.conf.http = format!("corefn_invocations {};", folder.display());
-    home.start_nginx().await;
-    home.set(&format!(
-        "router = 'http://{}'\ninvocations = 'invocations'\nmax_invocations = {COUNT}\n",
-        home.nginx.address()
-    ));
+    let home = Home::builder("million").invocations().start().await;
+    home.set(&format!("max_invocations = {COUNT}\n"));
     home.deploy(FUNCTION, probe::idle(600)).await;
-    let kept = folder.join("requests").join(FUNCTION);
+    let kept = home.folder.file("invocations/requests").join(FUNCTION);
     keep(&kept);
     let before: u64 = memory(&home).await;
 
