@@ -51,6 +51,19 @@ pub async fn corefn_with(home: &Home, arguments: &[&str], input: &[u8]) -> Ran {
     ran_with(command.args(arguments), file.into()).await
 }
 
+/// What state `corefn doctor` finds something in; empty if it says nothing of it.
+///
+/// # Panics
+/// When it prints no JSON.
+pub async fn state(home: &Home, check: &str) -> String {
+    let ran = corefn(home, &["doctor", "--json"]).await;
+    let findings: Vec<serde_json::Value> =
+        serde_json::from_str(&ran.output).unwrap_or_else(|_| panic!("{ran:?}"));
+    let found = findings.iter().find(|finding| finding["check"] == check);
+    let state = found.and_then(|finding| finding["state"].as_str());
+    state.unwrap_or_default().to_owned()
+}
+
 /// Checks that the keys of what a command has printed are those that the documentation has.
 fn check_keys(arguments: &[&str], output: &str) {
     let word = arguments.iter().find(|word| !word.starts_with('-'));

@@ -8,6 +8,7 @@ mod call;
 mod dispatcher;
 mod known;
 mod queues;
+mod replay;
 mod router;
 mod spool;
 

@@ -9,17 +9,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use corefn_core::function::FunctionName;
-use corefn_core::invocation::{CALLS, Invocation, InvocationId, Next, State, Tried};
-use corefn_core::names::header;
+use corefn_core::invocation::{CALLS, InvocationId, Next, State, Tried};
 use corefn_core::outcome::Outcome;
 use corefn_core::throttle::may_log;
 use corefn_engine::clock;
 use corefn_engine::store::{Store, StoreError, Taken};
-use futures_util::stream;
-use http_body_util::{BodyExt as _, StreamBody};
-use hyper::body::{Bytes, Frame};
-use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
-use tokio::io::AsyncReadExt as _;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -27,8 +21,9 @@ use tracing::{error, info, warn};
 
 use crate::call::now;
 use crate::dispatcher::{GRACE, lock};
-use crate::router::{Asked, Call, Router};
-use crate::spool::{Content, Found, Kept, Spool};
+use crate::replay::call;
+use crate::router::{Asked, Router};
+use crate::spool::{Found, Kept, Spool};
 
 /// How often it is looked whether anything is to be called, where nobody says so.
 const TICK: Duration = Duration::from_millis(250);
@@ -50,9 +45,6 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// How many invocations are put into a queue at once.
 const BATCH: usize = 500;
-
-/// How many bytes of a body are read at once.
-const PIECE: usize = 64 << 10;
 
 /// What keeps invocations from being called.
 #[derive(Debug, thiserror::Error)]
@@ -136,16 +128,12 @@ impl Queues {
 
     /// An invocation is kept from now on, and is to be called.
     pub async fn add(&self, function: &FunctionName, id: InvocationId) {
-        lock(&self.state).unqueued += 1;
-        let spool = Some(self.spool.name());
-        let ids = [id];
+        let (spool, ids) = (Some(self.spool.name()), [id]);
         let enqueued = self.store.enqueue(spool, function, &ids);
-        if let Ok(true) = self.store.within(PATIENCE, enqueued).await
-            && self.spool.confirm(function, id).await.is_ok()
-        {
-            let mut state = lock(&self.state);
-            state.unqueued = state.unqueued.saturating_sub(1);
-        }
+        let enqueued = self.store.within(PATIENCE, enqueued).await;
+        let is_queued =
+            matches!(enqueued, Ok(true)) && self.spool.confirm(function, id).await.is_ok();
+        lock(&self.state).unqueued += u64::from(!is_queued);
         self.wake.notify_one();
     }
 
@@ -453,54 +441,4 @@ fn forgotten() -> Tried {
             why: "what came of its calls was lost with Redis".to_owned(),
         },
     }
-}
-
-/// The call that an invocation asks for; an error says why there can't be one.
-fn call(content: Content) -> Result<Call, String> {
-    let Content {
-        invocation:
-            Invocation {
-                id,
-                function,
-                method,
-                target,
-                headers: fields,
-                ..
-            },
-        body,
-        length,
-    } = content;
-    let method = method
-        .parse()
-        .map_err(|_| format!("{method:?} is no method"))?;
-    let mut headers = HeaderMap::with_capacity(fields.len() + 1);
-    for (name, value) in fields {
-        let wrong = || format!("{name:?} is no header that can be sent");
-        // (Its characters are those of ISO 8859-1.)
-        let bytes: Option<Vec<u8>> = value.chars().map(|c| u8::try_from(c).ok()).collect();
-        let value = HeaderValue::from_bytes(&bytes.ok_or_else(wrong)?).map_err(|_| wrong())?;
-        let name: HeaderName = name.parse().map_err(|_| wrong())?;
-        headers.append(name, value);
-    }
-    if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
-        headers.insert(header::INVOCATION, id);
-    }
-    if length > 0 || headers.contains_key(CONTENT_LENGTH) {
-        headers.insert(CONTENT_LENGTH, length.into());
-    }
-    let pieces = stream::try_unfold(body, |mut body| async move {
-        let mut piece = Vec::with_capacity(PIECE);
-        let read = (&mut body)
-            .take(PIECE as u64)
-            .read_to_end(&mut piece)
-            .await?;
-        Ok((read > 0).then(|| (Frame::data(Bytes::from(piece)), body)))
-    });
-    Ok(Call {
-        function,
-        method,
-        target,
-        headers,
-        body: StreamBody::new(pieces).boxed_unsync(),
-    })
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use corefn_core::config::{FunctionConfig, Limits};
-use corefn_tests::cli::corefn;
+use corefn_tests::cli::{corefn, state};
 use corefn_tests::client::Answer;
 use corefn_tests::dispatcher::Dispatcher;
 use corefn_tests::room::Room;
@@ -154,19 +154,10 @@ async fn client_does_not_wait_for_the_answer() {
     );
     let answer = post(&home, "2/x", "x").await;
     assert_eq!(answer.said(), (404, Some("unknown-function")));
-    assert_eq!(doctor(&home).await, "ok");
+    assert_eq!(state(&home, "invocations").await, "ok");
     assert!(dispatcher.stop().await.success());
     assert!(kept(&home).is_empty());
-    assert_eq!(doctor(&home).await, "wrong");
-}
-
-/// What `corefn doctor` says of invocations.
-async fn doctor(home: &Home) -> Value {
-    let printed = corefn(home, &["doctor", "--json"]).await;
-    let findings: Value = serde_json::from_str(&printed.output).unwrap();
-    let mut findings = findings.as_array().unwrap().iter();
-    let found = findings.find(|finding| finding["check"] == "invocations");
-    found.map_or(Value::Null, |finding| finding["state"].clone())
+    assert_eq!(state(&home, "invocations").await, "wrong");
 }
 
 /// The files of invocations that are kept.
@@ -432,7 +423,7 @@ async fn people_see_what_waits_and_decide_about_it() {
         (&listed[0]["id"], &listed[0]["state"], &listed[0]["result"]),
         (&id(&dead).into(), &"dead".into(), &"404".into())
     );
-    assert_eq!(doctor(&home).await, "warning");
+    assert_eq!(state(&home, "invocations").await, "warning");
     assert_eq!(calls(&home, "/status/404"), 2);
     let retried = corefn(&home, &["queue", "retry", FUNCTION]).await;
     assert!(retried.succeeded().contains("1 invocations"));

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use corefn_core::config::FunctionConfig;
 use corefn_core::schedule::{Calls, Line};
-use corefn_tests::cli::corefn;
+use corefn_tests::cli::{corefn, state};
 use corefn_tests::clock::Clock;
 use corefn_tests::dispatcher::Dispatcher;
 use corefn_tests::{Home, probe, wait_for, wait_until};
@@ -98,15 +98,6 @@ async fn row(home: &Home, text: &str) -> Value {
     rows.find(|row| row["schedule"] == text).unwrap().clone()
 }
 
-/// What `corefn doctor` says of the dispatcher.
-async fn doctor(home: &Home) -> Value {
-    let printed = corefn(home, &["doctor", "--json"]).await;
-    let findings: Value = serde_json::from_str(&printed.output).unwrap();
-    let mut findings = findings.as_array().unwrap().iter();
-    let found = findings.find(|finding| finding["check"] == "dispatcher");
-    found.map_or(Value::Null, |finding| finding["state"].clone())
-}
-
 #[tokio::test]
 async fn functions_are_called_when_they_are_due() {
     let (tick, fails) = (
@@ -114,7 +105,7 @@ async fn functions_are_called_when_they_are_due() {
         "*/10 * * * * UTC /status/418",
     );
     let home = home("schedule", &[tick, fails, "0 0 1 7 * UTC"]).await;
-    assert_eq!(doctor(&home).await, "wrong");
+    assert_eq!(state(&home, "dispatcher").await, "wrong");
     assert_eq!(row(&home, tick).await["called"], 0);
     let time = Time::new(&home, 5 * MINUTE - 2);
     let dispatcher = time.start(&home, "dispatch");
@@ -125,7 +116,7 @@ async fn functions_are_called_when_they_are_due() {
     );
     let last = calls.last.unwrap();
     assert!((0..MINUTE).contains(&(last.began - last.due)), "{last:?}");
-    assert_eq!(doctor(&home).await, "ok");
+    assert_eq!(state(&home, "dispatcher").await, "ok");
 
     until_seen(&home, fails).await;
     time.put(10 * MINUTE);
@@ -161,7 +152,7 @@ async fn functions_are_called_when_they_are_due() {
         .await
         .failed(1, &["there is no function demo/other"]);
     assert!(dispatcher.stop().await.success());
-    assert_eq!(doctor(&home).await, "wrong");
+    assert_eq!(state(&home, "dispatcher").await, "wrong");
 }
 
 #[tokio::test]

@@ -266,6 +266,19 @@ async fn host_in_containers() {
     let set = host.ssh("secret list alice/hello").await;
     assert!(set.succeeded().contains("deployed"), "{set:?}");
 
+    // Who does not wait is told how it went.
+    let request = host.client().post("/alice/hello/HelloWorld", "");
+    let answer = request.header("Prefer", "respond-async").await;
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    let told = answer.header("Location").unwrap().to_owned();
+    wait_until("it has ended", PATIENCE, async || {
+        let going = host.client().get(&told).await;
+        going.status == 200 && going.json()["state"] == "done"
+    })
+    .await;
+    let listed = host.ssh("queue ls alice/hello --json").await;
+    assert_eq!(listed.succeeded().trim(), "[]");
+
     // The rules that keep functions from the host are there again when somebody has removed them.
     let check = "docker exec $(docker ps -q --filter label=com.docker.compose.project=$NAME \
                  --filter label=com.docker.compose.service=firewall) corefn firewall check";
