@@ -240,7 +240,7 @@ async fn invocation_outlives_its_dispatcher() {
 }
 
 #[tokio::test]
-async fn invocations_outlive_redis() {
+async fn invocations_outlive_redis_and_nginx() {
     const COUNT: usize = 40;
     let mut home = home("redis").await;
     home.start_cleaner(Some(1));
@@ -274,6 +274,11 @@ async fn invocations_outlive_redis() {
     })
     .await;
     until_state(&home, &kept_alone, "done").await;
+    // So is what nginx is away for.
+    let waits = invoke(&home, "/sleep/1000", "x").await;
+    home.nginx.stop().await;
+    home.start_nginx().await;
+    until_state(&home, &waits, "done").await;
     assert!(dispatcher.stop().await.success());
     assert_eq!(kept(&home).len(), 1);
 }
