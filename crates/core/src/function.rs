@@ -44,6 +44,11 @@ pub enum NameError {
     /// A segment is empty, too long, or has other characters than it may.
     #[error("{0:?} is no name: use 1 to 63 of a-z, 0-9 and single . _ - between them")]
     Segment(String),
+    /// A revision is empty, too long, or has other characters than it may.
+    #[error(
+        "{0:?} is no revision: it is 1 to 128 of A-Z, a-z, 0-9 and . _ -, and begins with none of . -"
+    )]
+    Revision(String),
 }
 
 impl FunctionName {
@@ -67,9 +72,7 @@ impl FunctionName {
     /// As of [`FromStr`], for what precedes the revision.
     pub fn read(text: &str) -> Result<Self, NameError> {
         match text.split_once(AT) {
-            Some((plain, revision)) => {
-                Ok(plain.parse::<Self>()?.at(&RevisionId(revision.to_owned())))
-            }
+            Some((plain, revision)) => Ok(plain.parse::<Self>()?.at(&revision.parse()?)),
             None => text.parse(),
         }
     }
@@ -276,8 +279,35 @@ impl fmt::Display for RepositoryName {
 /// A revision's identifier: `YYYYMMDDTHHMMSS-<first 7 of the commit>`, which sorts by time, to
 /// the second, and is a valid image tag. The builder makes it; everyone else only compares it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "String")]
 pub struct RevisionId(pub String);
+
+/// The most bytes of an image's tag.
+const MAX_TAG: usize = 128;
+
+impl FromStr for RevisionId {
+    type Err = NameError;
+
+    /// What Docker takes for a tag: nothing else is a revision's.
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+        let is_tag = (1..=MAX_TAG).contains(&text.len())
+            && text.bytes().all(fits)
+            && !text.starts_with(['.', '-']);
+        match is_tag {
+            true => Ok(Self(text.to_owned())),
+            false => Err(NameError::Revision(text.chars().take(MAX_TAG).collect())),
+        }
+    }
+}
+
+impl TryFrom<String> for RevisionId {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
+    }
+}
 
 impl fmt::Display for RevisionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -319,6 +349,30 @@ mod tests {
     }
 
     #[test]
+    fn revisions() {
+        let longest = "x".repeat(128);
+        for good in ["20231114T221320-0123456", "r1", "_a.B-", "0", &longest] {
+            let read: RevisionId = serde_json::from_value(good.into()).unwrap();
+            assert_eq!((good.parse(), &*read.0), (Ok(read.clone()), good));
+            assert_eq!(serde_json::to_value(&read).unwrap(), good);
+        }
+        for bad in [
+            "",
+            ".a",
+            "-a",
+            "a/b",
+            "a@b",
+            "a b",
+            "é",
+            &format!("{longest}x"),
+        ] {
+            let error = bad.parse::<RevisionId>().unwrap_err().to_string();
+            assert!(error.contains("is no revision"), "{error}");
+            assert!(serde_json::from_value::<RevisionId>(bad.into()).is_err());
+        }
+    }
+
+    #[test]
     fn names_with_a_revision() {
         let plain: FunctionName = "alice/hello".parse().unwrap();
         let revision = RevisionId("20231114T221320-0123456".into());
@@ -339,6 +393,9 @@ mod tests {
         let read: FunctionName = serde_json::from_value(text.into()).unwrap();
         assert_eq!(read, name);
         assert_eq!(RepositoryName::from(name).as_str(), "alice/hello");
+        for bad in ["alice/hello@", "alice/hello@a/b", "alice@r/hello"] {
+            assert!(FunctionName::read(bad).is_err(), "{bad}");
+        }
         // Nobody can ask for one by such a name.
         for bad in [text, "alice/hello@"] {
             assert!(bad.parse::<FunctionName>().is_err() && bad.parse::<RepositoryName>().is_err());

@@ -95,7 +95,7 @@ async fn converse(queues: Arc<Queues>, stream: UnixStream) {
         async move { Ok::<_, Infallible>(answer(&queues, request).await) }
     });
     let mut server = http1::Builder::new();
-    server.max_headers(MAX_HEADERS);
+    server.max_headers(MAX_HEADERS).title_case_headers(true);
     // (A connection that breaks is nginx's to tell of.)
     let _ = server.serve_connection(TokioIo::new(stream), answer).await;
 }

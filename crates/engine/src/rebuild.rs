@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use corefn_core::function::{FunctionName, RevisionId};
+use corefn_core::function::FunctionName;
 use corefn_core::instance::Instance;
 use corefn_core::names::label;
 
@@ -101,7 +101,7 @@ pub fn instance_of(container: &str, labels: &HashMap<String, String>) -> Option<
     Some(Instance {
         id: label(label::INSTANCE)?.parse().ok()?,
         function: FunctionName::read(label(label::FUNCTION)?).ok()?,
-        revision: RevisionId(label(label::REVISION)?.clone()),
+        revision: label(label::REVISION)?.parse().ok()?,
         container: container.to_owned(),
         address: label(label::ADDRESS)?.parse().ok()?,
     })

@@ -188,7 +188,7 @@ impl Docker {
 /// Reads what an image of a namespace deploys from its labels; nothing if they don't say.
 pub fn deployment(namespace: &str, labels: &HashMap<String, String>) -> Option<Deployment> {
     let function = labels.get(label::FUNCTION)?.parse().ok()?;
-    let revision = RevisionId(labels.get(label::REVISION)?.clone());
+    let revision: RevisionId = labels.get(label::REVISION)?.parse().ok()?;
     Some(Deployment {
         image: format!("{}:{revision}", names::image(namespace, &function)),
         config: serde_json::from_str(labels.get(label::CONFIG)?).ok()?,
