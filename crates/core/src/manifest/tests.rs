@@ -45,6 +45,7 @@ fn everything() {
         scale = { idle = "500s", freeze = "10s" }
         network = "none"
         path = "services/hello"
+        sticky = "cookie:session"
         "#,
     );
     assert_eq!(
@@ -73,6 +74,7 @@ fn everything() {
     });
     assert_eq!(config.exports, Some(vec![export]));
     assert_eq!(config.health.as_deref(), Some("/healthz?deep=1"));
+    assert_eq!(config.sticky, "cookie:session".parse().ok());
     assert_eq!(config.env["GREETING"], "hi");
     assert_eq!(config.limits.memory, 128 << 20);
     assert_eq!(config.limits.nano_cpus, 500_000_000);
@@ -563,6 +565,11 @@ fn schedules() {
         several.schedule[..1]
     );
     assert!(config("[function]\nschedule = []").schedule.is_empty());
+    let declared = only("[function]\nschedule = [\"@daily\", \"* * * * * UTC /x\"]");
+    let places = declared
+        .schedule()
+        .map(|(line, at)| (line.path(), at.line, at.column));
+    assert_eq!(places.collect::<Vec<_>>(), [("/", 2, 13), ("/x", 2, 23)]);
     let many = (0..=schedule::MOST).map(|minute| format!("\"{minute} * * * *\""));
     let many = format!(
         "[function]\nschedule = [{}]",
