@@ -47,7 +47,7 @@ pub struct InvocationIdError(String);
 impl InvocationId {
     /// An identifier from random bits.
     pub fn from_random(bits: [u64; 2]) -> Self {
-        Self(u128::from(bits[0]) << 64 | u128::from(bits[1]))
+        Self((u128::from(bits[0]) << 64) + u128::from(bits[1]))
     }
 }
 
@@ -256,6 +256,7 @@ mod tests {
             ("respond-async; x=1", None),
             ("wait=10, respond-async", Some("wait=10")),
             ("respond-async,, a, b=\"c, d\"", Some("a, b=\"c, d\"")),
+            ("a=\"b, c\", respond-async", Some("a=\"b, c\"")),
         ] {
             assert!(is_preferred(header.as_bytes()), "{header}");
             assert_eq!(other_preferences(header).as_deref(), others, "{header}");
@@ -264,7 +265,7 @@ mod tests {
             "",
             "wait=10",
             "respond-asynchronously",
-            "a=\"respond-async, respond-async\"",
+            "a=\"b, respond-async, c\"",
             "x=respond-async",
         ] {
             assert!(!is_preferred(header.as_bytes()), "{header}");
@@ -316,6 +317,8 @@ mod tests {
 
     #[test]
     fn what_the_function_has_not_seen_is_tried_for_a_day() {
+        const DAY: i64 = 86_400;
+        assert_eq!((LONGEST, KNOWN), (DAY, DAY as u64));
         let mut calls = vec![(3, 500, false)];
         for (at, again) in [
             (10, 11),

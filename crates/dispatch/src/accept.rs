@@ -95,6 +95,8 @@ async fn converse(queues: Arc<Queues>, stream: UnixStream) {
         async move { Ok::<_, Infallible>(answer(&queues, request).await) }
     });
     let mut server = http1::Builder::new();
+    // (nginx would keep the connection open in the place of one to a function, and use it for nothing.)
+    server.keep_alive(false);
     server.max_headers(MAX_HEADERS).title_case_headers(true);
     // (A connection that breaks is nginx's to tell of.)
     let _ = server.serve_connection(TokioIo::new(stream), answer).await;
