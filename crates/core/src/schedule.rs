@@ -314,6 +314,10 @@ mod tests {
             assert_eq!(json, format!("{text:?}"));
             assert_eq!(serde_json::from_str::<Schedule>(&json).unwrap(), line);
         }
+        let head = "* * * * * /";
+        let longest = format!("{head}{}", "x".repeat(LONGEST - head.len()));
+        assert_eq!(longest.parse::<Schedule>().unwrap().to_string(), longest);
+        assert!(format!("{longest}x").parse::<Schedule>().is_err());
         let spaced: Schedule = " 1  2 * *\t* ".parse().unwrap();
         assert_eq!(spaced.to_string(), "1 2 * * *");
         let line = Line {
