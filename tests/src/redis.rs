@@ -17,7 +17,7 @@ use crate::wait::{wait_for, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A `redis-server` on a socket in the folder; it keeps nothing on disk.
+/// A `redis-server` on a socket in the folder; it keeps nothing on disk but for what it is told to.
 #[derive(Debug)]
 pub struct Redis {
     folder: Arc<Folder>,
@@ -55,7 +55,7 @@ impl Redis {
         format!("unix://{}", self.socket.display())
     }
 
-    /// Starts it, empty, and waits until it answers.
+    /// Starts it and waits until it answers. It holds what it was told to save since its last start, or nothing.
     pub async fn start(&mut self) {
         assert!(self.process.is_none(), "Redis runs already");
         let mut command = Command::new("redis-server");
@@ -64,7 +64,8 @@ impl Redis {
             .args(["--unixsocketperm", "700", "--unixsocket"])
             .arg(&self.socket)
             .arg("--dir")
-            .arg(self.folder.path());
+            .arg(self.folder.path())
+            .args(["--dbfilename", &self.snapshot()]);
         if let Some(clock) = &self.clock {
             clock.give(&mut command);
         }
@@ -77,9 +78,19 @@ impl Redis {
             redis::cmd("PING").exec_async(&mut connection).await.is_ok()
         })
         .await;
+        let _ = std::fs::remove_file(self.folder.file(&self.snapshot()));
     }
 
-    /// Stops it; what it holds is lost.
+    /// What it holds now it holds when it is started the next time, whatever comes in between.
+    pub async fn save(&self) {
+        self.command::<()>(&["SAVE"]).await;
+    }
+
+    fn snapshot(&self) -> String {
+        format!("{}.rdb", self.name)
+    }
+
+    /// Stops it; what it holds and was not told to save is lost.
     pub async fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.signal(Signal::TERM);

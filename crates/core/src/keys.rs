@@ -29,7 +29,7 @@
 //! | `watch:<token>` | string | `1`: the cleaner of that token has written a moment ago, and Redis did not hang since | [`WATCH_TTL`], renewed | cleaner | cleaner |
 //! | `schedules` | hash | `<function> <line of its schedule>` → JSON of [`Calls`](crate::schedule::Calls) | none | dispatcher | dispatcher, CLI |
 //! | `dispatcher:<token>` | string | `1`: the dispatcher of that token is at work | [`DISPATCHER_TTL`], renewed | dispatcher | dispatcher, CLI |
-//! | `spool` | string | the name of the dispatcher's folder that the queues are of; its absence says that Redis was emptied | none | dispatcher | dispatcher |
+//! | `spool` | string | `<name> <run> <time as master>`: of which dispatcher's folder the queues are, and when in Redis' life they were made from it; empty while they are being filled; its absence says that Redis was emptied | none | dispatcher | dispatcher |
 //! | `queues` | set | functions that have a `queue:` or a `later:` | none | dispatcher, CLI | dispatcher, CLI |
 //! | `queue:<function>` | stream | invocations that are to be called, each as its field `id`; its one group has those that are being called | none | dispatcher, CLI | dispatcher, CLI |
 //! | `later:<function>` | sorted set | invocations that are to be called again, by the time, in seconds since 1970 | none | dispatcher, CLI | dispatcher, CLI |

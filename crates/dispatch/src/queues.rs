@@ -14,7 +14,7 @@ use corefn_core::outcome::Outcome;
 use corefn_core::throttle::may_log;
 use corefn_engine::clock;
 use corefn_engine::store::{Store, StoreError, Taken};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, RwLock};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{error, info, warn};
@@ -65,6 +65,9 @@ pub struct Queues {
     most: u64,
     state: Mutex<Working>,
     wake: Notify,
+    /// Held while the spool is listed to make queues of it. What is renamed meanwhile may not be found, and Redis may be emptied
+    /// between the two.
+    listing: RwLock<()>,
     tasks: Mutex<JoinSet<()>>,
     /// Whether Redis or the spool could not be used when they were last tried.
     is_failing: AtomicBool,
@@ -109,6 +112,7 @@ impl Queues {
             most,
             state: Mutex::new(state),
             wake: Notify::new(),
+            listing: RwLock::default(),
             tasks: Mutex::default(),
             is_failing: AtomicBool::new(false),
             not_kept_told: AtomicU64::new(0),
@@ -128,13 +132,20 @@ impl Queues {
 
     /// An invocation is kept from now on, and is to be called.
     pub async fn add(&self, function: &FunctionName, id: InvocationId) {
-        let (spool, ids) = (Some(self.spool.name()), [id]);
-        let enqueued = self.store.enqueue(spool, function, &ids);
-        let enqueued = self.store.within(PATIENCE, enqueued).await;
-        let is_queued =
-            matches!(enqueued, Ok(true)) && self.spool.confirm(function, id).await.is_ok();
+        let is_queued = self.try_enqueue(function, id).await;
         lock(&self.state).unqueued += u64::from(!is_queued);
         self.wake.notify_one();
+    }
+
+    /// Puts a new invocation into its queue, if that can be done now.
+    async fn try_enqueue(&self, function: &FunctionName, id: InvocationId) -> bool {
+        let Ok(_may_rename) = self.listing.try_read() else {
+            return false;
+        };
+        let ids = [id];
+        let enqueued = self.store.enqueue(function, &ids);
+        let enqueued = self.store.within(PATIENCE, enqueued).await;
+        enqueued.is_ok() && self.spool.confirm(function, id).await.is_ok()
     }
 
     /// Tells, once in a while, that an invocation can't be kept.
@@ -215,10 +226,14 @@ impl Queues {
     }
 
     async fn look(self: &Arc<Self>) -> Result<(), QueueError> {
-        let spool = self.store.spool().await?;
-        let is_ours = spool.as_deref() == Some(self.spool.name());
-        if !is_ours || lock(&self.state).unqueued > 0 {
-            self.fill(is_ours).await?;
+        let (complete, is_complete) = self.store.queues_of(self.spool.name()).await?;
+        if !is_complete && !self.fill(&complete).await? {
+            // Redis was emptied meanwhile.
+            self.wake.notify_one();
+            return Ok(());
+        }
+        if lock(&self.state).unqueued > 0 {
+            self.add_new().await?;
         }
         for function in self.store.queues().await? {
             self.take(&function).await?;
@@ -226,42 +241,91 @@ impl Queues {
         Ok(())
     }
 
-    /// Puts what is kept into queues: if Redis has queues of ours, what may be in none.
-    async fn fill(&self, has_queues: bool) -> Result<(), QueueError> {
+    /// Puts what may be in no queue into one.
+    async fn add_new(&self) -> Result<(), QueueError> {
+        let unqueued = std::mem::take(&mut lock(&self.state).unqueued);
+        let added = async {
+            for (function, found) in self.spool.list(true).await? {
+                let found: Vec<_> = found.iter().collect();
+                self.enqueue(&function, &found).await?;
+            }
+            Ok(())
+        };
+        let added = added.await;
+        if added.is_err() {
+            lock(&self.state).unqueued += unqueued;
+        }
+        added
+    }
+
+    /// Puts all that is kept into queues, but for what Redis has; returns whether they are complete then, for Redis may have been
+    /// emptied meanwhile. That they are what is complete is said last of all.
+    async fn fill(&self, complete: &str) -> Result<bool, QueueError> {
         // What is kept from now on, and can't be put into a queue, counts anew.
         let unqueued = std::mem::take(&mut lock(&self.state).unqueued);
-        let filled = self.fill_once(has_queues).await;
-        if filled.is_err() {
-            lock(&self.state).unqueued += unqueued.max(1);
+        let filled = self.fill_all(complete).await;
+        if !matches!(filled, Ok(true)) {
+            lock(&self.state).unqueued += unqueued;
         }
         filled
     }
 
-    async fn fill_once(&self, has_queues: bool) -> Result<(), QueueError> {
-        let mut count = 0;
-        for (function, found) in self.spool.list(has_queues).await? {
-            for batch in found.chunks(BATCH) {
-                let is_dead = |found: &&Found| found.kept == Kept::Dead;
-                let (dead, waiting): (Vec<&Found>, Vec<&Found>) = batch.iter().partition(is_dead);
-                let ids: Vec<_> = waiting.iter().map(|found| found.id).collect();
-                if !ids.is_empty() {
-                    self.store.enqueue(None, &function, &ids).await?;
-                }
-                for new in waiting.iter().filter(|found| found.kept == Kept::New) {
-                    self.spool.confirm(&function, new.id).await?;
-                }
-                let dead: Vec<_> = dead.iter().map(|found| (found.id, forgotten())).collect();
-                if !dead.is_empty() {
-                    self.store.restore_dead(&function, &dead).await?;
-                }
-                count += ids.len();
-            }
+    async fn fill_all(&self, complete: &str) -> Result<bool, QueueError> {
+        let listing = self.listing.write().await;
+        self.store.begin_queues().await?;
+        let mut all = self.spool.list(false).await?;
+        drop(listing);
+        lock(&self.state).known.clear();
+        for function in self.store.invoked_functions().await? {
+            all.entry(function).or_default();
         }
-        // Last of all: until then nothing is taken for complete.
-        if !has_queues {
-            self.store.set_spool(self.spool.name()).await?;
-            if count > 0 {
-                info!("Redis had no queues: {count} invocations are in theirs again");
+        let mut count = 0;
+        for (function, found) in all {
+            count += self.fill_one(&function, &found).await?;
+        }
+        let is_complete = self.store.complete_queues(complete).await?;
+        if is_complete && count > 0 {
+            info!("Redis lacked invocations: {count} are in their queues again");
+        }
+        Ok(is_complete)
+    }
+
+    /// The same for one function; returns how many were put into its queue.
+    async fn fill_one(
+        &self,
+        function: &FunctionName,
+        found: &[Found],
+    ) -> Result<usize, QueueError> {
+        let known = self.store.known_invocations(function).await?;
+        let is_queued = |it: &&Found| known.queued.contains(&it.id);
+        let (queued, others): (Vec<&Found>, Vec<&Found>) = found.iter().partition(is_queued);
+        for new in queued.iter().filter(|found| found.kept == Kept::New) {
+            self.spool.confirm(function, new.id).await?;
+        }
+        let lacking = others.into_iter().filter(|it| !known.dead.contains(&it.id));
+        let (dead, waiting): (Vec<&Found>, Vec<&Found>) =
+            lacking.partition(|it| it.kept == Kept::Dead);
+        self.enqueue(function, &waiting).await?;
+        for batch in dead.chunks(BATCH) {
+            let batch: Vec<_> = batch.iter().map(|dead| (dead.id, forgotten())).collect();
+            self.store.restore_dead(function, &batch).await?;
+        }
+        // Those without a file have ended, or were removed: they are dropped as soon as they are taken.
+        let kept: HashSet<_> = found.iter().map(|found| found.id).collect();
+        let ended: Vec<_> = known.dead.difference(&kept).copied().collect();
+        for batch in ended.chunks(BATCH) {
+            self.store.retry_invocations(function, batch).await?;
+        }
+        Ok(waiting.len())
+    }
+
+    /// Puts invocations into their function's queue.
+    async fn enqueue(&self, function: &FunctionName, found: &[&Found]) -> Result<(), QueueError> {
+        for batch in found.chunks(BATCH) {
+            let ids: Vec<_> = batch.iter().map(|found| found.id).collect();
+            self.store.enqueue(function, &ids).await?;
+            for new in batch.iter().filter(|found| found.kept == Kept::New) {
+                self.spool.confirm(function, new.id).await?;
             }
         }
         Ok(())
@@ -332,41 +396,43 @@ impl Queues {
         let mut tasks = lock(&self.tasks);
         for taken in taken {
             let (me, function) = (self.clone(), function.clone());
-            match busy.get(&taken.id) {
-                Some(place) if *place == taken.place => {}
-                // It was put into the queue twice.
-                Some(_) => {
-                    tasks.spawn(async move { me.drop_taken(&function, &taken).await });
-                }
+            match busy.insert(taken.id, taken.place.clone()) {
                 None => {
-                    busy.insert(taken.id, taken.place.clone());
-                    tasks.spawn(async move {
-                        me.see_to(&function, &taken).await;
-                        me.ended(&function, taken.id);
-                    });
+                    tasks.spawn(async move { me.see_to(&function, taken).await });
+                }
+                Some(place) if place == taken.place => {}
+                // It was put into the queue again; what comes of the call is noted there.
+                Some(place) => {
+                    let before = Taken { place, ..taken };
+                    tasks.spawn(async move { me.drop_taken(&function, &before).await });
                 }
             }
         }
     }
 
-    fn ended(&self, function: &FunctionName, id: InvocationId) {
+    /// An invocation is not called any more; unless it is at another place in its queue by now, which is returned.
+    fn ended(&self, function: &FunctionName, taken: &Taken) -> Option<String> {
         let mut state = lock(&self.state);
         if let Some(busy) = state.busy.get_mut(function) {
-            busy.remove(&id);
+            if let Some(place) = busy.get(&taken.id).filter(|place| **place != taken.place) {
+                return Some(place.clone());
+            }
+            busy.remove(&taken.id);
             if busy.is_empty() {
                 state.busy.remove(function);
             }
         }
         drop(state);
         self.wake.notify_one();
+        None
     }
 
     /// Calls an invocation, and notes what came of it.
-    async fn see_to(&self, function: &FunctionName, taken: &Taken) {
+    async fn see_to(&self, function: &FunctionName, taken: Taken) {
         let before = taken.tried.as_ref();
         let begin = now();
         let (accepted, asked) = match self.spool.read(function, taken.id).await {
-            Ok(None) => return self.drop_taken(function, taken).await,
+            Ok(None) => return self.finish(function, taken, None).await,
             Ok(Some(content)) => {
                 let accepted = content.invocation.accepted;
                 let asked = match call(content) {
@@ -406,9 +472,30 @@ impl Queues {
                 taken.id
             );
         }
-        while let Err(error) = self.store.settle(function, taken, &tried, next).await {
-            self.tell(&Err(error.into()));
-            sleep(REDIS_PAUSE).await;
+        self.finish(function, taken, Some((&tried, next))).await;
+    }
+
+    /// Notes what came of a call, or that there is nothing to be called, where the invocation is in its queue.
+    async fn finish(
+        &self,
+        function: &FunctionName,
+        mut taken: Taken,
+        came: Option<(&Tried, Next)>,
+    ) {
+        loop {
+            match came {
+                None => self.drop_taken(function, &taken).await,
+                Some((tried, next)) => {
+                    while let Err(error) = self.store.settle(function, &taken, tried, next).await {
+                        self.tell(&Err(error.into()));
+                        sleep(REDIS_PAUSE).await;
+                    }
+                }
+            }
+            match self.ended(function, &taken) {
+                Some(place) => taken.place = place,
+                None => return,
+            }
         }
     }
 

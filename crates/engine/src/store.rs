@@ -172,12 +172,9 @@ impl Store {
     /// [`StoreError`].
     pub async fn run(&self) -> Result<(String, Duration), StoreError> {
         let info: String = self.command(redis::cmd("INFO").arg("server")).await?;
-        let of = |name| {
-            let value = info.lines().find_map(|line| line.strip_prefix(name));
-            value.unwrap_or_default().trim()
-        };
-        let seconds = of("uptime_in_seconds:").parse().unwrap_or(0);
-        Ok((of("run_id:").to_owned(), Duration::from_secs(seconds)))
+        let of = |name| facts::field(&info, name).unwrap_or_default();
+        let seconds = of("uptime_in_seconds").parse().unwrap_or(0);
+        Ok((of("run_id").to_owned(), Duration::from_secs(seconds)))
     }
 
     async fn command<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, StoreError> {

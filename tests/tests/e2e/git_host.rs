@@ -329,7 +329,7 @@ async fn owners_see_to_what_is_theirs() {
         "alice/hello".parse().unwrap(),
         InvocationId::from_random([0, 1]),
     );
-    home.store.enqueue(None, &function, &[id]).await.unwrap();
+    home.store.enqueue(&function, &[id]).await.unwrap();
     let carol = git_host.person(&home, "carol").await;
     assert_eq!(carol.ssh("queue ls --json").await.succeeded().trim(), "[]");
     carol

@@ -299,6 +299,103 @@ async fn invocations_outlive_redis_and_nginx() {
 }
 
 #[tokio::test]
+async fn invocations_outlive_a_redis_that_is_emptied_while_queues_are_filled() {
+    const OTHER: &str = "demo/other";
+    let mut home = home("refilled").await;
+    home.deploy(OTHER, probe::idle(30)).await;
+    let slow = home.slow_programs(Duration::ZERO);
+    let dispatcher = dispatcher(&home, "dispatch").await;
+    home.redis.stop().await;
+    invoke(&home, "/upload/first", "x").await;
+    let request = home.client().post("/demo/other/upload/second", "x");
+    let answer = request.header(PREFER.0, PREFER.1).await;
+    assert_eq!(answer.status, 202);
+    // The first function's queue is filled, and the second's is being.
+    slow.withhold(OTHER);
+    home.redis.start().await;
+    let function = FUNCTION.parse().unwrap();
+    wait_until("the first queue is filled", PATIENCE, async || {
+        home.store.depth(&function).await.unwrap().waiting == 1
+    })
+    .await;
+    home.redis.command::<()>(&["FLUSHALL"]).await;
+    slow.release();
+    wait_until("both are called", PATIENCE, async || {
+        let log = home.folder.read("log/access.log");
+        calls(&home, "/upload/first") == 2 && log.matches("/demo/other/upload/second ").count() == 2
+    })
+    .await;
+    wait_until("both have ended", PATIENCE, async || kept(&home).is_empty()).await;
+    assert!(dispatcher.stop().await.success());
+}
+
+#[tokio::test]
+async fn invocations_outlive_a_redis_that_comes_back_as_it_was_before() {
+    let mut home = home("rewound").await;
+    home.start_cleaner(Some(1));
+    let first = dispatcher(&home, "first").await;
+    let dead = async || {
+        let at = invoke(&home, "/status/404", "x").await;
+        until_state(&home, &at, "dead").await;
+        at
+    };
+    let (before, removed) = (dead().await, dead().await);
+    let ended = invoke(&home, "/told", "x").await;
+    until_state(&home, &ended, "calling").await;
+    home.redis.save().await;
+
+    // What Redis will not know.
+    let answer = home.client().post(&format!("/{FUNCTION}/upload/told"), "x");
+    assert_eq!(answer.await.status, 200);
+    until_state(&home, &ended, "done").await;
+    let id = removed.rsplit('/').next().unwrap();
+    corefn(&home, &["queue", "rm", FUNCTION, id, "--yes"])
+        .await
+        .succeeded();
+    wait_until("its file is removed", PATIENCE, async || {
+        kept(&home).len() == 1
+    })
+    .await;
+    let after = dead().await;
+    for _ in 0..4 {
+        invoke(&home, "/told", "x").await;
+    }
+    wait_until("all are called", PATIENCE, async || {
+        depth(&home).await == [0, 4, 0, 2]
+    })
+    .await;
+    home.redis.kill().await;
+    home.redis.start().await;
+    wait_until("Redis knows of them", PATIENCE, async || {
+        depth(&home).await == [0, 4, 0, 2]
+    })
+    .await;
+    // Their dispatcher leaves them as they are.
+    first.kill().await;
+    let second = dispatcher(&home, "second").await;
+    until_told(&home).await;
+    assert_eq!(calls(&home, "/told"), 2 * (1 + 4) + 4);
+    assert_eq!(calls(&home, "/status/404"), 2 * 3);
+    // What Redis knew of calls it still knows.
+    for (at, calls) in [(before, 1), (after, 5)] {
+        assert_eq!(until_state(&home, &at, "dead").await["calls"], calls);
+    }
+    assert_eq!(depth(&home).await, [0, 0, 0, 2]);
+    assert!(second.stop().await.success());
+    assert_eq!(kept(&home).len(), 2);
+}
+
+/// Ends the calls that wait to be told, until none is left to be made.
+async fn until_told(home: &Home) {
+    wait_until("all have been told", PATIENCE, async || {
+        let answer = home.client().post(&format!("/{FUNCTION}/upload/told"), "x");
+        assert_eq!(answer.await.status, 200);
+        depth(home).await[..3] == [0; 3]
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn invocations_have_limits() {
     let mut home = home("limits").await;
     let limited = FunctionConfig {
@@ -431,12 +528,8 @@ async fn people_see_what_waits_and_decide_about_it() {
         home.get(&told[18]).await.status == 404
     })
     .await;
-    wait_until("all have been told", PATIENCE, async || {
-        let answer = home.client().post(&format!("/{FUNCTION}/upload/told"), "x");
-        assert_eq!(answer.await.status, 200);
-        depth(&home).await == [0, 0, 0, 1]
-    })
-    .await;
+    until_told(&home).await;
+    assert_eq!(depth(&home).await, [0, 0, 0, 1]);
     assert_eq!(calls(&home, "/told"), 2 * 19 - 1);
 
     // What is dead is called again when somebody says so, and as often as if it were new.

@@ -32,11 +32,23 @@ pub struct Listed {
     pub tried: Option<Tried>,
 }
 
+/// What Redis knows of a function's invocations.
+#[derive(Debug)]
+pub struct KnownInvocations {
+    /// Those in its queue, and those that are to be called again.
+    pub queued: HashSet<InvocationId>,
+    /// Those that are not called again.
+    pub dead: HashSet<InvocationId>,
+}
+
 /// An invocation's place in a queue, and its fields: their names and values.
 type Entry = (String, (String, String));
 
 /// How much of a queue is looked at in one step.
 const PAGE: usize = 1000;
+
+/// Where a queue begins.
+const FIRST: &str = "-";
 
 impl Store {
     /// The functions that have invocations which have not ended well.
@@ -168,19 +180,79 @@ impl Store {
     ) -> Result<HashMap<String, String>, StoreError> {
         let wanted: HashSet<String> = invocations.iter().map(ToString::to_string).collect();
         let mut found = HashMap::new();
-        let mut from = "-".to_owned();
+        let mut from = FIRST.to_owned();
         while found.len() < wanted.len() {
-            let mut command = redis::cmd("XRANGE");
-            command.arg(self.keys.queue(function)).arg(&from).arg("+");
-            let page: Vec<Entry> = self.command(command.arg("COUNT").arg(PAGE)).await?;
-            let Some((last, _)) = page.last() else {
+            let page = self.page(function, &mut from).await?;
+            if page.is_empty() {
                 break;
-            };
-            from = format!("({last}");
+            }
             let page = page.into_iter().map(|(place, (_, id))| (id, place));
             found.extend(page.filter(|(id, _)| wanted.contains(id)));
         }
         Ok(found)
+    }
+
+    /// The next part of a queue; nothing after its end.
+    async fn page(
+        &self,
+        function: &FunctionName,
+        from: &mut String,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let mut command = redis::cmd("XRANGE");
+        command
+            .arg(self.keys.queue(function))
+            .arg(from.as_str())
+            .arg("+");
+        let page: Vec<Entry> = self.command(command.arg("COUNT").arg(PAGE)).await?;
+        if let Some((last, _)) = page.last() {
+            *from = format!("({last}");
+        }
+        Ok(page)
+    }
+
+    /// What Redis knows of a function's invocations, but for those that have ended.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn known_invocations(
+        &self,
+        function: &FunctionName,
+    ) -> Result<KnownInvocations, StoreError> {
+        // What people move meanwhile they move from here into the queue.
+        let mut queued = self.scan("ZSCAN", &self.keys.later(function)).await?;
+        let mut from = FIRST.to_owned();
+        loop {
+            let page = self.page(function, &mut from).await?;
+            if page.is_empty() {
+                break;
+            }
+            let ids = page
+                .iter()
+                .filter_map(|(_, (_, id))| id.parse::<InvocationId>().ok());
+            queued.extend(ids);
+        }
+        let dead = self.scan("HSCAN", &self.keys.dead(function)).await?;
+        Ok(KnownInvocations { queued, dead })
+    }
+
+    /// The invocations in a sorted set or a hash.
+    async fn scan(&self, command: &str, key: &str) -> Result<HashSet<InvocationId>, StoreError> {
+        let mut found = HashSet::new();
+        let mut cursor = "0".to_owned();
+        loop {
+            let mut command = redis::cmd(command);
+            command.arg(key).arg(&cursor).arg("COUNT").arg(PAGE);
+            let (next, pairs): (String, Vec<(String, String)>) = self.command(&command).await?;
+            // (What is no name is not one of ours.)
+            let ids = pairs
+                .iter()
+                .filter_map(|(id, _)| id.parse::<InvocationId>().ok());
+            found.extend(ids);
+            if next == "0" {
+                return Ok(found);
+            }
+            cursor = next;
+        }
     }
 
     /// Some of the invocations that somebody has removed, and whose files are to be removed.

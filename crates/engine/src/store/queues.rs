@@ -3,6 +3,7 @@
 use corefn_core::function::FunctionName;
 use corefn_core::invocation::{InvocationId, KNOWN, Next, State, Tried};
 
+use super::facts::field;
 use super::{Store, StoreError, json, read};
 
 /// An invocation that was taken out of a queue, to be called.
@@ -17,41 +18,60 @@ pub struct Taken {
 }
 
 impl Store {
-    /// The name of the dispatcher's folder that the queues are of; none if Redis was emptied since it was given.
+    /// What complete queues of a spool are of, and whether the queues are. It is the spool's name, this run of Redis, and its
+    /// time as the master: one that was emptied has no queues, and one that comes back as it was before, or takes over from
+    /// another, may lack what came last.
     ///
     /// # Errors
     /// [`StoreError`], as everything below.
-    pub async fn spool(&self) -> Result<Option<String>, StoreError> {
-        self.command(redis::cmd("GET").arg(self.keys.spool())).await
+    pub async fn queues_of(&self, spool: &str) -> Result<(String, bool), StoreError> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("GET").arg(self.keys.spool());
+        pipeline.cmd("INFO").arg("server");
+        pipeline.cmd("INFO").arg("replication");
+        let (found, server, replication): (Option<String>, String, String) =
+            self.pipeline(&pipeline).await?;
+        let run = field(&server, "run_id").unwrap_or_default();
+        let reign = field(&replication, "master_replid").unwrap_or_default();
+        let all = format!("{spool} {run} {reign}");
+        let is_complete = found.as_ref() == Some(&all);
+        Ok((all, is_complete))
     }
 
-    /// The queues are of this one from now on.
+    /// The queues are being filled from now on.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn set_spool(&self, spool: &str) -> Result<(), StoreError> {
+    pub async fn begin_queues(&self) -> Result<(), StoreError> {
         let mut command = redis::cmd("SET");
-        self.command(command.arg(self.keys.spool()).arg(spool))
-            .await
+        self.command(command.arg(self.keys.spool()).arg("")).await
     }
 
-    /// Adds invocations to the end of their function's queue. With a spool only if the queues are of that; returns whether
-    /// they are.
+    /// The queues are those of this, as [`Store::queues_of`] has told it. Not if Redis was emptied since they were begun: then it
+    /// returns that they are not.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn complete_queues(&self, of: &str) -> Result<bool, StoreError> {
+        let mut command = redis::cmd("SET");
+        command.arg(self.keys.spool()).arg(of).arg("XX");
+        let answer: Option<String> = self.command(&command).await?;
+        Ok(answer.is_some())
+    }
+
+    /// Adds invocations to the end of their function's queue.
     ///
     /// # Errors
     /// [`StoreError`]. Then they may be there nevertheless.
     pub async fn enqueue(
         &self,
-        spool: Option<&str>,
         function: &FunctionName,
         invocations: &[InvocationId],
-    ) -> Result<bool, StoreError> {
+    ) -> Result<(), StoreError> {
         let mut script = self.scripts.enqueue.prepare_invoke();
         script
-            .key(self.keys.spool())
             .key(self.keys.queues())
             .key(self.keys.queue(function))
-            .arg(spool.unwrap_or_default())
             .arg(function.as_str());
         for invocation in invocations {
             script.arg(invocation.to_string());

@@ -22,12 +22,10 @@ local function revive(dead, functions, name, id)
 end
 ";
 
-/// KEYS spool, queues, queue; ARGV the spool or '' for any, function, invocations. Returns 0 if the queues are of another.
+/// KEYS queues, queue; ARGV function, invocations.
 pub(super) const ENQUEUE: &str = r"
-if ARGV[1] ~= '' and redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('SADD', KEYS[2], ARGV[2])
-for i = 3, #ARGV do add(KEYS[3], ARGV[i]) end
-return 1
+redis.call('SADD', KEYS[1], ARGV[1])
+for i = 2, #ARGV do add(KEYS[2], ARGV[i]) end
 ";
 
 /// KEYS queue, later, tried; ARGV now, how many, `>` for new ones or `0` for those that were taken before, function. Returns of
