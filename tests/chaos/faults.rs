@@ -117,6 +117,7 @@ impl Breaker {
             Fault::RedisKilled
             | Fault::RedisStopped
             | Fault::RedisEmptied
+            | Fault::RedisSetBack
             | Fault::RedisHangs
             | Fault::RedisSlow
             | Fault::RedisFull
@@ -142,6 +143,7 @@ impl Breaker {
             Fault::RedisKilled => redis.kill().await,
             Fault::RedisStopped => redis.stop().await,
             Fault::RedisEmptied => return redis.command(&["FLUSHALL"]).await,
+            Fault::RedisSetBack => redis.save().await,
             Fault::RedisHangs => redis.hang(),
             Fault::RedisFull => redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await,
             Fault::RedisReadOnly => {
@@ -160,6 +162,10 @@ impl Breaker {
         tokio::time::sleep(step.lasts.saturating_sub(begin.elapsed())).await;
         match step.fault {
             Fault::RedisKilled | Fault::RedisStopped => redis.start().await,
+            Fault::RedisSetBack => {
+                redis.kill().await;
+                redis.start().await;
+            }
             Fault::RedisHangs => redis.resume(),
             Fault::RedisFull => redis.command(&["CONFIG", "SET", "maxmemory", "0"]).await,
             Fault::RedisReadOnly => {

@@ -34,6 +34,8 @@ pub enum Fault {
     RedisStopped,
     /// `FLUSHALL`.
     RedisEmptied,
+    /// Redis gets SIGKILL, and comes back with what it held some time before.
+    RedisSetBack,
     /// Redis keeps its connections and answers nothing.
     RedisHangs,
     /// Redis takes 200 ms for an answer.
@@ -64,7 +66,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::WorkerKilled,
         Self::StarterKilled,
         Self::Reloaded,
@@ -77,6 +79,7 @@ impl Fault {
         Self::RedisKilled,
         Self::RedisStopped,
         Self::RedisEmptied,
+        Self::RedisSetBack,
         Self::RedisHangs,
         Self::RedisSlow,
         Self::RedisFull,
@@ -107,6 +110,7 @@ impl Fault {
             Self::RedisKilled => "Redis killed",
             Self::RedisStopped => "Redis stopped",
             Self::RedisEmptied => "Redis emptied",
+            Self::RedisSetBack => "Redis set back",
             Self::RedisHangs => "Redis hangs",
             Self::RedisSlow => "Redis slow",
             Self::RedisFull => "Redis out of memory",
