@@ -6,6 +6,7 @@
 
 pub mod archives;
 pub mod container_labels;
+pub mod docker_calls;
 pub mod docker_events;
 pub mod host;
 pub mod image_labels;
@@ -25,6 +26,7 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("archives", archives::run),
     ("container_labels", container_labels::run),
+    ("docker_calls", docker_calls::run),
     ("docker_events", docker_events::run),
     ("host", host::run),
     ("image_labels", image_labels::run),

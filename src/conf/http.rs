@@ -6,14 +6,14 @@ use ngx::ffi::ngx_conf_t;
 
 use corefn_core::function::check_segment;
 use corefn_core::instance::Address;
-use corefn_core::names::{DEFAULT_NAMESPACE, DISPATCHER_SOCKET, variable};
+use corefn_core::names::{DEFAULT_NAMESPACE, DISPATCHER_SOCKET, ROUTER_SOCKET, variable};
 use corefn_engine::docker::Docker;
 use corefn_engine::runtime::Settings;
 use corefn_engine::store::Store;
 
 use super::{duplicate, number};
 use crate::CorefnModule;
-use crate::ngx::{Directive, Index, SharedZone, declare_zone, is_first_worker};
+use crate::ngx::{Directive, Index, SharedZone, declare_zone, is_first_worker, log};
 use crate::zone::{self, Memory};
 
 const DEFAULT_REDIS: &str = "redis://127.0.0.1:6379/0";
@@ -21,6 +21,9 @@ const DEFAULT_DOCKER: &str = "unix:///var/run/docker.sock";
 const DEFAULT_ZONE: &str = "corefn";
 const DEFAULT_ZONE_SIZE: usize = 8 << 20;
 const DEFAULT_HOST_QUEUE: u32 = 16_384;
+
+/// What is to be said where workers have more of Docker than they need.
+const NO_GATE: &str = "corefn_docker names no socket of corefn-gate: whoever takes a worker over may be root on Docker's host";
 
 /// The variables that the module's are made of.
 pub struct Sources {
@@ -95,6 +98,10 @@ impl MainConf {
     /// Declares the shared memory if no directive did, and asks the system what else no directive says: once, for all workers.
     pub fn complete(&mut self, cf: &mut ngx_conf_t) -> Result<(), String> {
         self.max_starts.get_or_insert_with(default_max_starts);
+        let docker = self.docker.as_deref().unwrap_or(DEFAULT_DOCKER);
+        if Path::new(docker).file_name() != Some(ROUTER_SOCKET.as_ref()) {
+            log::conf(cf, log::NGX_LOG_WARN, NO_GATE);
+        }
         if self.zone.is_none() {
             let zone = declare_zone::<CorefnModule, _>(cf, DEFAULT_ZONE, DEFAULT_ZONE_SIZE)?;
             self.zone = Some(zone);

@@ -25,6 +25,7 @@ use crate::docker;
 use crate::engine::Engine;
 use crate::events::Events;
 use crate::folder::Folder;
+use crate::gate::Gate;
 use crate::nginx::{Conf, FAULT, Nginx, STATUS};
 use crate::probe;
 use crate::process;
@@ -65,6 +66,7 @@ pub struct Home {
     docker_url: String,
     cleaner: Option<Cleaner>,
     proxy: Option<Proxy>,
+    gate: Option<Gate>,
     revisions: AtomicU32,
     alerts: bool,
 }
@@ -105,12 +107,9 @@ impl Home {
         };
         let docker_url = format!("unix://{}", socket.display());
         let proxy = match builder.access {
-            builder::Access::Direct => None,
+            builder::Access::Direct | builder::Access::Gated => None,
             builder::Access::Proxied => Some(Proxy::open(&folder, &socket)),
         };
-        if conf.docker.is_empty() {
-            conf.docker = proxy.as_ref().map_or(docker_url.clone(), Proxy::url);
-        }
         let (path, namespace) = (folder.path().display(), folder.name());
         let host = format!(
             "namespace = '{namespace}'\nredis = '{}'\ndocker = '{docker_url}'\nurl = 'http://localhost'\n\
@@ -119,6 +118,15 @@ impl Home {
             crate::programs::workspace().join("stacks").display()
         );
         folder.write(HOST_FILE, host);
+        let gate = match builder.access {
+            builder::Access::Gated => Some(Gate::start(&folder).await),
+            _ => None,
+        };
+        if conf.docker.is_empty() {
+            let proxied = proxy.as_ref().map(Proxy::url);
+            let gated = gate.as_ref().map(Gate::url);
+            conf.docker = proxied.or(gated).unwrap_or(docker_url.clone());
+        }
         if builder.invocations {
             let directive = format!("corefn_invocations {path}/invocations;\n");
             conf.http.push_str(&directive);
@@ -134,6 +142,7 @@ impl Home {
             docker_url,
             cleaner: None,
             proxy,
+            gate,
             revisions: AtomicU32::new(0),
             alerts: builder.alerts,
         };
@@ -230,6 +239,24 @@ impl Home {
         self.proxy
             .as_ref()
             .expect("the builder was asked for a proxy")
+    }
+
+    /// The gate between router and Docker.
+    ///
+    /// # Panics
+    /// When the test has not asked for it, by [`Builder::gated`].
+    pub fn gate(&self) -> &Gate {
+        self.gate
+            .as_ref()
+            .expect("the builder was asked for a gate")
+    }
+
+    /// Takes the gate, to end it.
+    ///
+    /// # Panics
+    /// When none runs.
+    pub fn take_gate(&mut self) -> Gate {
+        self.gate.take().expect("a gate runs")
     }
 
     /// Its own Docker engine.

@@ -25,6 +25,7 @@ pub mod docker;
 pub mod engine;
 pub mod events;
 pub mod folder;
+pub mod gate;
 mod git;
 pub mod git_host;
 pub mod home;

@@ -52,6 +52,7 @@ async fn look(home: &Path, host: &Host) -> Vec<Finding> {
         Err(error) => findings.push(Finding::wrong("redis", error.to_string(), services::REDIS)),
     }
     findings.extend(services::docker(&docker).await);
+    findings.push(services::gate(home, host).await);
     if let Ok(store) = &store {
         findings.extend(services::functions(store, &docker).await);
         findings.extend(secrets(home, host, store).await);

@@ -33,6 +33,9 @@ pub struct Host {
     /// Docker: `unix:///path` or `tcp://host:port`.
     #[serde(default = "default_docker")]
     pub docker: String,
+    /// The folder of the gate before Docker, from the home; none without a value.
+    #[serde(default)]
+    pub gate: Option<String>,
     /// Where functions answer, without a slash at the end: for what is printed, and where there is no `router`.
     pub url: String,
     /// Where nginx answers on this host, `http://host[:port]`, for whoever calls functions from here; `url` without a value.

@@ -211,6 +211,9 @@ pub const PERSON_FILE: &str = "corefn/config.toml";
 /// The socket in the folder of invocations, on which the dispatcher takes them from nginx.
 pub const DISPATCHER_SOCKET: &str = "socket";
 
+/// The socket in the folder of the gate, on which it takes the place of Docker for nginx.
+pub const ROUTER_SOCKET: &str = "router";
+
 /// The file in a home with what the account needs that git runs as.
 pub const GIT_FILE: &str = "git.toml";
 

@@ -19,10 +19,10 @@ use tokio::sync::OnceCell;
 use crate::secrets::{SecretError, SecretStore};
 
 pub use containers::{Condition, Container, Usage};
-pub use create::{Joined, Placement, Purpose, environment};
+pub use create::{Joined, Placement, Purpose, environment, instance_body};
 pub use events::{InstanceEvent, InstanceEventKind};
 pub use images::{Image, deployment};
-pub use network::ContainerNetwork;
+pub use network::{ContainerNetwork, network_request};
 pub use sandboxes::{FOLDER as SANDBOX_FOLDER, Runtime as SandboxRuntime, SandboxParts};
 
 /// How long one call to Docker may take before it counts as failed. Starting a container on a

@@ -3,6 +3,9 @@
 use super::Home;
 use crate::nginx::Conf;
 
+/// The variable with which routers reach Docker through the gate, but for those that a test has another way for.
+const GATED: &str = "GATED";
+
 /// What the router gets for Docker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Access {
@@ -10,6 +13,8 @@ pub(super) enum Access {
     Direct,
     /// A socket that counts, [`crate::proxy::Proxy`].
     Proxied,
+    /// The gate's, [`crate::gate::Gate`].
+    Gated,
 }
 
 /// An installation that is to be started.
@@ -43,7 +48,10 @@ impl Builder {
                 docker: String::new(),
                 zone: "8m".to_owned(),
             },
-            access: Access::Direct,
+            access: match std::env::var_os(GATED) {
+                None => Access::Direct,
+                Some(_) => Access::Gated,
+            },
             nginx: true,
             alerts: false,
             engine: false,
@@ -125,9 +133,17 @@ impl Builder {
         self
     }
 
+    /// The router reaches Docker through the gate.
+    #[must_use]
+    pub fn gated(mut self) -> Self {
+        self.access = Access::Gated;
+        self
+    }
+
     /// The router looks for Docker elsewhere.
     #[must_use]
     pub fn docker_at(mut self, url: &str) -> Self {
+        self.access = Access::Direct;
         self.conf.docker = url.to_owned();
         self
     }

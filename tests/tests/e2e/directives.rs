@@ -28,7 +28,12 @@ fn conf(block: Block, lines: &str) -> String {
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path temp-{kind};"))
         .join(" ");
-    head + &body.replacen("http {", &format!("http {{ {temporary} access_log off;"), 1)
+    let gate = match lines.contains("corefn_docker") || block == Main {
+        true => "",
+        false => "corefn_docker unix:///nowhere/router;",
+    };
+    let http = format!("http {{ {temporary} access_log off; {gate}");
+    head + &body.replacen("http {", &http, 1)
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod exact;
 mod failure;
 mod firewall;
 mod freeze;
+mod gate;
 mod git_host;
 mod held_networks;
 mod http2;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use corefn_core::host::Host;
-use corefn_core::names::{DISPATCHER_SOCKET, directive, label};
+use corefn_core::names::{DISPATCHER_SOCKET, ROUTER_SOCKET, directive, label};
 use corefn_engine::agree::disagreements;
 use corefn_engine::docker::Docker;
 use corefn_engine::sandboxes::Sandboxes;
@@ -17,6 +17,9 @@ use super::finding::Finding;
 
 /// What helps where Redis can't be used.
 pub const REDIS: &str = "start it, or correct redis in host.toml";
+
+/// How long the gate may take to pass something on.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How far two clocks may be apart.
 const APART: Duration = Duration::from_secs(2);
@@ -116,6 +119,26 @@ pub async fn invocations(home: &Path, host: &Host, store: &Store) -> Option<Find
     let says = format!("{dead} are not called again");
     let remedy = "corefn queue ls says of which functions and why; corefn queue retry calls them again, corefn queue rm removes them";
     Some(Finding::warning(check, says, remedy))
+}
+
+/// Whether nginx has no more of Docker than it needs.
+pub async fn gate(home: &Path, host: &Host) -> Finding {
+    let check = "gate";
+    let directive = directive::DOCKER.to_string_lossy();
+    let Some(folder) = &host.gate else {
+        return Finding::warning(
+            check,
+            "there is none, so whoever takes a worker of nginx over may be root on Docker's host",
+            format!("gate in host.toml, corefn-gate, and {directive} for nginx (docs/gate.md)"),
+        );
+    };
+    let socket = home.join(folder).join(ROUTER_SOCKET);
+    let docker = Docker::new(&format!("unix://{}", socket.display()), &host.namespace);
+    let containers = docker.within(PATIENCE, docker.containers()).await;
+    match containers {
+        Ok(_) => Finding::ok(check, format!("listens on {}", socket.display())),
+        Err(error) => Finding::wrong(check, error.to_string(), "start corefn-gate"),
+    }
 }
 
 /// Docker, and the room that it has.

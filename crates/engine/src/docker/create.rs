@@ -31,6 +31,22 @@ pub enum Purpose {
     ServeWithoutRedis,
 }
 
+impl Purpose {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Serve, Self::ServeWithoutRedis];
+
+    /// What the container is called of an instance with that.
+    pub fn name(self, namespace: &str, deployment: &Deployment, instance: InstanceId) -> String {
+        let function = &deployment.function;
+        match self {
+            Self::ServeWithoutRedis => {
+                names::container_without_redis(namespace, function, &deployment.revision)
+            }
+            Self::Serve => names::container(namespace, function, instance),
+        }
+    }
+}
+
 /// Whose network a container is on.
 #[derive(Debug, Clone, Copy)]
 pub enum Joined<'a> {
@@ -70,17 +86,11 @@ impl Docker {
         joined: Joined<'_>,
         purpose: Purpose,
     ) -> Result<String, DockerError> {
-        let mut body = create_body(self.namespace(), deployment, placement, joined);
+        let mut body = instance_body(self.namespace(), deployment, placement, joined);
         body.env
             .get_or_insert_default()
             .extend(self.secrets(deployment)?);
-        let (namespace, function) = (self.namespace(), &deployment.function);
-        let name = match purpose {
-            Purpose::ServeWithoutRedis => {
-                names::container_without_redis(namespace, function, &deployment.revision)
-            }
-            Purpose::Serve => names::container(namespace, function, placement.id),
-        };
+        let name = purpose.name(self.namespace(), deployment, placement.id);
         let options = CreateContainerOptions {
             name: Some(name),
             ..CreateContainerOptions::default()
@@ -108,8 +118,9 @@ impl Docker {
     }
 }
 
-/// The body of Docker's `POST /containers/create` (Engine API 1.41 and later).
-fn create_body(
+/// The body of Docker's `POST /containers/create` for an instance, without the values of secrets, which follow the other
+/// variables (Engine API 1.41 and later).
+pub fn instance_body(
     namespace: &str,
     deployment: &Deployment,
     placement: Placement,
@@ -243,7 +254,7 @@ mod tests {
             subnet: Subnet::candidates(&[]).usable[0],
         };
         let joined = holder.map_or(Joined::Network(&network), Joined::Holder);
-        create_body("corefn", &deployment, placement, joined)
+        instance_body("corefn", &deployment, placement, joined)
     }
 
     #[test]

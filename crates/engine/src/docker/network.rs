@@ -180,28 +180,7 @@ impl Docker {
         name: &str,
         subnet: Subnet,
     ) -> Result<bool, DockerError> {
-        let options = HashMap::from([
-            (BETWEEN_CONTAINERS.to_owned(), "false".to_owned()),
-            (BRIDGE.to_owned(), names::bridge(self.namespace(), kind)),
-        ]);
-        let request = NetworkCreateRequest {
-            name: name.to_owned(),
-            driver: Some("bridge".to_owned()),
-            internal: Some(kind.is_internal()),
-            ipam: Some(Ipam {
-                config: Some(vec![IpamConfig {
-                    subnet: Some(subnet.to_string()),
-                    ..IpamConfig::default()
-                }]),
-                ..Ipam::default()
-            }),
-            options: Some(options),
-            labels: Some(HashMap::from([(
-                label::NAMESPACE.to_owned(),
-                self.namespace().to_owned(),
-            )])),
-            ..NetworkCreateRequest::default()
-        };
+        let request = network_request(self.namespace(), kind, subnet);
         let client = self.client().await?;
         match client.create_network(request).await {
             Ok(_) => Ok(true),
@@ -213,6 +192,32 @@ impl Docker {
                 }
             }
         }
+    }
+}
+
+/// The body of Docker's `POST /networks/create` for a network of an installation.
+pub fn network_request(namespace: &str, kind: NetworkKind, subnet: Subnet) -> NetworkCreateRequest {
+    let options = HashMap::from([
+        (BETWEEN_CONTAINERS.to_owned(), "false".to_owned()),
+        (BRIDGE.to_owned(), names::bridge(namespace, kind)),
+    ]);
+    NetworkCreateRequest {
+        name: names::network(namespace, kind),
+        driver: Some("bridge".to_owned()),
+        internal: Some(kind.is_internal()),
+        ipam: Some(Ipam {
+            config: Some(vec![IpamConfig {
+                subnet: Some(subnet.to_string()),
+                ..IpamConfig::default()
+            }]),
+            ..Ipam::default()
+        }),
+        options: Some(options),
+        labels: Some(HashMap::from([(
+            label::NAMESPACE.to_owned(),
+            namespace.to_owned(),
+        )])),
+        ..NetworkCreateRequest::default()
     }
 }
 
