@@ -30,10 +30,10 @@ COPY fuzz fuzz
 RUN set -eu; \
     if [ -f ca.pem ]; then export CARGO_HTTP_CAINFO=/src/ca.pem; fi; \
     cargo build --release --locked -p ngx_http_corefn_module -p corefn -p corefn-build -p corefn-clean \
-        -p corefn-keep -p corefn-dispatch; \
+        -p corefn-keep -p corefn-dispatch -p corefn-gate; \
     cd target/release; \
     ../../scripts/strip ../stripped libngx_http_corefn_module.so corefn corefn-build corefn-clean corefn-keep \
-        corefn-dispatch
+        corefn-dispatch corefn-gate
 
 # What all services have: the two accounts, with the numbers by which they share files, and how a service begins.
 FROM ${BASE_IMAGE} AS service
@@ -101,6 +101,11 @@ FROM service AS dispatcher
 COPY --from=build /src/target/stripped/corefn /src/target/stripped/corefn-dispatch /usr/local/bin/
 HEALTHCHECK --interval=5s --timeout=3s --retries=12 CMD ["corefn", "schedules", "--json"]
 CMD ["dispatcher"]
+
+FROM service AS gate
+COPY --from=build /src/target/stripped/corefn-gate /usr/local/bin/
+HEALTHCHECK --interval=5s --timeout=3s --retries=12 CMD ["begin", "health", "gate"]
+CMD ["gate"]
 
 FROM service AS keeper
 COPY --from=build /src/target/stripped/corefn-keep /usr/local/bin/

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use corefn_core::names::{self, HOST_FILE};
+use corefn_core::names;
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -18,9 +18,8 @@ use crate::wait::wait_until;
 
 const NAME: &str = "corefn-gate";
 
-/// The folder of its socket, in the home, and what says so in the settings.
+/// The folder of its socket, in the home.
 const FOLDER: &str = "gate";
-const SETTING: &str = "gate = 'gate'\n";
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -32,15 +31,11 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Starts it, before the Docker that the settings name, and waits until it listens. Adds its folder to the settings.
+    /// Starts it, before the Docker that the settings name, and waits until it listens.
     ///
     /// # Panics
     /// When that fails.
     pub async fn start(folder: &Arc<Folder>) -> Self {
-        let settings = folder.read(HOST_FILE);
-        if !settings.contains(SETTING) {
-            folder.write(HOST_FILE, format!("{SETTING}{settings}"));
-        }
         let mut command = Command::new(program(NAME));
         command.arg("--home").arg(folder.path());
         let gate = Self {

@@ -33,9 +33,9 @@ pub struct Host {
     /// Docker: `unix:///path` or `tcp://host:port`.
     #[serde(default = "default_docker")]
     pub docker: String,
-    /// The folder of the gate before Docker, from the home; none without a value.
-    #[serde(default)]
-    pub gate: Option<String>,
+    /// The folder of the gate before Docker, from the home.
+    #[serde(default = "default_gate")]
+    pub gate: String,
     /// Where functions answer, without a slash at the end: for what is printed, and where there is no `router`.
     pub url: String,
     /// Where nginx answers on this host, `http://host[:port]`, for whoever calls functions from here; `url` without a value.
@@ -232,6 +232,10 @@ fn default_max_invocations() -> u64 {
     100_000
 }
 
+fn default_gate() -> String {
+    "gate".to_owned()
+}
+
 fn default_secrets() -> String {
     "secrets".to_owned()
 }
@@ -258,7 +262,7 @@ mod tests {
             (None, 100_000)
         );
         assert!(host.sdk_images.is_empty());
-        assert_eq!(host.secrets, "secrets");
+        assert_eq!((&*host.secrets, &*host.gate), ("secrets", "gate"));
         assert_eq!(host.docker, "unix:///var/run/docker.sock");
         assert_eq!((host.max_builds, host.builder.as_deref()), (2, None));
         assert_eq!((host.max_push, host.max_pending), (1 << 30, 8 << 30));

@@ -121,16 +121,24 @@ async fn run(
         let ip = network.subnet.address(number + attempt);
         let placement = Placement { id, ip };
         let created = docker.create(deployment, placement, Joined::Network(&network), purpose);
-        let container = created.await?;
-        steps.done("created");
-        let error = match docker.start(&container).await {
-            Ok(()) => {
-                steps.done("started");
-                return Ok((container, placement));
+        let error = match created.await {
+            Ok(container) => {
+                steps.done("created");
+                match docker.start(&container).await {
+                    Ok(()) => {
+                        steps.done("started");
+                        return Ok((container, placement));
+                    }
+                    Err(error) => {
+                        let _ = docker.remove(&container).await;
+                        error
+                    }
+                }
             }
-            Err(error) => error,
+            // (Docker finds out when it starts, and the gate before.)
+            Err(error) if error.is_network_absent(&network) => error,
+            Err(error) => return Err(error),
         };
-        let _ = docker.remove(&container).await;
         attempt += 1;
         if error.is_network_absent(&network) {
             docker.forget_network(kind, &network).await;

@@ -27,9 +27,6 @@ use crate::ask::{Ask, Refused};
 use crate::policy::{Denied, Policy};
 use crate::upstream::{Upstream, UpstreamError};
 
-/// How many connections there are at a time; others wait.
-const MOST_CONNECTIONS: usize = 256;
-
 /// How much the header of a request may have: bytes, and fields.
 const MOST_HEADER: usize = 64 << 10;
 const MOST_FIELDS: usize = 32;
@@ -67,12 +64,12 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Before the Docker at this address.
-    pub fn new(url: &str, namespace: &str) -> Self {
+    /// Before the Docker at this address, with so many connections at a time; others wait.
+    pub fn new(url: &str, namespace: &str, connections: usize) -> Self {
         Self {
             policy: Policy::new(Docker::new(url, namespace)),
             upstream: Upstream::read(url),
-            connections: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
+            connections: Arc::new(Semaphore::new(connections)),
             told: Mutex::default(),
         }
     }

@@ -140,6 +140,13 @@ impl Builder {
         self
     }
 
+    /// The router has all of Docker.
+    #[must_use]
+    pub fn without_gate(mut self) -> Self {
+        self.access = Access::Direct;
+        self
+    }
+
     /// The router looks for Docker elsewhere.
     #[must_use]
     pub fn docker_at(mut self, url: &str) -> Self {

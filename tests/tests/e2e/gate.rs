@@ -69,14 +69,14 @@ async fn router_has_all_that_it_needs() {
 
 #[tokio::test]
 async fn taken_over_worker_does_not_become_root() {
-    let neighbour = Home::start("neighbour").await;
+    let neighbour = Home::builder("neighbour").without_gate().start().await;
     assert_eq!(state(&neighbour, "gate").await, "warning");
     neighbour.deploy(FUNCTION, probe::idle(30)).await;
     assert_eq!(neighbour.get("/demo/hello/status/200").await.status, 200);
     let foreign = neighbour.instances(FUNCTION).await.remove(0).id;
     let foreign_network = neighbour.docker.network(Network::Outbound).await.unwrap();
 
-    let home = Home::start("taken-over").await;
+    let home = Home::builder("taken-over").without_gate().start().await;
     let proxy = home.proxy_programs();
     let gate = Gate::start(&home.folder).await;
     let deployment = home.image(FUNCTION, FunctionConfig::default()).await;

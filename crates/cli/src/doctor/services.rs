@@ -125,14 +125,16 @@ pub async fn invocations(home: &Path, host: &Host, store: &Store) -> Option<Find
 pub async fn gate(home: &Path, host: &Host) -> Finding {
     let check = "gate";
     let directive = directive::DOCKER.to_string_lossy();
-    let Some(folder) = &host.gate else {
+    let socket = home.join(&host.gate).join(ROUTER_SOCKET);
+    if !socket.exists() {
         return Finding::warning(
             check,
             "there is none, so whoever takes a worker of nginx over may be root on Docker's host",
-            format!("gate in host.toml, corefn-gate, and {directive} for nginx (docs/gate.md)"),
+            format!(
+                "start corefn-gate, and name its socket in {directive} for nginx (docs/gate.md)"
+            ),
         );
-    };
-    let socket = home.join(folder).join(ROUTER_SOCKET);
+    }
     let docker = Docker::new(&format!("unix://{}", socket.display()), &host.namespace);
     let containers = docker.within(PATIENCE, docker.containers()).await;
     match containers {
