@@ -35,6 +35,10 @@ pub struct Cold {
     pub image_steps: Vec<(String, Summary)>,
 }
 
+/// What a router says that a start was from: of one executable, and of any image.
+pub const SANDBOX: &str = "a sandbox";
+pub const IMAGE: &str = "its image, on a sandbox's network";
+
 /// What is done when the last of a start's steps is.
 const READY: &str = "ready";
 /// And what else there is: to find out that nothing runs, and to answer.
@@ -143,11 +147,8 @@ async fn take_turn(site: &Site, deployment: &Deployment, number: u32) -> Result<
     };
     for at in 0..3 {
         match (at + number) % 3 {
-            0 => (turn.sandbox, turn.sandbox_steps) = by_sandbox(site, COLD, "a sandbox").await?,
-            1 => {
-                let how = "its image, on a sandbox's network";
-                (turn.image, turn.image_steps) = by_sandbox(site, COLD_IMAGE, how).await?;
-            }
+            0 => (turn.sandbox, turn.sandbox_steps) = start(site, COLD, SANDBOX).await?,
+            1 => (turn.image, turn.image_steps) = start(site, COLD_IMAGE, IMAGE).await?,
             _ => turn.bare = bare(site, deployment).await?,
         }
     }
@@ -155,7 +156,10 @@ async fn take_turn(site: &Site, deployment: &Deployment, number: u32) -> Result<
 }
 
 /// One through CoreFn, which must be from what the router says that it was; with what its time was spent on.
-async fn by_sandbox(
+///
+/// # Errors
+/// [`BenchError`] when it fails, or is from something else.
+pub async fn start(
     site: &Site,
     function: &str,
     from: &str,
@@ -184,7 +188,10 @@ fn spent(site: &Site, from: &str, took: f64) -> Vec<(String, f64)> {
 }
 
 /// What the router knows of the function.
-async fn deployment(home: &Home) -> Result<Deployment, BenchError> {
+///
+/// # Errors
+/// [`BenchError`] when it doesn't.
+pub async fn deployment(home: &Home) -> Result<Deployment, BenchError> {
     let mut deployments = home.store.deployments().await?;
     deployments.retain(|deployment| deployment.function.as_str() == COLD);
     deployments.pop().ok_or_else(|| BenchError::Instances {
@@ -195,7 +202,10 @@ async fn deployment(home: &Home) -> Result<Deployment, BenchError> {
 }
 
 /// One cold start through CoreFn; returns milliseconds.
-async fn corefn(site: &Site, function: &str) -> Result<f64, BenchError> {
+///
+/// # Errors
+/// [`BenchError`] when it fails.
+pub async fn corefn(site: &Site, function: &str) -> Result<f64, BenchError> {
     let home = &site.home;
     expect_none(home, function).await?;
     let begin = Instant::now();

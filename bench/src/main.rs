@@ -16,6 +16,7 @@ mod cold;
 mod cpu;
 mod crowd;
 mod error;
+mod gate;
 mod growth;
 mod machine;
 mod plan;
@@ -71,6 +72,8 @@ async fn run(plan: &Plan) -> Result<(), BenchError> {
     }
     eprintln!("Cold starts, {} turns", plan.cold_repeats);
     let cold = cold::measure(&site, plan.cold_repeats).await?;
+    eprintln!("Cold starts behind the gate, {} pairs", plan.cold_repeats);
+    let gate = gate::measure(&site, plan.cold_repeats).await?;
     eprintln!("Bursts, {}", plan.burst_repeats);
     let burst = burst::measure(&site, plan.burst_repeats).await?;
     eprintln!("Thaws, {}", plan.thaw_repeats);
@@ -99,6 +102,7 @@ async fn run(plan: &Plan) -> Result<(), BenchError> {
     let growth = growth::measure(&site, &pinning, plan).await?;
     let starts = Starts {
         cold,
+        gate,
         runtimes,
         burst,
         refill,

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::cold::{Cold, Parts};
 use crate::cpu::Pinning;
 use crate::error::BenchError;
+use crate::gate::Gate;
 use crate::growth::Growth;
 use crate::machine::Machine;
 use crate::plan::Plan;
@@ -72,6 +73,12 @@ pub struct Report {
     /// The same of functions that a runtime serves, against a container of the same image; of the runtime that takes the most.
     cold_runtime_ratio: f64,
     cold_runtime_ratio_spread: [f64; 2],
+    /// Milliseconds to the first answer with nginx behind the gate, against the same with nginx having all of Docker: from a
+    /// sandbox, and of any image.
+    gate_cold_ratio: f64,
+    gate_cold_ratio_spread: [f64; 2],
+    gate_cold_image_ratio: f64,
+    gate_cold_image_ratio_spread: [f64; 2],
     /// Milliseconds until the last of [`BURST`](crate::site::BURST) functions that were asked for at once, and did not run, has answered.
     cold_burst_ms: f64,
     cold_burst_ms_spread: [f64; 2],
@@ -143,6 +150,8 @@ struct ColdReport {
     /// What the two spend their time on.
     sandbox_steps_ms: Vec<(String, Summary)>,
     image_steps_ms: Vec<(String, Summary)>,
+    /// With the gate and without.
+    gate: Gate,
     /// By runtime.
     runtimes_ms: BTreeMap<&'static str, Compared>,
     refill_p99_us: Compared,
@@ -186,6 +195,8 @@ struct Setup {
 pub struct Starts {
     /// Of executables, and of any image.
     pub cold: Cold,
+    /// The same behind the gate.
+    pub gate: Gate,
     /// Of runtimes, by their names.
     pub runtimes: BTreeMap<&'static str, Compared>,
     /// Of many at once.
@@ -240,6 +251,7 @@ impl Report {
     ) -> Self {
         let Starts {
             cold,
+            gate,
             runtimes,
             burst,
             refill,
@@ -287,6 +299,10 @@ impl Report {
             cold_image_ratio_spread: spread(cold.image.ratio),
             cold_runtime_ratio: slowest.median,
             cold_runtime_ratio_spread: spread(slowest),
+            gate_cold_ratio: gate.sandbox_ms.ratio.median,
+            gate_cold_ratio_spread: spread(gate.sandbox_ms.ratio),
+            gate_cold_image_ratio: gate.image_ms.ratio.median,
+            gate_cold_image_ratio_spread: spread(gate.image_ms.ratio),
             cold_burst_ms: burst.median,
             cold_burst_ms_spread: spread(*burst),
             warm_refill_p99_ratio: refill.paced.ratio.median,
@@ -314,6 +330,7 @@ impl Report {
                 image_ms: cold.image,
                 sandbox_steps_ms: cold.sandbox_steps.clone(),
                 image_steps_ms: cold.image_steps.clone(),
+                gate: *gate,
                 runtimes_ms: runtimes.clone(),
                 refill_p99_us: refill.paced,
                 refill_share: refill.paced_share,
@@ -532,6 +549,10 @@ pub(crate) mod tests {
         let warm = [warm(1, 5_000.0), warm(32, 9_000.0)];
         let starts = Starts {
             cold,
+            gate: Gate {
+                sandbox_ms: compared(5.0, 5.0),
+                image_ms: compared(90.0, 99.0),
+            },
             runtimes: [
                 ("node", compared(20.0, 400.0)),
                 ("python", compared(10.0, 400.0)),
@@ -583,6 +604,8 @@ pub(crate) mod tests {
         near(&json["cold_p99_ratio"], 6.0 / 300.0);
         near(&json["cold_image_ratio"], 1.1);
         near(&json["cold_runtime_ratio"], 0.055);
+        near(&json["gate_cold_ratio"], 1.1);
+        near(&json["gate_cold_image_ratio"], 1.0);
         near(&json["cold_burst_ms"], 100.0);
         near(&json["warm_refill_p99_ratio"], 1.65);
         near(&json["warm_refill_full_p99_ratio"], 3.3);

@@ -12,6 +12,7 @@ use corefn_core::instance::Instance;
 use corefn_core::names::label;
 use corefn_engine::sandboxes::EXECUTABLES;
 use corefn_sandbox::executables::Digest;
+use corefn_tests::home::Builder;
 use corefn_tests::keeper::{Keeper, waiting};
 use corefn_tests::nginx::{PLAIN_VARIABLES, plain_proxy};
 use corefn_tests::{Home, probe, wait_until};
@@ -61,7 +62,16 @@ pub struct Site {
 impl Site {
     /// Starts one, with a function for cold starts that does not run.
     pub async fn start() -> Self {
-        let mut home = Home::builder("bench")
+        Self::set_up(Home::builder("bench").without_gate()).await
+    }
+
+    /// The same where nginx has no more of Docker than the gate lets through.
+    pub async fn start_gated() -> Self {
+        Self::set_up(Home::builder("bench-gate").gated()).await
+    }
+
+    async fn set_up(builder: Builder) -> Self {
+        let mut home = builder
             .workers(1)
             .connections(16_384)
             .server("access_log off;")

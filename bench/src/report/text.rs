@@ -19,6 +19,8 @@ const WANTED_COLD: f64 = 0.03;
 const WANTED_COLD_P99: f64 = 0.08;
 const WANTED_COLD_IMAGE: f64 = 0.5;
 const WANTED_COLD_RUNTIME: f64 = 0.08;
+const WANTED_GATE_COLD: f64 = 1.1;
+const WANTED_GATE_COLD_IMAGE: f64 = 1.02;
 const WANTED_BURST: f64 = 60.0;
 const WANTED_REFILL_P99: f64 = 1.5;
 const WANTED_THAW: f64 = 15.0;
@@ -72,6 +74,13 @@ impl fmt::Display for Report {
                 "a runtime",
                 self.cold_runtime_ratio,
                 WANTED_COLD_RUNTIME,
+                false,
+            ),
+            ("gate, cold", self.gate_cold_ratio, WANTED_GATE_COLD, false),
+            (
+                "gate, image",
+                self.gate_cold_image_ratio,
+                WANTED_GATE_COLD_IMAGE,
                 false,
             ),
             ("burst, ms", self.cold_burst_ms, WANTED_BURST, false),
@@ -189,6 +198,13 @@ impl Report {
             "  {BURST} executables at once, {} times: the last answer after {:.0} ms",
             cold.bursts, cold.burst_ms
         )?;
+        writeln!(
+            f,
+            "\nCold: nginx behind the gate against nginx with all of Docker"
+        )?;
+        heading(f, "gate", "without", &format!("{} pairs", cold.repeats))?;
+        row(f, "executable, ms", &cold.gate.sandbox_ms, 1)?;
+        row(f, "any image, ms", &cold.gate.image_ms, 0)?;
         writeln!(
             f,
             "\nWarm, p99 in µs while {BURST} sandboxes are made, against the same while none are"

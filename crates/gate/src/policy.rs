@@ -186,6 +186,13 @@ impl Policy {
         {
             return Err(Refused::new("a container that is not the installation's").into());
         }
+        // (Builds are nothing that serves requests, and the router has no part in them.)
+        if [label::ROLE_BUILD, label::ROLE_FETCH]
+            .iter()
+            .any(|role| is(label::ROLE, role))
+        {
+            return Err(Refused::new("a container of a build").into());
+        }
         let instance = labels.get(label::INSTANCE).and_then(|id| id.parse().ok());
         let known = Known {
             sandbox: instance.filter(|_| is(label::ROLE, label::ROLE_SANDBOX)),

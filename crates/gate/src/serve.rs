@@ -9,7 +9,7 @@ use bytes::Bytes;
 use corefn_engine::docker::Docker;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -31,8 +31,11 @@ use crate::upstream::{Upstream, UpstreamError};
 const MOST_HEADER: usize = 64 << 10;
 const MOST_FIELDS: usize = 32;
 
-/// How many bytes the body of a request may have: a function's variables and secrets, several times over.
-const MOST_BODY: usize = 4 << 20;
+/// How many bytes the body of a request may have: more than a program can be given of variables (execve(2)).
+const MOST_BODY: usize = 2 << 20;
+
+/// How many bodies there may be at a time; others wait. So much memory can be asked for, and a few times as much to read it.
+const MOST_BODIES: usize = 16;
 
 /// How many bytes Docker may take to say which container it has made.
 const MOST_ANSWER: usize = 64 << 10;
@@ -59,6 +62,7 @@ pub struct Gate {
     policy: Policy,
     upstream: Upstream,
     connections: Arc<Semaphore>,
+    bodies: Semaphore,
     /// What was told of it in this minute.
     told: Mutex<Told>,
 }
@@ -70,6 +74,7 @@ impl Gate {
             policy: Policy::new(Docker::new(url, namespace)),
             upstream: Upstream::read(url),
             connections: Arc::new(Semaphore::new(connections)),
+            bodies: Semaphore::new(MOST_BODIES),
             told: Mutex::default(),
         }
     }
@@ -152,6 +157,11 @@ impl Gate {
                 return Err(Refused::new(why).into());
             }
         }
+        // (Until what it says is understood and forgotten.)
+        let permit = match body.is_end_stream() {
+            true => None,
+            false => self.bodies.acquire().await.ok(),
+        };
         let body = timeout(REQUEST_TIMEOUT, Limited::new(body, MOST_BODY).collect());
         let body = body
             .await
@@ -162,6 +172,7 @@ impl Gate {
         let (version, ask) = Ask::read(head.method.as_str(), target, &body.to_bytes())?;
         let is_creation = matches!(ask, Ask::Create(..));
         let question = self.policy.question(ask).await?;
+        drop(permit);
         let answer = self.upstream.ask(version, question).await?;
         let (head, body) = answer.into_parts();
         let body = match is_creation && head.status == StatusCode::CREATED {

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use bollard::models::ContainerCreateBody;
+use bollard::query_parameters::CreateContainerOptions;
 use corefn_core::config::{FunctionConfig, Network};
+use corefn_core::deployment::Deployment;
 use corefn_core::instance::InstanceId;
+use corefn_core::names::label;
 use corefn_engine::docker::{Joined, Placement, Purpose, instance_body};
 use corefn_tests::cli::state;
 use corefn_tests::gate::Gate;
@@ -103,8 +107,10 @@ async fn taken_over_worker_does_not_become_root() {
         let answer = gate.raw(&request("GET", &path, "")).await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
+    let build = build(&home, &deployment).await;
     let begin = proxy.calls().len();
     let scene = Scene {
+        build,
         body: json!(body),
         name,
         namespace: home.namespace().to_owned(),
@@ -142,4 +148,21 @@ async fn taken_over_worker_does_not_become_root() {
     let log = home.folder.read("log/gate.log");
     assert!(log.contains("is refused \"POST /v1.41/"), "{log}");
     assert!(gate.stop().await);
+}
+
+/// A container that is for a build.
+async fn build(home: &Home, deployment: &Deployment) -> String {
+    let labels = [
+        (label::NAMESPACE, home.namespace()),
+        (label::ROLE, label::ROLE_BUILD),
+    ];
+    let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let body = ContainerCreateBody {
+        image: Some(deployment.image.clone()),
+        labels: Some(labels.into()),
+        ..ContainerCreateBody::default()
+    };
+    let client = home.docker.client().await.unwrap();
+    let created = client.create_container(None::<CreateContainerOptions>, body);
+    created.await.unwrap().id
 }

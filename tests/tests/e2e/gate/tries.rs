@@ -26,6 +26,8 @@ pub struct Scene {
     pub namespace: String,
     /// Its container.
     pub container: String,
+    /// One that is for a build.
+    pub build: String,
     /// Somebody else's container, network, and image.
     pub foreign: String,
     pub network: String,

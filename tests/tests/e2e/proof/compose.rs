@@ -20,10 +20,11 @@ use tokio::process::Command;
 /// The most that the image of a service may have, in bytes.
 const MOST: u64 = 150_000_000;
 
-const SERVICES: [&str; 8] = [
+const SERVICES: [&str; 9] = [
     "redis",
     "git",
     "builder",
+    "gate",
     "host",
     "keeper",
     "cleaner",
@@ -208,9 +209,11 @@ impl Traffic {
 async fn host_in_containers() {
     let host = Host::check_out().await;
     host.compose("up -d --build").await.succeeded();
-    let sizes = host
-        .run("for name in redis git builder host keeper cleaner firewall; do docker image inspect --format '{{.Size}}' $NAME/$name; done")
-        .await;
+    let names = SERVICES.join(" ");
+    let sizes = format!(
+        "for name in {names}; do docker image inspect --format '{{{{.Size}}}}' $NAME/$name; done"
+    );
+    let sizes = host.run(&sizes).await;
     let sizes = sizes.succeeded().lines().map(|line| line.parse().unwrap());
     let sizes: Vec<(&str, u64)> = SERVICES.into_iter().zip(sizes).collect();
     println!("images: {sizes:?}");
@@ -222,6 +225,11 @@ async fn host_in_containers() {
         states.succeeded().matches("(healthy)").count() == SERVICES.len()
     })
     .await;
+
+    // Nothing that serves requests has Docker's socket.
+    let mounts = "docker inspect --format '{{range .Mounts}}{{.Source}} {{end}}' $(docker ps -q --filter label=com.docker.compose.project=$NAME --filter label=com.docker.compose.service=host)";
+    let mounts = host.run(mounts).await;
+    assert!(!mounts.succeeded().contains("docker.sock"), "{mounts:?}");
 
     // A key, a push, an answer.
     host.run("ssh-keygen -q -t ed25519 -N '' -C test -f key")

@@ -316,7 +316,7 @@ impl Scene {
 
     /// What is not the installation's.
     pub(super) fn of_others(&self) -> Vec<Try> {
-        let (foreign, network) = (&self.foreign, &self.foreign_network);
+        let (foreign, network, build) = (&self.foreign, &self.foreign_network, &self.build);
         let name = format!("{}--demo--hello--r1--0000000000000007", self.namespace);
         let limits = r#"{"Memory": 1, "MemorySwap": 1, "NanoCpus": 1, "PidsLimit": 1}"#;
         let none = "";
@@ -345,6 +345,13 @@ impl Scene {
                 none,
             ),
             ("DELETE", format!("networks/{network}"), none),
+            ("GET", format!("containers/{build}/json"), none),
+            ("POST", format!("containers/{build}/start"), none),
+            (
+                "DELETE",
+                format!("containers/{build}?force=true&v=true"),
+                none,
+            ),
             // An instance is called what it is called.
             (
                 "POST",

@@ -1,4 +1,4 @@
-//! What it costs that many instances run: a round of the cleaner, a warm request, a worker's memory, and Redis' work.
+//! What it costs that many instances run: a round of the cleaner, a warm request, a worker's memory and the gate's, and Redis' work.
 
 use std::num::NonZeroU32;
 use std::process::Stdio;
@@ -21,6 +21,9 @@ const LONG: Duration = Duration::from_secs(300);
 
 /// How long the cleaner may take for a round, its start and end included, when most run.
 const ROUND: Duration = Duration::from_millis(100);
+
+/// How many bytes the gate may have had, files that are shared included, when most run.
+const GATE: u64 = 10 << 20;
 
 /// What was measured with a number of instances.
 struct Row {
@@ -83,7 +86,7 @@ async fn measure(home: &Home, instances: u32) -> Row {
 
 #[tokio::test]
 async fn instances_that_run() {
-    let home = Home::builder("scalerun").workers(2).start().await;
+    let home = Home::builder("scalerun").workers(2).gated().start().await;
     let mut rows: Vec<Row> = Vec::new();
     let (mut running, mut functions) = (0, 0);
     for count in COUNTS {
@@ -117,6 +120,9 @@ async fn instances_that_run() {
         most.round.as_millis(),
         most.instances
     );
+    let gate = process::peak_memory(home.gate().id());
+    println!("{} KB of the gate", gate >> 10);
+    assert!(gate <= GATE, "{gate} bytes");
     assert!(
         most.round <= ROUND,
         "{:?}, of {TIMES} the least",
