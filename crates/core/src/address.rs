@@ -40,9 +40,21 @@ impl Subnet {
     /// The address for the `number`th container. Skips the network's, the gateway's (the first) and
     /// the broadcast address.
     pub fn address(self, number: u64) -> Ipv4Addr {
-        let size = (1u64 << (32 - self.prefix)) - 3;
-        let offset = (number % size) as u32 + 2;
+        let offset = (number % self.size()) as u32 + 2;
         Ipv4Addr::from(self.network + offset)
+    }
+
+    /// The address for the `number`th container where `attempts` others were taken: each is far from those before, for those
+    /// that are taken are often neighbours. (So it is for parts of a whole by the golden ratio: Knuth, "The Art of Computer
+    /// Programming", volume 3, 6.4.)
+    pub fn another_address(self, number: u64, attempts: u64) -> Ipv4Addr {
+        let step = self.size() * 618 / 1000;
+        self.address(number.wrapping_add(attempts.wrapping_mul(step)))
+    }
+
+    /// How many addresses containers may have.
+    fn size(self) -> u64 {
+        (1 << (32 - self.prefix)) - 3
     }
 
     /// The subnets that a network of ours may get, on a host with these routes.
@@ -134,6 +146,23 @@ mod tests {
         let subnet = Subnet::parse("10.1.2.0/24").unwrap();
         let all: std::collections::HashSet<_> = (7..7 + 253).map(|n| subnet.address(n)).collect();
         assert_eq!(all.len(), 253);
+    }
+
+    #[test]
+    fn neighbours_that_are_taken_are_left_behind() {
+        for text in ["10.200.0.0/16", "10.1.2.0/24"] {
+            let subnet = Subnet::parse(text).unwrap();
+            assert_eq!(subnet.another_address(7, 0), subnet.address(7));
+            let tried = (0..5).map(|attempts| u32::from(subnet.another_address(7, attempts)));
+            let tried: Vec<_> = tried.collect();
+            for (at, one) in tried.iter().enumerate() {
+                let others = &tried[at + 1..];
+                assert!(
+                    others.iter().all(|other| one.abs_diff(*other) > 20),
+                    "{tried:?}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@
 //! | `young:<instance>` | string | its revision: if it dies now that is a failure | [`QUICK`](crate::backoff::QUICK) | router, cleaner | router |
 //! | `claim:<instance>` | string | `1`: a push is starting it as the first of its revision | [`START_LOCK_TTL`], renewed | builder | builder, cleaner |
 //! | `rebuild` | string | token of the one who rebuilds | [`START_LOCK_TTL`] | router, cleaner | router, cleaner |
-//! | `address-cursor` | string | counts the container addresses given out, from a random beginning | none | router, builder | router, builder |
+//! | `addresses` | hash | `count` of the container addresses given out, from a random beginning, and when in Redis' life it began, as `since` | none | router, builder | router, builder |
 //! | `pulse` | string | `1`: written to see whether Redis takes writes | one minute | router, cleaner | nobody |
 //! | `watch:<token>` | string | `1`: the cleaner of that token has written a moment ago, and Redis did not hang since | [`WATCH_TTL`], renewed | cleaner | cleaner |
 //! | `schedules` | hash | `<function> <line of its schedule>` → JSON of [`Calls`](crate::schedule::Calls) | none | dispatcher | dispatcher, CLI |
@@ -203,8 +203,8 @@ impl Keys {
     }
 
     /// Counts the container addresses given out.
-    pub fn address_cursor(&self) -> String {
-        self.key("address-cursor")
+    pub fn addresses(&self) -> String {
+        self.key("addresses")
     }
 
     /// Written to see whether Redis takes writes.
@@ -316,7 +316,7 @@ mod tests {
             (keys.young(instance), "young:00000000000000ab"),
             (keys.claim(instance), "claim:00000000000000ab"),
             (keys.rebuild_lock(), "rebuild"),
-            (keys.address_cursor(), "address-cursor"),
+            (keys.addresses(), "addresses"),
             (keys.pulse(), "pulse"),
             (keys.watch("t1"), "watch:t1"),
             (keys.schedules(), "schedules"),

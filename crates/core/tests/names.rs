@@ -243,7 +243,7 @@ fn key_parts() -> Vec<String> {
         keys.routes(),
         keys.instances(),
         keys.rebuild_lock(),
-        keys.address_cursor(),
+        keys.addresses(),
         keys.events(),
         keys.starting(),
         keys.waiting(),

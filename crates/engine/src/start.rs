@@ -118,7 +118,7 @@ async fn run(
     let mut attempt = 0;
     loop {
         let network = docker.network(kind).await?;
-        let ip = network.subnet.address(number + attempt);
+        let ip = network.subnet.another_address(number, attempt);
         let placement = Placement { id, ip };
         let created = docker.create(deployment, placement, Joined::Network(&network), purpose);
         let error = match created.await {

@@ -99,7 +99,7 @@ pub async fn make(
             None => None,
         };
         let at = network.as_ref().map(|network| {
-            let ip = network.subnet.address(number.wrapping_add(attempt));
+            let ip = network.subnet.another_address(number, attempt);
             (network, ip)
         });
         let parts = SandboxParts {

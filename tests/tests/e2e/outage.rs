@@ -145,6 +145,39 @@ async fn emptied_redis_is_filled_from_docker() {
 }
 
 #[tokio::test]
+async fn redis_that_comes_back_as_it_was_before() {
+    const COUNT: usize = 8;
+    let mut home = Home::start("set-back").await;
+    let name = |number: usize| format!("demo/f{number}");
+    for number in 0..2 * COUNT {
+        home.deploy(&name(number), probe::idle(60)).await;
+    }
+    let cold = async |home: &Home, number: usize| {
+        let answer = home.get(&format!("/{}/status/200", name(number))).await;
+        assert_eq!(answer.said(), (200, None), "{number}: {}", answer.text());
+    };
+    cold(&home, 0).await;
+    home.redis.save().await;
+    let mut given = vec![home.store.next_address().await.unwrap()];
+    for number in 1..COUNT {
+        cold(&home, number).await;
+    }
+    given.push(home.store.next_address().await.unwrap());
+    home.redis.kill().await;
+    home.redis.start().await;
+    // It does not know of those that run, and gives their addresses to nobody.
+    let next = home.store.next_address().await.unwrap();
+    assert!(
+        !(given[0]..=given[1]).contains(&next),
+        "{next} of {given:?}"
+    );
+    for number in 0..2 * COUNT {
+        cold(&home, number).await;
+    }
+    assert!(!home.error_log().contains("Address already in use"));
+}
+
+#[tokio::test]
 async fn redis_that_hangs_at_the_start() {
     let mut home = Home::builder("hangsfirst").without_nginx().start().await;
     home.deploy("demo/hello", probe::config()).await;

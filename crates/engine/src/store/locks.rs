@@ -81,18 +81,15 @@ impl Store {
 
     /// Counts the containers that were given an address; the result says which is the next one's.
     ///
-    /// An emptied Redis has lost the count. It begins anew at random, for the addresses behind a
-    /// fixed beginning are those of the containers that run.
+    /// A Redis that was emptied, or comes back as it was before, or takes over from another, has lost the count. It begins anew
+    /// at random, for the addresses behind a fixed beginning, or behind an old count, are those of the containers that run.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn next_address(&self) -> Result<u64, StoreError> {
-        let key = self.keys.address_cursor();
         let begin = getrandom::u32().unwrap_or_default();
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("SET").arg(&key).arg(begin).arg("NX").ignore();
-        pipeline.cmd("INCR").arg(&key);
-        let (number,) = self.pipeline(&pipeline).await?;
-        Ok(number)
+        let mut script = self.scripts.next_address.prepare_invoke();
+        script.key(self.keys.addresses()).arg(begin);
+        self.invoke(&script).await
     }
 }

@@ -12,6 +12,7 @@ pub(super) struct Scripts {
     pub lease_any: Script,
     pub renew: Script,
     pub lock: Script,
+    pub next_address: Script,
     pub claim: Script,
     pub unlock: Script,
     pub died: Script,
@@ -41,6 +42,7 @@ impl Default for Scripts {
             lease_any: Script::new(&format!("{EXTEND}{LEASE_ANY}")),
             renew: Script::new(&format!("{EXTEND}{RENEW}")),
             lock: Script::new(LOCK),
+            next_address: Script::new(NEXT_ADDRESS),
             claim: Script::new(CLAIM),
             unlock: Script::new(&[FAIL, NEXT_TURN, UNLOCK].concat()),
             died: Script::new(&[FAIL, DIED].concat()),
@@ -63,6 +65,14 @@ impl Default for Scripts {
         }
     }
 }
+
+/// KEYS addresses; ARGV a random number. Returns the next address's number.
+const NEXT_ADDRESS: &str = r"
+local function fact(section, name) return redis.call('INFO', section):match(name .. ':(%x+)') or '' end
+local now = fact('server', 'run_id') .. ' ' .. fact('replication', 'master_replid')
+if redis.call('HGET', KEYS[1], 'since') ~= now then redis.call('HSET', KEYS[1], 'since', now, 'count', ARGV[1]) end
+return redis.call('HINCRBY', KEYS[1], 'count', 1)
+";
 
 /// Leases are only ever made longer: another host, or the nginx that is being upgraded, may rely on
 /// what it was promised for longer than we want.
