@@ -6,7 +6,9 @@ use ngx::ffi::ngx_conf_t;
 
 use corefn_core::function::check_segment;
 use corefn_core::instance::Address;
-use corefn_core::names::{DEFAULT_NAMESPACE, DISPATCHER_SOCKET, ROUTER_SOCKET, variable};
+use corefn_core::names::{
+    DEFAULT_NAMESPACE, DISPATCHER_SOCKET, ROUTER_SOCKET, directive, variable,
+};
 use corefn_engine::docker::Docker;
 use corefn_engine::runtime::Settings;
 use corefn_engine::store::Store;
@@ -23,7 +25,8 @@ const DEFAULT_ZONE_SIZE: usize = 8 << 20;
 const DEFAULT_HOST_QUEUE: u32 = 16_384;
 
 /// What is to be said where workers have more of Docker than they need.
-const NO_GATE: &str = "corefn_docker names no socket of corefn-gate: whoever takes a worker over may be root on Docker's host";
+const NO_GATE: &str =
+    "names no socket of corefn-gate: whoever takes a worker over may be root on Docker's host";
 
 /// The variables that the module's are made of.
 pub struct Sources {
@@ -100,7 +103,8 @@ impl MainConf {
         self.max_starts.get_or_insert_with(default_max_starts);
         let docker = self.docker.as_deref().unwrap_or(DEFAULT_DOCKER);
         if Path::new(docker).file_name() != Some(ROUTER_SOCKET.as_ref()) {
-            log::conf(cf, log::NGX_LOG_WARN, NO_GATE);
+            let text = format!("{} {NO_GATE}", directive::DOCKER.to_string_lossy());
+            log::conf(cf, log::NGX_LOG_WARN, &text);
         }
         if self.zone.is_none() {
             let zone = declare_zone::<CorefnModule, _>(cf, DEFAULT_ZONE, DEFAULT_ZONE_SIZE)?;

@@ -346,9 +346,9 @@ mod tests {
     #[test]
     fn what_is_understood() {
         let id = id();
-        let own = vec!["corefn.namespace=x".to_owned()];
-        let by_label = "filters=%7B%22label%22%3A%5B%22corefn.namespace%3Dx%22%5D%7D";
-        let events = "filters=%7B%22type%22%3A%5B%22container%22%5D%2C%22event%22%3A%5B%22die%22%5D%2C%22label%22%3A%5B%22corefn.namespace%3Dx%22%5D%7D";
+        let own = vec!["a.label=x".to_owned()];
+        let by_label = "filters=%7B%22label%22%3A%5B%22a.label%3Dx%22%5D%7D";
+        let events = "filters=%7B%22type%22%3A%5B%22container%22%5D%2C%22event%22%3A%5B%22die%22%5D%2C%22label%22%3A%5B%22a.label%3Dx%22%5D%7D";
         let limits = r#"{"Memory": 4, "MemorySwap": 5, "NanoCpus": 6, "PidsLimit": 7}"#;
         let read_limits = ContainerLimits {
             memory: 4,

@@ -320,7 +320,7 @@ impl Scene {
         let name = format!("{}--demo--hello--r1--0000000000000007", self.namespace);
         let limits = r#"{"Memory": 1, "MemorySwap": 1, "NanoCpus": 1, "PidsLimit": 1}"#;
         let none = "";
-        let own = format!("corefn.namespace={}", self.namespace);
+        let own = format!("{}={}", label::NAMESPACE, self.namespace);
         let all = [
             ("GET", format!("containers/{foreign}/json"), none),
             ("POST", format!("containers/{foreign}/start"), none),
@@ -366,8 +366,10 @@ impl Scene {
             ),
             (
                 "GET",
-                r#"containers/json?all=true&filters={"label":["corefn.namespace=other"]}"#
-                    .to_owned(),
+                format!(
+                    r#"containers/json?all=true&filters={{"label":["{}=other"]}}"#,
+                    label::NAMESPACE
+                ),
                 none,
             ),
             (
