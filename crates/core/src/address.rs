@@ -150,6 +150,8 @@ mod tests {
 
     #[test]
     fn neighbours_that_are_taken_are_left_behind() {
+        let large = Subnet::parse("10.200.0.0/16").unwrap();
+        assert_eq!(large.another_address(7, 1), large.address(7 + 40_499));
         for text in ["10.200.0.0/16", "10.1.2.0/24"] {
             let subnet = Subnet::parse(text).unwrap();
             assert_eq!(subnet.another_address(7, 0), subnet.address(7));
