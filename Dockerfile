@@ -41,7 +41,13 @@ RUN set -eu; \
     groupadd --gid 7021 corefn; \
     useradd --uid 7021 --gid 7021 --home-dir /var/func --no-create-home --shell /usr/sbin/nologin corefn; \
     groupadd --gid 7022 git; \
-    useradd --uid 7022 --gid 7022 --home-dir / --no-create-home --shell /bin/sh --password '*' git
+    useradd --uid 7022 --gid 7022 --home-dir / --no-create-home --shell /bin/sh --password '*' git; \
+    groupadd --gid 7023 gate; \
+    useradd --uid 7023 --gid 7023 --home-dir / --no-create-home --shell /usr/sbin/nologin gate; \
+    groupadd --gid 7031 gate-router; \
+    groupadd --gid 7032 gate-builder; \
+    groupadd --gid 7033 gate-keeper; \
+    groupadd --gid 7034 gate-cleaner
 ENV COREFN_HOME=/var/func
 COPY compose/begin /usr/local/bin/begin
 ENTRYPOINT ["begin"]

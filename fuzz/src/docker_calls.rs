@@ -22,12 +22,12 @@ pub fn run(bytes: &[u8]) {
     };
     assert!(version.is_none_or(|version| version >= OLDEST));
     let path = target.split('?').next().unwrap_or_default();
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._".contains(&byte);
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._:-".contains(&byte);
     assert!(path.bytes().all(is_plain), "{path:?}");
     assert!(!path.contains("..") && !path.contains("//"), "{path:?}");
     let read = || serde_json::from_slice::<Value>(body).ok();
     match ask {
-        Ask::Create(_, asked) | Ask::CreateNetwork(asked) => {
+        Ask::Create(_, asked) | Ask::CreateNetwork(asked) | Ask::CreateVolume(asked) => {
             assert_eq!(
                 Some(&asked),
                 read().as_ref(),
@@ -35,8 +35,13 @@ pub fn run(bytes: &[u8]) {
             );
             assert_one_reading(&asked);
         }
-        Ask::Limit(..) => assert!(read().is_some_and(|value| value.is_object())),
-        _ => assert!(body.is_empty()),
+        Ask::Limit(..) | Ask::LimitProcesses(..) => {
+            assert!(read().is_some_and(|value| value.is_object()))
+        }
+        ask => {
+            assert!(body.is_empty());
+            assert_eq!(ask.takes_files(), Ask::may_take_files(method, path));
+        }
     }
 }
 

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use ngx::ffi::ngx_conf_t;
 
 use corefn_core::function::check_segment;
+use corefn_core::gate::Caller;
 use corefn_core::instance::Address;
-use corefn_core::names::{
-    DEFAULT_NAMESPACE, DISPATCHER_SOCKET, ROUTER_SOCKET, directive, variable,
-};
+use corefn_core::names::{DEFAULT_NAMESPACE, DISPATCHER_SOCKET, directive, variable};
 use corefn_engine::docker::Docker;
 use corefn_engine::runtime::Settings;
 use corefn_engine::store::Store;
@@ -102,7 +101,7 @@ impl MainConf {
     pub fn complete(&mut self, cf: &mut ngx_conf_t) -> Result<(), String> {
         self.max_starts.get_or_insert_with(default_max_starts);
         let docker = self.docker.as_deref().unwrap_or(DEFAULT_DOCKER);
-        if Path::new(docker).file_name() != Some(ROUTER_SOCKET.as_ref()) {
+        if !Caller::Router.has_socket(Path::new(docker)) {
             let text = format!("{} {NO_GATE}", directive::DOCKER.to_string_lossy());
             log::conf(cf, log::NGX_LOG_WARN, &text);
         }

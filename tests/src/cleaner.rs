@@ -3,10 +3,12 @@
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
+use corefn_core::gate::Caller;
 use rustix::process::Signal;
 
 use crate::clock::Clock;
 use crate::folder::Folder;
+use crate::gate;
 use crate::process::Process;
 use crate::programs::program;
 
@@ -22,6 +24,7 @@ impl Cleaner {
     pub fn start(folder: &Folder, every: Option<u64>, clock: Option<&Clock>) -> Self {
         let mut command = Command::new(program(NAME));
         command.arg("--home").arg(folder.path());
+        command.envs(gate::variable(folder, Caller::Cleaner));
         if let Some(every) = every {
             command.arg("--every").arg(every.to_string());
         }

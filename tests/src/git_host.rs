@@ -7,11 +7,13 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use corefn_core::gate::Caller;
 use corefn_core::names::{GIT_FILE, HOST_FILE, env};
 use rustix::process::Signal;
 
 use crate::cli::{Ran, corefn, ran};
 use crate::folder::Folder;
+use crate::gate;
 use crate::git::as_nobody_special;
 use crate::home::Home;
 use crate::port::Port;
@@ -100,6 +102,7 @@ impl GitHost {
     pub async fn start_builder(&mut self) {
         let mut command = Command::new(self.folder.file("bin/corefn-build"));
         command.arg("serve").env(env::HOME, self.folder.path());
+        command.envs(gate::variable(&self.folder, Caller::Builder));
         self.builder = Some(Process::spawn(&self.folder, "corefn-build", &mut command));
         let socket = self.folder.file(SOCKET);
         wait_until("the builder listens", PATIENCE, async || {

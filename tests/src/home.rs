@@ -13,6 +13,7 @@ use corefn_build::image::{Revision, from_executable};
 use corefn_core::config::FunctionConfig;
 use corefn_core::deployment::Deployment;
 use corefn_core::function::{FunctionName, RevisionId};
+use corefn_core::gate::Caller;
 use corefn_core::names::HOST_FILE;
 use corefn_engine::docker::{Container, Docker};
 use corefn_engine::store::{Store, StoreError};
@@ -124,7 +125,7 @@ impl Home {
         };
         if conf.docker.is_empty() {
             let proxied = proxy.as_ref().map(Proxy::url);
-            let gated = gate.as_ref().map(Gate::url);
+            let gated = gate.as_ref().map(|gate| gate.url(Caller::Router));
             conf.docker = proxied.or(gated).unwrap_or(docker_url.clone());
         }
         if builder.invocations {
@@ -228,6 +229,11 @@ impl Home {
         let settings = self.folder.read(HOST_FILE);
         let settings = settings.replace(&self.docker_url, &proxy.url());
         self.folder.write(HOST_FILE, settings);
+        // (By way of the gate they would not.)
+        for caller in [Caller::Builder, Caller::Keeper, Caller::Cleaner] {
+            let socket = caller.socket(&self.folder.file("gate"));
+            let _ = std::fs::remove_file(socket);
+        }
         proxy
     }
 

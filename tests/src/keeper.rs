@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::query_parameters::InspectContainerOptions;
+use corefn_core::gate::Caller;
 use corefn_core::names::{HOST_FILE, label};
 use rustix::process::Signal;
 
 use crate::folder::Folder;
+use crate::gate;
 use crate::home::Home;
 use crate::process::Process;
 use crate::programs::program;
@@ -49,6 +51,7 @@ impl Keeper {
     pub fn start_again(home: &Home) -> Self {
         let mut command = Command::new(program("corefn-keep"));
         command.arg("--home").arg(home.folder.path());
+        command.envs(gate::variable(&home.folder, Caller::Keeper));
         Self {
             process: Process::spawn(&home.folder, "keep", &mut command),
             folder: home.folder.clone(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use corefn_build::output::Output;
 use corefn_build::stack::{self, Images};
+use corefn_core::gate::Caller;
 use corefn_core::host::Host;
 use corefn_core::names::{HOST_FILE, label};
 use corefn_engine::docker::{Container, Docker};
@@ -19,6 +20,7 @@ use tokio::time::timeout;
 use crate::cli::corefn;
 use crate::docker;
 use crate::folder::PREFIX;
+use crate::gate;
 use crate::git::as_nobody_special;
 use crate::git_host::{GitHost, Person};
 use crate::home::Home;
@@ -38,6 +40,8 @@ fn flat(repository: &str) -> String {
 pub struct Repository {
     work: PathBuf,
     bare: PathBuf,
+    /// What its pushes have in their environment.
+    environment: Option<(&'static str, &'static str)>,
 }
 
 /// A push that is under way. Dropping it kills git and the hook.
@@ -68,7 +72,12 @@ impl Repository {
         let bare = PathBuf::from(created.succeeded().trim_end());
         let work = home.folder.file("work").join(flat(name));
         let url = bare.display().to_string();
-        Self::working_copy(work, bare, &url).await
+        let repository = Self::working_copy(work, bare, &url).await;
+        Self {
+            // (What the hook does here is the builder's part.)
+            environment: gate::variable(&home.folder, Caller::Builder),
+            ..repository
+        }
     }
 
     /// An empty working copy of somebody's, who pushes to a git host. Nothing is created there.
@@ -91,7 +100,11 @@ impl Repository {
 
     async fn working_copy(work: PathBuf, bare: PathBuf, url: &str) -> Self {
         fs::create_dir_all(&work).expect("the folder can be written to");
-        let repository = Self { work, bare };
+        let repository = Self {
+            work,
+            bare,
+            environment: None,
+        };
         repository.git("init -q -b main .").await;
         repository.git(&format!("remote add origin '{url}'")).await;
         repository
@@ -204,6 +217,7 @@ impl Repository {
             .args(["push", "--no-progress", "origin"])
             .args(refspec.split(' '))
             .current_dir(&self.work)
+            .envs(self.environment)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -3,10 +3,8 @@
 //! So it is measured while a build uses it, and emptied when it is more than half full. It is measured in a container
 //! of its own, in which nothing of a pusher's runs: that may read what the build may have hidden, and nothing else.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use bollard::models::{ContainerCreateBody, HostConfig, VolumeCreateRequest};
 use bollard::query_parameters::RemoveVolumeOptions;
 use futures_util::StreamExt as _;
 use tokio::sync::{Mutex, oneshot};
@@ -14,15 +12,12 @@ use tokio::task::JoinSet;
 
 use corefn_core::function::FunctionName;
 use corefn_core::host::Host;
-use corefn_core::names::{self, label};
-use corefn_engine::docker::{Docker, DockerError};
+use corefn_core::names;
+use corefn_engine::docker::{BUILD_CACHE, BuildPurpose, Docker, DockerError, cache_request};
 
 use crate::container;
 use crate::error::BuildError;
 use crate::output::size;
-
-/// Where builds find it.
-pub const FOLDER: &str = "/cache";
 
 /// How much of what `du` prints is read.
 const MAX_ANSWER: usize = 4 << 10;
@@ -56,25 +51,21 @@ impl Cache {
         }))
     }
 
-    /// Creates the volume if it isn't there, and returns the bind by which a container gets it.
+    /// Creates the volume if it isn't there.
     ///
     /// # Errors
     /// [`DockerError`] when Docker can't do it.
-    pub async fn bind(&self) -> Result<String, DockerError> {
-        let Inner { docker, volume, .. } = &*self.0;
-        let client = docker.client().await?;
-        client
-            .create_volume(VolumeCreateRequest {
-                name: Some(volume.clone()),
-                labels: Some(HashMap::from([(
-                    label::NAMESPACE.to_owned(),
-                    docker.namespace().to_owned(),
-                )])),
-                ..VolumeCreateRequest::default()
-            })
-            .await
-            .map_err(|cause| docker.failed(format!("create the volume {volume}"), cause))?;
-        Ok(format!("{volume}:{FOLDER}"))
+    pub async fn ensure(&self) -> Result<(), DockerError> {
+        let Inner {
+            docker,
+            function,
+            volume,
+            ..
+        } = &*self.0;
+        let request = cache_request(docker.namespace(), function.account());
+        let created = docker.client().await?.create_volume(request).await;
+        created.map_err(|cause| docker.failed(format!("create the volume {volume}"), cause))?;
+        Ok(())
     }
 
     /// How many bytes it takes on the disk.
@@ -145,30 +136,20 @@ impl Inner {
         let kilobytes = kilobytes.and_then(|number| number.parse::<u64>().ok());
         kilobytes.map(|number| number << 10).ok_or_else(|| {
             BuildError::rejected(format!(
-                "du of the image {} did not say how large {FOLDER} is, but {printed:?}",
+                "du of the image {} did not say how large {BUILD_CACHE} is, but {printed:?}",
                 self.image
             ))
         })
     }
 
     async fn create(&self) -> Result<String, BuildError> {
-        let body = ContainerCreateBody {
-            image: Some(self.image.clone()),
-            entrypoint: Some(vec!["du".to_owned()]),
-            cmd: Some(vec!["-sk".to_owned(), FOLDER.to_owned()]),
-            user: Some("0:0".to_owned()),
-            ..ContainerCreateBody::default()
-        };
-        let reads = HostConfig {
-            binds: Some(vec![format!("{}:{FOLDER}:ro", self.volume)]),
-            network_mode: Some("none".to_owned()),
-            readonly_rootfs: Some(true),
-            memory: Some(128 << 20),
-            pids_limit: Some(8),
-            cap_add: Some(vec!["DAC_READ_SEARCH".to_owned()]),
-            ..HostConfig::default()
-        };
-        container::create(&self.docker, &self.function, body, reads).await
+        container::create(
+            &self.docker,
+            &self.function,
+            &self.image,
+            BuildPurpose::Measure,
+        )
+        .await
     }
 
     async fn printed(&self, container: &str) -> Result<String, DockerError> {

@@ -5,13 +5,11 @@ mod files;
 use std::fs::File;
 use std::io::Cursor;
 
-use bollard::models::{ContainerCreateBody, HostConfig};
-
 use corefn_core::config::Export;
 use corefn_core::function::FunctionName;
 use corefn_core::host::{BuildLimits, Host};
 use corefn_core::names::{env, label};
-use corefn_engine::docker::{Docker, DockerError};
+use corefn_engine::docker::{BuildPurpose, Docker, DockerError};
 
 use crate::cache::Cache;
 use crate::container;
@@ -157,7 +155,7 @@ async fn create(
     image: &str,
     cache: &Cache,
 ) -> Result<String, BuildError> {
-    let bind = cache.bind().await?;
+    cache.ensure().await?;
     let mut environment = vec![
         format!("{}={function}", env::FUNCTION),
         format!("{}={}", env::NAME, function.name()),
@@ -168,21 +166,14 @@ async fn create(
     let proxies = network::proxies(host).into_iter();
     environment.extend(proxies.map(|(name, value)| format!("{name}={value}")));
     let limits = &host.build;
-    let body = ContainerCreateBody {
-        image: Some(image.to_owned()),
-        env: Some(environment),
-        ..ContainerCreateBody::default()
+    let compile = BuildPurpose::Compile {
+        environment,
+        network: docker.build_network().await?,
+        memory: limits.memory as i64,
+        nano_cpus: limits.nano_cpus as i64,
+        pids: limits.pids.into(),
     };
-    let limited = HostConfig {
-        binds: Some(vec![bind]),
-        network_mode: Some(docker.build_network().await?),
-        memory: Some(limits.memory as i64),
-        memory_swap: Some(limits.memory as i64),
-        nano_cpus: Some(limits.nano_cpus as i64),
-        pids_limit: Some(limits.pids.into()),
-        ..HostConfig::default()
-    };
-    container::create(docker, function, body, limited).await
+    container::create(docker, function, image, compile).await
 }
 
 /// Starts the container, passes on what it prints, and waits for its end.

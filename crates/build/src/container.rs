@@ -1,50 +1,26 @@
 //! Containers that a stack's build needs. What one of them prints goes to whoever is attached; Docker keeps none of it.
 
-use std::collections::HashMap;
-
 use bollard::container::AttachContainerResults;
-use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig};
 use bollard::query_parameters::{AttachContainerOptionsBuilder, CreateContainerOptions};
 
 use corefn_core::function::FunctionName;
-use corefn_core::names::{self, label};
-use corefn_engine::docker::{Docker, DockerError};
+use corefn_core::names;
+use corefn_engine::docker::{BuildPurpose, Docker, DockerError, build_body};
 use corefn_engine::start::random_id;
 
 use crate::error::BuildError;
 
-/// Creates one for a function, which may do less than others: it has no capabilities but those that `host` adds, and
-/// gets no new privileges.
+/// Creates one for a function, of an image.
 ///
 /// # Errors
 /// [`BuildError`] when Docker can't do it.
 pub async fn create(
     docker: &Docker,
     function: &FunctionName,
-    body: ContainerCreateBody,
-    host: HostConfig,
+    image: &str,
+    purpose: BuildPurpose,
 ) -> Result<String, BuildError> {
-    let what = format!(
-        "create a container of {}",
-        body.image.as_deref().unwrap_or_default()
-    );
-    let body = ContainerCreateBody {
-        labels: Some(HashMap::from([
-            (label::NAMESPACE.to_owned(), docker.namespace().to_owned()),
-            (label::ROLE.to_owned(), label::ROLE_BUILD.to_owned()),
-            (label::FUNCTION.to_owned(), function.to_string()),
-        ])),
-        host_config: Some(HostConfig {
-            cap_drop: Some(vec!["ALL".to_owned()]),
-            security_opt: Some(vec!["no-new-privileges".to_owned()]),
-            log_config: Some(HostConfigLogConfig {
-                typ: Some("none".to_owned()),
-                config: None,
-            }),
-            ..host
-        }),
-        ..body
-    };
+    let body = build_body(docker.namespace(), function, image, purpose);
     let id = random_id().map_err(|failure| BuildError::rejected(failure.detail))?;
     let options = CreateContainerOptions {
         name: Some(names::container(docker.namespace(), function, id)),
@@ -52,7 +28,8 @@ pub async fn create(
     };
     let client = docker.client().await?;
     let created = client.create_container(Some(options), body).await;
-    Ok(created.map_err(|cause| docker.failed(what, cause))?.id)
+    let failed = |cause| docker.failed(format!("create a container of {image}"), cause);
+    Ok(created.map_err(failed)?.id)
 }
 
 /// Attaches to what one will print, and starts it.

@@ -18,6 +18,7 @@ pub mod event;
 pub mod exports;
 pub mod firewall;
 pub mod function;
+pub mod gate;
 pub mod host;
 pub mod instance;
 pub mod invocation;

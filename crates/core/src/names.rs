@@ -75,6 +75,8 @@ pub mod env {
     pub const INSTANCE: &str = "COREFN_INSTANCE";
     /// The state directory of an installation; the programs find `host.toml` in it.
     pub const HOME: &str = "COREFN_HOME";
+    /// Whose part of Docker a service has by way of the gate.
+    pub const GATE: &str = "COREFN_GATE";
     /// The git host whose builder runs what the command line is told, `[user@]host[:port]`, or what the settings call it.
     pub const REMOTE: &str = "COREFN_REMOTE";
     /// The account for which the git host runs git, and with it a push's hook.
@@ -211,9 +213,6 @@ pub const PERSON_FILE: &str = "corefn/config.toml";
 /// The socket in the folder of invocations, on which the dispatcher takes them from nginx.
 pub const DISPATCHER_SOCKET: &str = "socket";
 
-/// The socket in the folder of the gate, on which it takes the place of Docker for nginx.
-pub const ROUTER_SOCKET: &str = "router";
-
 /// The file in a home with what the account needs that git runs as.
 pub const GIT_FILE: &str = "git.toml";
 
@@ -346,8 +345,63 @@ pub fn in_holder(
 
 /// The image of a sandbox's program: `<namespace>/sandbox:<digest>`.
 pub fn sandbox_image(namespace: &str, digest: &str) -> String {
-    format!("{namespace}/sandbox:{digest}")
+    format!("{namespace}/{SANDBOX}:{digest}")
 }
+
+/// The image in which a stack compiles: `<namespace>/stack-<stack>:<digest>`.
+pub fn stack_image(namespace: &str, stack: &str, digest: &str) -> String {
+    format!("{namespace}/{STACK}{stack}:{digest}")
+}
+
+/// The image on which a stack's functions run: `<namespace>/runtime-<stack>:<digest>`.
+pub fn runtime_image(namespace: &str, stack: &str, digest: &str) -> String {
+    format!("{namespace}/{RUNTIME}{stack}:{digest}")
+}
+
+/// The image that holds the host's certificate authorities for builds: `<namespace>/ca-bundle:<digest>`.
+pub fn bundle_image(namespace: &str, digest: &str) -> String {
+    format!("{namespace}/{BUNDLE}:{digest}")
+}
+
+const STACK: &str = "stack-";
+const RUNTIME: &str = "runtime-";
+const BUNDLE: &str = "ca-bundle";
+const SANDBOX: &str = "sandbox";
+const CACHE: &str = "build-cache";
+
+/// Whether a name, with its tag, is one of an image that an installation makes for functions. (Images of other names in its
+/// namespace are those of its services.)
+pub fn is_own_image(namespace: &str, name: &str) -> bool {
+    let read = || {
+        let (repository, tag) = name.rsplit_once(':')?;
+        let rest = repository.strip_prefix(namespace)?.strip_prefix('/')?;
+        let is_tag = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+        let has_tag = !tag.is_empty() && tag.len() <= 128 && tag.bytes().all(is_tag);
+        let is_segment = |text: &str| crate::function::check_segment(text).is_ok();
+        let is_own = match rest.split('/').collect::<Vec<_>>()[..] {
+            [one] => {
+                let stack = one.strip_prefix(STACK).or(one.strip_prefix(RUNTIME));
+                stack.is_some_and(is_segment) || [BUNDLE, SANDBOX].contains(&one)
+            }
+            [account, function] | [CACHE, account, function] => {
+                is_segment(account) && is_segment(function)
+            }
+            _ => false,
+        };
+        Some(has_tag && is_own)
+    };
+    read().unwrap_or(false)
+}
+
+/// The account whose build cache a volume is called after; nothing of any other name.
+pub fn in_cache_volume<'a>(namespace: &str, volume: &'a str) -> Option<&'a str> {
+    let account = volume.strip_prefix(namespace)?.strip_prefix(CACHE_VOLUME)?;
+    crate::function::check_segment(account).ok()?;
+    Some(account)
+}
+
+/// What is between the namespace and the account in the name of a volume of [`cache_volume`].
+const CACHE_VOLUME: &str = "-cache-";
 
 /// A Docker network: `<namespace>-<kind>`.
 pub fn network(namespace: &str, kind: NetworkKind) -> String {
@@ -370,17 +424,61 @@ pub fn firewall(namespace: &str) -> String {
 /// The image that keeps what a function's `Dockerfile` last made, as a cache of its steps, where the image that is
 /// deployed was taken out of it: `<namespace>/build-cache/<account>/<name>:latest`.
 pub fn cache_image(namespace: &str, function: &crate::function::FunctionName) -> String {
-    format!("{namespace}/build-cache/{}:latest", function.plain_text())
+    format!("{namespace}/{CACHE}/{}:latest", function.plain_text())
 }
 
 /// The volume that keeps an account's build cache.
 pub fn cache_volume(namespace: &str, account: &str) -> String {
-    format!("{namespace}-cache-{account}")
+    format!("{namespace}{CACHE_VOLUME}{account}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn own_images() {
+        let function = "alice/hello".parse().unwrap();
+        let own = [
+            format!("{}:r1", image("ns", &function)),
+            cache_image("ns", &function),
+            stack_image("ns", "rust", "01"),
+            runtime_image("ns", "python", "01"),
+            bundle_image("ns", "01"),
+            sandbox_image("ns", "01"),
+        ];
+        for name in own {
+            assert!(is_own_image("ns", &name), "{name}");
+        }
+        for other in [
+            "ns/gate:latest",
+            "ns/alice/hello",
+            "ns/alice/hello:",
+            "ns/alice/hello:a b",
+            "ns/alice/../gate:latest",
+            "ns/stack-:1",
+            "ns//hello:1",
+            "nsx/alice/hello:1",
+            "other/alice/hello:1",
+            "ns/x/alice/hello:1",
+            "debian:bookworm-slim",
+            "registry:5000/ns/alice/hello:1",
+        ] {
+            assert!(!is_own_image("ns", other), "{other}");
+        }
+        assert_eq!(
+            in_cache_volume("ns", &cache_volume("ns", "alice")),
+            Some("alice")
+        );
+        for other in [
+            "ns-cache-",
+            "ns-cache-../x",
+            "other-cache-alice",
+            "ns-alice",
+        ] {
+            assert_eq!(in_cache_volume("ns", other), None, "{other}");
+        }
+    }
 
     #[test]
     fn as_documented() {

@@ -1,5 +1,6 @@
 //! Docker, as far as CoreFn needs it.
 
+mod builds;
 mod containers;
 mod create;
 mod events;
@@ -18,12 +19,15 @@ use tokio::sync::OnceCell;
 
 use crate::secrets::{SecretError, SecretStore};
 
+pub use builds::{BUILD_CACHE, BuildPurpose, build_body, cache_request};
 pub use containers::{Condition, Container, Usage};
 pub use create::{Joined, Placement, Purpose, environment, instance_body};
 pub use events::{InstanceEvent, InstanceEventKind};
 pub use images::{Image, deployment};
 pub use network::{ContainerNetwork, network_request};
-pub use sandboxes::{FOLDER as SANDBOX_FOLDER, Runtime as SandboxRuntime, SandboxParts};
+pub use sandboxes::{
+    FOLDER as SANDBOX_FOLDER, Runtime as SandboxRuntime, SandboxParts, fetch_body, sandbox_body,
+};
 
 /// How long one call to Docker may take before it counts as failed. Starting a container on a
 /// loaded disk takes seconds; a minute without an answer means that Docker hangs.

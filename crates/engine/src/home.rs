@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use corefn_core::gate::Caller;
 use corefn_core::host::{GitHost, Host, HostError};
 use corefn_core::names::{self, env as variables};
 
@@ -34,6 +35,16 @@ pub enum HomeError {
         /// Why.
         cause: io::Error,
     },
+    /// The environment names nobody who has Docker by way of the gate.
+    #[error(
+        "{variable} is {word:?}, and nobody is called so who has Docker by way of the gate: set it to builder, keeper or cleaner, or to \
+         nothing for Docker's own socket",
+        variable = variables::GATE
+    )]
+    NoCaller {
+        /// What it says.
+        word: String,
+    },
     /// The settings are wrong.
     #[error(transparent)]
     Wrong(#[from] HostError),
@@ -46,9 +57,12 @@ pub enum HomeError {
 /// [`HomeError::None`] where there is none of these; [`HomeError::Unreadable`] when the directory
 /// isn't there.
 pub fn find(named: Option<PathBuf>) -> Result<PathBuf, HomeError> {
-    let set = |value: &OsString| !value.is_empty();
     let home = named
-        .or_else(|| env::var_os(variables::HOME).filter(set).map(PathBuf::from))
+        .or_else(|| {
+            env::var_os(variables::HOME)
+                .filter(is_set)
+                .map(PathBuf::from)
+        })
         .or_else(|| {
             Some(PathBuf::from(DEFAULT)).filter(|home| home.join(names::HOST_FILE).exists())
         })
@@ -59,11 +73,33 @@ pub fn find(named: Option<PathBuf>) -> Result<PathBuf, HomeError> {
     })
 }
 
-/// Reads the settings of a home.
+/// Reads the settings of a home. Where the environment says whose part of Docker this process has, it has that by way of the
+/// gate.
+///
+/// # Errors
+/// [`HomeError`].
+pub fn read(home: &Path) -> Result<Host, HomeError> {
+    let host = read_as_written(home)?;
+    let Some(word) = env::var_os(variables::GATE).filter(is_set) else {
+        return Ok(host);
+    };
+    let word = word.to_string_lossy();
+    let caller = Caller::ALL.into_iter().find(|it| it.word() == word);
+    let caller = caller.ok_or_else(|| HomeError::NoCaller {
+        word: word.clone().into_owned(),
+    })?;
+    let socket = caller.socket(&home.join(&host.gate));
+    Ok(Host {
+        docker: format!("unix://{}", socket.display()),
+        ..host
+    })
+}
+
+/// Reads the settings of a home, whatever the environment says.
 ///
 /// # Errors
 /// [`HomeError::Unreadable`] and [`HomeError::Wrong`].
-pub fn read(home: &Path) -> Result<Host, HomeError> {
+pub fn read_as_written(home: &Path) -> Result<Host, HomeError> {
     let (name, text) = text(home, names::HOST_FILE)?;
     Ok(Host::parse(&name, &text)?)
 }
@@ -81,11 +117,28 @@ pub fn read_git_host(home: &Path) -> Result<GitHost, HomeError> {
     Ok(GitHost::parse(&name, &text)?)
 }
 
+fn is_set(value: &OsString) -> bool {
+    !value.is_empty()
+}
+
 fn text(home: &Path, file: &str) -> Result<(String, String), HomeError> {
     let path = home.join(file);
     let name = path.display().to_string();
     match fs::read_to_string(&path) {
         Ok(text) => Ok((name, text)),
         Err(cause) => Err(HomeError::Unreadable { path: name, cause }),
+    }
+}
+
+/// Takes a path from the root, of an argument: another is none that Docker could be given.
+///
+/// # Errors
+/// What to write.
+pub fn absolute(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if path.is_absolute() {
+        Ok(path)
+    } else {
+        Err("write a path from the root, such as /var/func".to_owned())
     }
 }

@@ -32,6 +32,15 @@ pub const KEEPER: &str = "keeper";
 /// The folder of the sockets on which functions serve, there.
 pub const SERVING: &str = "serving";
 
+/// The folder of what sandboxes see, there.
+pub const WAITING: &str = "waiting";
+
+/// The program that starts a runtime, in the folder of a sandbox.
+pub const STARTER: &str = "init";
+
+/// The socket that it connects to, there.
+pub const STARTER_SOCKET: &str = "listener";
+
 /// The folder of executables, there.
 pub const EXECUTABLES: &str = "executables";
 

@@ -3,24 +3,26 @@
 //! The paths and parameters are those of Docker's Engine API, 1.41 and later
 //! (<https://docs.docker.com/reference/api/engine/>).
 
-use std::collections::BTreeMap;
+mod build;
+mod query;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::Deserialize;
 use serde_json::Value;
-use url::form_urlencoded;
 
-use crate::json;
+use query::{Query, number, only_labels, read_json, split};
+
+pub use build::Build;
 
 /// The oldest version of the API that is spoken. In older ones, the start of a container can say what that may.
 pub const OLDEST: Version = Version {
     major: 1,
     minor: 41,
 };
-
-/// How many lines of a log may be asked for.
-const MOST_LINES: u32 = 10_000;
 
 /// A version of Docker's API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,12 +58,36 @@ impl FromStr for DockerId {
     type Err = Refused;
 
     fn from_str(text: &str) -> Result<Self, Refused> {
-        let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        match text.len() == 64 && text.bytes().all(is_digit) {
+        match text.len() == 64 && is_hexadecimal(text) {
             true => Ok(Self(text.to_owned())),
             false => Err(Refused::new(format!("{text:?} is no whole identifier"))),
         }
     }
+}
+
+/// A container as it is asked for: by its whole identifier, or by the twelve digits with which Docker's builder names one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shown {
+    /// By its identifier.
+    Whole(DockerId),
+    /// By the begin of it.
+    Begin(String),
+}
+
+impl FromStr for Shown {
+    type Err = Refused;
+
+    fn from_str(text: &str) -> Result<Self, Refused> {
+        match text.len() == 12 && is_hexadecimal(text) {
+            true => Ok(Self::Begin(text.to_owned())),
+            false => text.parse().map(Self::Whole),
+        }
+    }
+}
+
+fn is_hexadecimal(text: &str) -> bool {
+    text.bytes()
+        .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Why something is not passed on.
@@ -90,45 +116,129 @@ pub struct ContainerLimits {
     pub pids_limit: u32,
 }
 
+/// What of a container's log is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// How many of the last lines; all without a value.
+    pub lines: Option<u64>,
+    /// From when on: seconds since 1970.
+    pub since: u64,
+    /// Until when; 0 is for ever.
+    pub until: u64,
+    /// Whether what is written later comes, too.
+    pub follow: bool,
+    /// Whether each line has its time.
+    pub timestamps: bool,
+}
+
+/// Which images are listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listed {
+    /// All that have a name.
+    All,
+    /// Those with these labels.
+    Labelled(Vec<String>),
+    /// Those of this name, whatever their tag.
+    Named(String),
+    /// Those that have no name.
+    Nameless,
+}
+
 /// What can be asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Ask {
     /// Whether Docker is there, and how new it is.
     Ping,
+    /// Which version Docker is of, and for which machine.
+    Version,
+    /// What Docker is, and what it has.
+    Info,
     /// The installation's containers, with these labels.
     Containers(Vec<String>),
-    /// All about a container.
-    Inspect(DockerId),
-    /// A new container of this name.
+    /// All about a container; with how much it has written, if that is wanted.
+    Inspect(Shown, bool),
+    /// A new container of this name, or of any, if it is empty.
     Create(String, Value),
     /// That a container be started.
     Start(DockerId),
+    /// That a container end, and be killed after so many seconds.
+    Stop(DockerId, u64),
+    /// That a container be killed.
+    Kill(Shown),
+    /// That a container's processes get no time.
+    Pause(DockerId),
     /// That a container go on that is paused.
     Unpause(DockerId),
     /// The end of a container.
     Wait(DockerId),
     /// That a container be removed at once, whatever it does.
     Remove(DockerId),
-    /// The last lines that a container has written.
-    Logs(DockerId, u32),
+    /// What a container has written.
+    Logs(DockerId, Log),
+    /// What a container uses now.
+    Stats(DockerId),
     /// That a container have other limits.
     Limit(DockerId, ContainerLimits),
+    /// That a container have no more processes than so many.
+    LimitProcesses(Shown, u32),
     /// That a container have this name.
     Rename(DockerId, String),
-    /// The installation's images, with these labels.
-    Images(Vec<String>),
+    /// What a container prints, as it does.
+    Attach(DockerId),
+    /// That the files which follow be put into this folder of a container.
+    Upload(DockerId, String),
+    /// The files of a container at this path.
+    Download(DockerId, String),
+    /// Images.
+    Images(Listed),
+    /// All about an image.
+    InspectImage(String),
+    /// How an image was made.
+    History(String),
+    /// An image and all that it is made of.
+    SaveImage(String),
+    /// That an image have this name, too.
+    Tag(String, String),
+    /// That an image lose this name, or be removed.
+    RemoveImage(String),
+    /// That the image which follows be there.
+    Load,
+    /// That an image be built of the files that follow.
+    Build(Box<Build>),
     /// All networks.
     Networks,
     /// A new network.
     CreateNetwork(Value),
     /// That a network be removed.
     RemoveNetwork(DockerId),
+    /// A volume.
+    CreateVolume(Value),
+    /// That a volume be removed.
+    RemoveVolume(String),
     /// What happens, of these kinds, to the installation's containers with these labels.
     Events(Vec<String>, Vec<String>),
 }
 
 impl Ask {
-    /// Understands a request; with the version of the API that it is in, if it says so.
+    /// Whether what is asked for comes with files, which are passed on as they come.
+    pub fn takes_files(&self) -> bool {
+        matches!(self, Self::Upload(..) | Self::Load | Self::Build(_))
+    }
+
+    /// Whether a request may come with files, by its method and path.
+    pub fn may_take_files(method: &str, path: &str) -> bool {
+        match split(path) {
+            Ok((_, words)) => matches!(
+                (method, &words[..]),
+                ("PUT", ["containers", _, "archive"])
+                    | ("POST", ["images", "load"])
+                    | ("POST", ["build"])
+            ),
+            Err(_) => false,
+        }
+    }
+
+    /// Understands a request, without the files that it comes with; with the version of the API that it is in, if it says so.
     ///
     /// # Errors
     /// [`Refused`] for all that is not understood, or can be understood in two ways.
@@ -142,21 +252,51 @@ impl Ask {
         let mut query = Query::read(query)?;
         let ask = match (method, &words[..]) {
             ("GET" | "HEAD", ["_ping"]) => Self::Ping,
+            ("GET", ["version"]) => Self::Version,
+            ("GET", ["info"]) => Self::Info,
             ("GET", ["containers", "json"]) => {
                 query.ignore(&["all", "limit", "size"]);
                 Self::Containers(query.labels()?)
             }
             ("GET", ["containers", id, "json"]) => {
-                query.only("size", &["", "false"])?;
-                Self::Inspect(id.parse()?)
+                let with_size = query.is("size")?;
+                Self::Inspect(id.parse()?, with_size)
             }
             ("POST", ["containers", "create"]) => {
                 query.only("platform", &[""])?;
-                Self::Create(query.take("name")?, read_json(body)?)
+                Self::Create(query.may_take("name").unwrap_or_default(), read_json(body)?)
             }
             ("POST", ["containers", id, "start"]) => {
                 query.only("detachKeys", &[""])?;
                 Self::Start(id.parse()?)
+            }
+            ("POST", ["containers", id, "stop"]) => {
+                let seconds = query.number("t")?;
+                let no = || Refused::new("a stop without its time");
+                Self::Stop(id.parse()?, seconds.ok_or_else(no)?)
+            }
+            ("POST", ["containers", id, "kill"]) => {
+                query.only("signal", &["SIGKILL"])?;
+                Self::Kill(id.parse()?)
+            }
+            ("POST", ["containers", id, "pause"]) => Self::Pause(id.parse()?),
+            ("POST", ["containers", id, "attach"]) => {
+                for (name, value) in [
+                    ("stream", "true"),
+                    ("stdout", "true"),
+                    ("stderr", "true"),
+                    ("stdin", "false"),
+                    ("logs", "false"),
+                ] {
+                    query.only(name, &[value])?;
+                }
+                Self::Attach(id.parse()?)
+            }
+            ("PUT", ["containers", id, "archive"]) => {
+                Self::Upload(id.parse()?, query.take("path")?)
+            }
+            ("GET", ["containers", id, "archive"]) => {
+                Self::Download(id.parse()?, query.take("path")?)
             }
             ("POST", ["containers", id, "unpause"]) => Self::Unpause(id.parse()?),
             ("POST", ["containers", id, "wait"]) => {
@@ -170,32 +310,69 @@ impl Ask {
                 Self::Remove(id.parse()?)
             }
             ("GET", ["containers", id, "logs"]) => {
-                for (name, value) in [
-                    ("follow", "false"),
-                    ("stdout", "true"),
-                    ("stderr", "true"),
-                    ("since", "0"),
-                    ("until", "0"),
-                    ("timestamps", "false"),
-                ] {
-                    query.only(name, &[value])?;
-                }
-                let lines = query.take("tail")?.parse().ok();
-                let lines = lines.filter(|lines| *lines <= MOST_LINES);
-                let too_many = || Refused::new(format!("more than {MOST_LINES} lines of a log"));
-                Self::Logs(id.parse()?, lines.ok_or_else(too_many)?)
+                query.only("stdout", &["true"])?;
+                query.only("stderr", &["true"])?;
+                let lines = query.take("tail")?;
+                let log = Log {
+                    lines: match lines.as_str() {
+                        "all" => None,
+                        lines => Some(number("tail", lines)?),
+                    },
+                    since: query.number("since")?.unwrap_or_default(),
+                    until: query.number("until")?.unwrap_or_default(),
+                    follow: query.is("follow")?,
+                    timestamps: query.is("timestamps")?,
+                };
+                Self::Logs(id.parse()?, log)
+            }
+            ("GET", ["containers", id, "stats"]) => {
+                query.only("stream", &["false"])?;
+                query.only("one-shot", &["true"])?;
+                Self::Stats(id.parse()?)
             }
             ("POST", ["containers", id, "update"]) => {
-                let limits = serde_json::from_value(read_json(body)?);
-                let limits = limits.map_err(|error| Refused::new(error.to_string()))?;
-                Self::Limit(id.parse()?, limits)
+                let body = read_json(body)?;
+                let wrong = |error: serde_json::Error| Refused::new(error.to_string());
+                match body.as_object().is_some_and(|object| object.len() == 1) {
+                    true => {
+                        let Processes { pids_limit } =
+                            serde_json::from_value(body).map_err(wrong)?;
+                        Self::LimitProcesses(id.parse()?, pids_limit)
+                    }
+                    false => {
+                        let limits = serde_json::from_value(body).map_err(wrong)?;
+                        Self::Limit(id.parse()?, limits)
+                    }
+                }
             }
             ("POST", ["containers", id, "rename"]) => {
                 Self::Rename(id.parse()?, query.take("name")?)
             }
             ("GET", ["images", "json"]) => {
                 query.ignore(&["all", "shared-size", "digests", "manifests"]);
-                Self::Images(query.labels()?)
+                Self::Images(Listed::read(&mut query)?)
+            }
+            ("POST", ["images", "load"]) => {
+                query.only("quiet", &["true"])?;
+                Self::Load
+            }
+            ("GET", ["images", name @ .., "json"]) => Self::InspectImage(image(name)?),
+            ("GET", ["images", name @ .., "history"]) => Self::History(image(name)?),
+            ("GET", ["images", name @ .., "get"]) => Self::SaveImage(image(name)?),
+            ("POST", ["images", name @ .., "tag"]) => {
+                let (repository, tag) = (query.take("repo")?, query.take("tag")?);
+                Self::Tag(image(name)?, format!("{repository}:{tag}"))
+            }
+            ("DELETE", ["images", name @ ..]) => {
+                query.only("force", &["", "false"])?;
+                query.only("noprune", &["", "false"])?;
+                Self::RemoveImage(image(name)?)
+            }
+            ("POST", ["build"]) => Self::Build(Box::new(Build::read(&mut query)?)),
+            ("POST", ["volumes", "create"]) => Self::CreateVolume(read_json(body)?),
+            ("DELETE", ["volumes", name]) => {
+                query.only("force", &["", "false"])?;
+                Self::RemoveVolume((*name).to_owned())
             }
             ("GET", ["networks"]) => {
                 query.only("filters", &["", "{}"])?;
@@ -218,7 +395,11 @@ impl Ask {
         query.end()?;
         let takes_body = matches!(
             ask,
-            Self::Create(..) | Self::Limit(..) | Self::CreateNetwork(_)
+            Self::Create(..)
+                | Self::Limit(..)
+                | Self::LimitProcesses(..)
+                | Self::CreateNetwork(_)
+                | Self::CreateVolume(_)
         );
         match takes_body || body.is_empty() {
             true => Ok((version, ask)),
@@ -227,332 +408,36 @@ impl Ask {
     }
 }
 
-/// The version that a path begins with, and its segments.
-fn split(path: &str) -> Result<(Option<Version>, Vec<&str>), Refused> {
-    let odd = || Refused::new("a path that can be read in two ways");
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.');
-    let mut words: Vec<_> = path.strip_prefix('/').ok_or_else(odd)?.split('/').collect();
-    let is_word = |word: &&str| {
-        !word.is_empty() && !word.contains("..") && *word != "." && word.bytes().all(is_plain)
-    };
-    if !words.iter().all(is_word) {
-        return Err(odd());
-    }
-    let number = |text: &str| {
-        let is_whole = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        text.parse().ok().filter(|_| is_whole)
-    };
-    let version = words.first().and_then(|word| {
-        let (major, minor) = word.strip_prefix('v')?.split_once('.')?;
-        let (major, minor) = (number(major)?, number(minor)?);
-        Some(Version { major, minor })
-    });
-    if version.is_some() {
-        words.remove(0);
-    }
-    match version {
-        Some(version) if version < OLDEST => Err(Refused::new(format!(
-            "{version} of the API, before {OLDEST}"
-        ))),
-        version => Ok((version, words)),
-    }
-}
-
-fn read_json(body: &[u8]) -> Result<Value, Refused> {
-    json::read(body).map_err(Refused::new)
-}
-
-/// The parameters of a request.
-struct Query(BTreeMap<String, String>);
-
-impl Query {
-    fn read(text: &str) -> Result<Self, Refused> {
-        let mut all = BTreeMap::new();
-        for (name, value) in form_urlencoded::parse(text.as_bytes()) {
-            if let Some(_former) = all.insert(name.clone().into_owned(), value.into_owned()) {
-                return Err(Refused::new(format!("{name:?} twice")));
-            }
-        }
-        Ok(Self(all))
-    }
-
-    fn ignore(&mut self, names: &[&str]) {
-        for name in names {
-            self.0.remove(*name);
-        }
-    }
-
-    /// Takes a parameter which must be one of these, or absent where nothing is one.
-    fn only(&mut self, name: &str, values: &[&str]) -> Result<(), Refused> {
-        let value = self.0.remove(name);
-        match values.contains(&value.as_deref().unwrap_or_default()) {
-            true => Ok(()),
-            false => Err(Refused::new(format!(
-                "{name}={}",
-                value.unwrap_or_default()
-            ))),
-        }
-    }
-
-    fn take(&mut self, name: &str) -> Result<String, Refused> {
-        let value = self.0.remove(name);
-        value.ok_or_else(|| Refused::new(format!("no {name}")))
-    }
-
-    fn filters(&mut self) -> Result<BTreeMap<String, Vec<String>>, Refused> {
-        let filters = read_json(self.take("filters")?.as_bytes())?;
-        let filters = serde_json::from_value(filters);
-        filters.map_err(|error| Refused::new(format!("filters: {error}")))
-    }
-
-    /// The labels that are filtered by, and nothing else.
-    fn labels(&mut self) -> Result<Vec<String>, Refused> {
-        only_labels(self.filters()?)
-    }
-
-    fn end(self) -> Result<(), Refused> {
-        match self.0.into_keys().next() {
-            None => Ok(()),
-            Some(name) => Err(Refused::new(format!("a parameter {name:?}"))),
-        }
-    }
-}
-
-fn only_labels(mut filters: BTreeMap<String, Vec<String>>) -> Result<Vec<String>, Refused> {
-    let labels = filters.remove("label");
-    match (labels, filters.into_keys().next()) {
-        (Some(labels), None) => Ok(labels),
-        (None, _) => Err(Refused::new("no filter by labels")),
-        (_, Some(name)) => Err(Refused::new(format!("a filter by {name:?}"))),
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn read(method: &str, target: &str, body: &str) -> Result<Ask, String> {
-        let read = Ask::read(method, target, body.as_bytes());
-        read.map(|(_, ask)| ask).map_err(|error| error.to_string())
-    }
-
-    fn id() -> DockerId {
-        DockerId("0123456789abcdef".repeat(4))
-    }
-
-    #[test]
-    fn what_is_understood() {
-        let id = id();
-        let own = vec!["a.label=x".to_owned()];
-        let by_label = "filters=%7B%22label%22%3A%5B%22a.label%3Dx%22%5D%7D";
-        let events = "filters=%7B%22type%22%3A%5B%22container%22%5D%2C%22event%22%3A%5B%22die%22%5D%2C%22label%22%3A%5B%22a.label%3Dx%22%5D%7D";
-        let limits = r#"{"Memory": 4, "MemorySwap": 5, "NanoCpus": 6, "PidsLimit": 7}"#;
-        let read_limits = ContainerLimits {
-            memory: 4,
-            memory_swap: 5,
-            nano_cpus: 6,
-            pids_limit: 7,
+impl Listed {
+    fn read(query: &mut Query) -> Result<Self, Refused> {
+        let Some(mut filters) = query.may_filters()? else {
+            return Ok(Self::All);
         };
-        let v = "/v1.41";
-        for (method, target, body, ask) in [
-            ("GET", "/_ping".to_owned(), "", Ask::Ping),
-            ("HEAD", "/_ping".to_owned(), "", Ask::Ping),
-            (
-                "GET",
-                format!("{v}/containers/json?all=true&size=false&{by_label}"),
-                "",
-                Ask::Containers(own.clone()),
-            ),
-            (
-                "GET",
-                format!("{v}/images/json?all=false&digests=false&{by_label}"),
-                "",
-                Ask::Images(own.clone()),
-            ),
-            (
-                "GET",
-                format!("{v}/events?{events}"),
-                "",
-                Ask::Events(vec!["die".to_owned()], own),
-            ),
-            ("GET", format!("{v}/networks"), "", Ask::Networks),
-            (
-                "GET",
-                format!("{v}/containers/{id}/json?size=false"),
-                "",
-                Ask::Inspect(id.clone()),
-            ),
-            (
-                "POST",
-                format!("{v}/containers/create?name=a&platform="),
-                "{}",
-                Ask::Create("a".to_owned(), json!({})),
-            ),
-            (
-                "POST",
-                format!("{v}/containers/{id}/start"),
-                "",
-                Ask::Start(id.clone()),
-            ),
-            (
-                "POST",
-                format!("{v}/containers/{id}/unpause"),
-                "",
-                Ask::Unpause(id.clone()),
-            ),
-            (
-                "POST",
-                format!("{v}/containers/{id}/wait?condition="),
-                "",
-                Ask::Wait(id.clone()),
-            ),
-            (
-                "POST",
-                format!("{v}/containers/{id}/rename?name=a--b"),
-                "",
-                Ask::Rename(id.clone(), "a--b".to_owned()),
-            ),
-            (
-                "POST",
-                format!("{v}/containers/{id}/update"),
-                limits,
-                Ask::Limit(id.clone(), read_limits),
-            ),
-            (
-                "DELETE",
-                format!("{v}/containers/{id}?v=true&force=true&link=false"),
-                "",
-                Ask::Remove(id.clone()),
-            ),
-            (
-                "DELETE",
-                format!("{v}/networks/{id}"),
-                "",
-                Ask::RemoveNetwork(id.clone()),
-            ),
-            (
-                "POST",
-                format!("{v}/networks/create"),
-                r#"{"Name": "a"}"#,
-                Ask::CreateNetwork(json!({"Name": "a"})),
-            ),
-            (
-                "GET",
-                format!(
-                    "{v}/containers/{id}/logs?follow=false&stdout=true&stderr=true&since=0&until=0&timestamps=false&tail=10000"
-                ),
-                "",
-                Ask::Logs(id.clone(), MOST_LINES),
-            ),
-        ] {
-            assert_eq!(read(method, &target, body), Ok(ask), "{method} {target}");
+        let mut one = |name| filters.remove(name);
+        let found = match (one("reference"), one("dangling"), one("label")) {
+            (Some(mut names), None, None) if names.len() == 1 => Self::Named(names.remove(0)),
+            (None, Some(is), None) if is == ["true"] => Self::Nameless,
+            (None, None, Some(labels)) => Self::Labelled(labels),
+            _ => return Err(Refused::new("a filter that nobody needs")),
+        };
+        match filters.into_keys().next() {
+            None => Ok(found),
+            Some(name) => Err(Refused::new(format!("a filter by {name:?}"))),
         }
     }
+}
 
-    #[test]
-    fn what_is_not() {
-        let id = id();
-        let v = "/v1.41";
-        for (method, target, body, why) in [
-            ("POST", "/_ping".to_owned(), "", "nobody needs"),
-            ("GET", "/_ping".to_owned(), "x", "a body where none belongs"),
-            ("GET", "/_ping?x=y".to_owned(), "", "a parameter \"x\""),
-            (
-                "POST",
-                format!("/v1.40/containers/{id}/start"),
-                "",
-                "v1.40 of the API, before v1.41",
-            ),
-            (
-                "POST",
-                format!("/v0.99/containers/{id}/start"),
-                "",
-                "before v1.41",
-            ),
-            (
-                "POST",
-                format!("/v+1.41/containers/{id}/start"),
-                "",
-                "two ways",
-            ),
-            (
-                "POST",
-                format!("{v}/containers/{id}/../start"),
-                "",
-                "two ways",
-            ),
-            (
-                "POST",
-                format!("{v}/containers/{id}/.%2e/start"),
-                "",
-                "two ways",
-            ),
-            ("POST", format!("{v}/containers//start"), "", "two ways"),
-            ("POST", format!("{v}/containers/./start"), "", "two ways"),
-            (
-                "POST",
-                format!("{v}/containers/name/start"),
-                "",
-                "\"name\" is no whole identifier",
-            ),
-            (
-                "POST",
-                format!("{v}/containers/{id}0/start"),
-                "",
-                "no whole identifier",
-            ),
-            (
-                "POST",
-                format!("{v}/containers/{id}/wait?condition=removed"),
-                "",
-                "condition=removed",
-            ),
-            (
-                "DELETE",
-                format!("{v}/containers/{id}?v=true&v=true"),
-                "",
-                "\"v\" twice",
-            ),
-            (
-                "DELETE",
-                format!("{v}/containers/{id}?v=true"),
-                "",
-                "force=",
-            ),
-            ("POST", format!("{v}/containers/create"), "{}", "no name"),
-            (
-                "POST",
-                format!("{v}/containers/{id}/update"),
-                "{}",
-                "missing field",
-            ),
-            ("GET", format!("{v}/containers/json?filters="), "", "EOF"),
-            (
-                "GET",
-                format!("{v}/containers/json?filters=%7B%7D"),
-                "",
-                "no filter by labels",
-            ),
-            (
-                "GET",
-                format!("{v}/containers/json?filters=%5B%5D"),
-                "",
-                "filters: ",
-            ),
-            (
-                "GET",
-                format!("{v}/events?filters=%7B%7D"),
-                "",
-                "events of what is no container",
-            ),
-            ("GET", "containers/json".to_owned(), "", "two ways"),
-            ("GET", String::new(), "", "two ways"),
-        ] {
-            let error = read(method, &target, body).unwrap_err();
-            assert!(error.contains(why), "{method} {target}: {error}");
-        }
+/// The name or identifier of an image, of the segments of a path.
+fn image(segments: &[&str]) -> Result<String, Refused> {
+    match segments.is_empty() {
+        true => Err(Refused::new("no image")),
+        false => Ok(segments.join("/")),
     }
+}
+
+/// The one limit that a container of Docker's builder gets later.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct Processes {
+    pids_limit: u32,
 }

@@ -1,31 +1,38 @@
-//! `corefn-gate`: holds Docker's socket, and offers nginx a narrower one.
+//! `corefn-gate`: holds Docker's socket, and offers narrower ones.
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use corefn_core::names;
+use corefn_core::gate::Caller;
 use corefn_engine::socket::listen;
 use corefn_engine::{home, log};
+use corefn_gate::policy::Policy;
 use corefn_gate::serve::Gate;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tracing::info;
 
-/// How many connections there are at a time, at most; others wait. (A start has some for as long as it lasts.)
+/// How many connections there are at a time, at most, the same share of them for each caller; others wait. (A start has some
+/// for as long as it lasts.)
 const MOST_CONNECTIONS: usize = 4096;
 
 /// How many files are needed beside those of connections.
 const OTHER_FILES: u64 = 64;
 
-/// Offers nginx as much of Docker as it needs, and nothing else.
+/// Offers nginx and CoreFn's services as much of Docker as they need, and nothing else.
 #[derive(Debug, Parser)]
 #[command(name = "corefn-gate", version)]
 struct Arguments {
     /// The installation's folder, with host.toml in it [default: $COREFN_HOME, or ./var]
     #[arg(long, value_name = "DIR")]
     home: Option<PathBuf>,
+    /// The same folder as the host of Docker knows it, for a gate in a container [default: the same]
+    #[arg(long, value_name = "DIR", value_parser = home::absolute)]
+    home_on_host: Option<PathBuf>,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -38,15 +45,42 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let home = home::find(arguments.home)?;
-    let host = home::read(&home)?;
-    let socket = home.join(&host.gate).join(names::ROUTER_SOCKET);
-    let wrong = |cause| format!("{} can't be listened on: {cause}", socket.display());
-    let Some((listener, _lock)) = listen(&socket).map_err(wrong)? else {
-        return Err(format!("another corefn-gate listens on {}", socket.display()).into());
-    };
-    let gate = Arc::new(Gate::new(&host.docker, &host.namespace, connections()));
+    let host = home::read_as_written(&home)?;
+    let on_host = arguments.home_on_host.as_ref().unwrap_or(&home);
+    let folder = home.join(&host.gate);
+    let mut gates = JoinSet::new();
+    let mut locks = Vec::new();
+    let connections = connections() / Caller::ALL.len();
+    for caller in Caller::ALL {
+        let socket = caller.socket(&folder);
+        // (Whose folder is not there has no socket: who may use one is its folder's affair.)
+        if !socket.parent().is_some_and(Path::is_dir) {
+            info!(
+                "{} is not there: there is nothing of Docker for a {}",
+                socket.display(),
+                caller.word()
+            );
+            continue;
+        }
+        let wrong = |cause| format!("{} can't be listened on: {cause}", socket.display());
+        let Some((listener, lock)) = listen(&socket).map_err(wrong)? else {
+            return Err(format!("another corefn-gate listens on {}", socket.display()).into());
+        };
+        locks.push(lock);
+        let policy = Policy::new(caller, &host, &home, on_host);
+        let gate = Arc::new(Gate::new(policy, &host.docker, connections.max(1)));
+        gates.spawn(gate.serve(listener));
+    }
+    if gates.is_empty() {
+        let names = Caller::ALL.map(Caller::word).join(", ");
+        return Err(format!(
+            "{} has no folder for anybody who needs Docker: make one of {names}",
+            folder.display()
+        )
+        .into());
+    }
     tokio::select! {
-        () = gate.serve(listener) => {}
+        _ = gates.join_next() => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }

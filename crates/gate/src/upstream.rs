@@ -4,10 +4,11 @@ use std::io;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, UPGRADE};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -25,7 +26,31 @@ pub struct Question {
     pub target: String,
     /// JSON.
     pub body: Option<Value>,
+    /// Whether the connection is another's after the answer (`101 Switching Protocols`), as Docker has it for what containers
+    /// print.
+    pub is_upgraded: bool,
 }
+
+impl Question {
+    /// The same with a body.
+    pub fn with(self, body: Value) -> Self {
+        Self {
+            body: Some(body),
+            ..self
+        }
+    }
+
+    /// The same for a connection that is another's afterwards.
+    pub fn upgraded(self) -> Self {
+        Self {
+            is_upgraded: true,
+            ..self
+        }
+    }
+}
+
+/// Files that come with a question, as a tar archive.
+pub type Files = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +92,7 @@ impl Upstream {
         &self,
         version: Option<Version>,
         question: Question,
+        files: Option<Files>,
     ) -> Result<Response<Incoming>, UpstreamError> {
         let mut sender = match self {
             Self::Unix(path) => open(UnixStream::connect(path).await?).await?,
@@ -77,11 +103,19 @@ impl Upstream {
             .method(question.method)
             .uri(format!("{prefix}{}", question.target))
             .header(HOST, "docker");
-        let request = match question.body {
-            None => request.body(Full::default()),
-            Some(body) => request
+        let request = match question.is_upgraded {
+            false => request,
+            true => request.header(CONNECTION, "Upgrade").header(UPGRADE, "tcp"),
+        };
+        let whole = |bytes| Full::new(bytes).map_err(|never| match never {}).boxed();
+        let request = match (question.body, files) {
+            (None, None) => request.body(whole(Bytes::new())),
+            (Some(body), _) => request
                 .header(CONTENT_TYPE, "application/json")
-                .body(Full::new(Bytes::from(body.to_string()))),
+                .body(whole(body.to_string().into())),
+            (None, Some(files)) => request
+                .header(CONTENT_TYPE, "application/x-tar")
+                .body(files),
         };
         Ok(sender.send_request(request?).await?)
     }
@@ -90,8 +124,8 @@ impl Upstream {
 /// Begins to speak. The connection ends when nobody reads the answer any more, or it has ended.
 async fn open(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-) -> Result<SendRequest<Full<Bytes>>, hyper::Error> {
+) -> Result<SendRequest<Files>, hyper::Error> {
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
+    tokio::spawn(connection.with_upgrades());
     Ok(sender)
 }

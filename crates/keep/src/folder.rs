@@ -24,16 +24,7 @@ use rustix::fs::{FlockOperation, flock};
 /// The name of the sockets at which sandboxes are claimed, and wait.
 pub use corefn_engine::sandboxes::KEEPER as SOCKET;
 
-use corefn_engine::sandboxes::SERVING;
-
-/// The folder of what sandboxes see.
-const WAITING: &str = "waiting";
-
-/// The name of the program that starts a runtime.
-pub const STARTER: &str = "init";
-
-/// The name of the socket that it connects to.
-pub const LISTENER: &str = "listener";
+use corefn_engine::sandboxes::{SERVING, STARTER, STARTER_SOCKET, WAITING};
 
 /// The folder.
 #[derive(Debug)]
@@ -101,7 +92,7 @@ impl Folder {
         let program = folder.join(STARTER);
         fs::write(&program, INIT)?;
         fs::set_permissions(&program, Permissions::from_mode(0o755))?;
-        at(Listener::bind, &folder.join(LISTENER), 0o666)
+        at(Listener::bind, &folder.join(STARTER_SOCKET), 0o666)
     }
 
     /// The path of the socket on which what a sandbox becomes may serve.

@@ -347,8 +347,7 @@ impl Inner {
             Err((why, id)) => {
                 warn!("no new sandbox: {why}");
                 if let Some(id) = id {
-                    let name = names::sandbox(self.docker.namespace(), id);
-                    self.give_up(id, &name).await;
+                    self.give_up_new(id).await;
                 }
                 let mut kinds = self.kinds.borrow_mut();
                 if let Some(waiting) = kinds.get_mut(&kind) {
@@ -404,10 +403,16 @@ impl Inner {
 
     /// Removes a sandbox, its folder and its socket.
     async fn give_up(&self, id: InstanceId, container: &str) {
+        self.give_up_all(id, Some(container)).await;
+    }
+
+    async fn give_up_all(&self, id: InstanceId, container: Option<&str>) {
         if let Err(error) = self.folder.remove(id) {
             warn!("the folder of the sandbox {id} is left: {error}");
         }
-        self.end(container).await;
+        if let Some(container) = container {
+            self.end(container).await;
+        }
         self.stop_serving(id);
     }
 
@@ -439,6 +444,15 @@ impl Inner {
         if let Err(error) = self.docker.remove(container).await {
             warn!("{error}");
         }
+    }
+
+    /// Gives one up that was being made, whether there is a container already or not.
+    async fn give_up_new(&self, id: InstanceId) {
+        let name = names::sandbox(self.docker.namespace(), id);
+        let all = self.docker.containers().await.unwrap_or_default();
+        let made = all.iter().find(|container| container.name == name);
+        let container = made.map(|container| container.id.as_str());
+        self.give_up_all(id, container).await;
     }
 
     async fn has_image(&self) -> Result<bool, MakeError> {

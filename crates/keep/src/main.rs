@@ -25,18 +25,8 @@ struct Arguments {
     #[arg(long, value_name = "DIR")]
     home: Option<PathBuf>,
     /// The same folder as the host of Docker knows it, for a keeper in a container [default: the same]
-    #[arg(long, value_name = "DIR", value_parser = absolute)]
+    #[arg(long, value_name = "DIR", value_parser = home::absolute)]
     home_on_host: Option<PathBuf>,
-}
-
-/// Takes a path from the root: another is no path that Docker could be given.
-fn absolute(text: &str) -> Result<PathBuf, String> {
-    let path = PathBuf::from(text);
-    if path.is_absolute() {
-        Ok(path)
-    } else {
-        Err("write a path from the root, such as /var/func".to_owned())
-    }
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -7,12 +7,13 @@ use std::time::Duration;
 use corefn_core::config::Network;
 use corefn_core::instance::InstanceId;
 use corefn_engine::docker::{Docker, DockerError, SandboxParts, SandboxRuntime};
+use corefn_engine::sandboxes::{STARTER, STARTER_SOCKET};
 use corefn_engine::store::Store;
 use corefn_sandbox::claim::Sandbox;
 use corefn_sandbox::hand_over::{HandOverError, send_listener, start_with_listener};
 use corefn_sandbox::message::{Connection, Listener};
 
-use crate::folder::{Folder, LISTENER, SOCKET, STARTER};
+use crate::folder::{Folder, SOCKET};
 
 /// How long a sandbox may take to connect, once it is started.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -84,7 +85,7 @@ pub async fn make(
     let runtime = starter.as_ref().map(|(entrypoint, _)| SandboxRuntime {
         entrypoint,
         init: STARTER,
-        socket: LISTENER,
+        socket: STARTER_SOCKET,
     });
     let serving = folder.serving(id);
     // Redis counts the addresses that were given out. Without it chance decides.

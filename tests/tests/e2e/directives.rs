@@ -30,7 +30,7 @@ fn conf(block: Block, lines: &str) -> String {
         .join(" ");
     let gate = match lines.contains("corefn_docker") || block == Main {
         true => "",
-        false => "corefn_docker unix:///nowhere/router;",
+        false => "corefn_docker unix:///nowhere/router/docker.sock;",
     };
     let http = format!("http {{ {temporary} access_log off; {gate}");
     head + &body.replacen("http {", &http, 1)

@@ -331,7 +331,8 @@ async fn first_branch_of_a_new_repository_deploys() {
 
 #[tokio::test]
 async fn without_redis_or_docker_pushes_are_rejected() {
-    let mut home = Home::builder("away").without_nginx().start().await;
+    let home = Home::builder("away").without_nginx().without_gate();
+    let mut home = home.start().await;
     let hello = deployed(&home, "demo/hello").await;
     hello.replace("server.pl", "from Perl", "from Perl again");
     hello.commit("Good").await;

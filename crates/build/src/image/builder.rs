@@ -46,12 +46,21 @@ const LAST: usize = 8;
 /// The pause between two attempts to kill a command: it may not have been started yet.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What all builds have in common: whatever comes of one, no container of it stays.
-pub(crate) fn options(labels: &HashMap<String, String>) -> BuildImageOptionsBuilder {
-    BuildImageOptionsBuilder::default()
+/// What all builds have in common: whatever comes of one, no container of it stays, and while there is one, it is known as a
+/// build's by the network that it is on.
+///
+/// # Errors
+/// [`DockerError`] when there is no network.
+pub(crate) async fn options(
+    docker: &Docker,
+    labels: &HashMap<String, String>,
+) -> Result<BuildImageOptionsBuilder, DockerError> {
+    let network = docker.build_network().await?;
+    Ok(BuildImageOptionsBuilder::default()
         .rm(true)
         .forcerm(true)
-        .labels(labels)
+        .networkmode(&network)
+        .labels(labels))
 }
 
 /// Runs a build of Docker's, and returns the image's identifier. `what` says what is built, as an
@@ -215,8 +224,10 @@ impl Limits {
         let none = None::<InspectContainerOptions>;
         let found = match client.inspect_container(container, none).await {
             Ok(found) => found.host_config?,
+            // (The gate shows a builder none but a build's.)
             Err(Cause::DockerResponseServerError {
-                status_code: 404, ..
+                status_code: 403 | 404,
+                ..
             }) => return Some(false),
             Err(_) => return None,
         };

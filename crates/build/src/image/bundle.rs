@@ -9,7 +9,7 @@ use std::io::Cursor;
 
 use sha2::{Digest as _, Sha256};
 
-use corefn_core::names::label;
+use corefn_core::names::{self, label};
 use corefn_engine::docker::Docker;
 
 use super::{Traces, identifier, options, remove_others, run_build};
@@ -26,7 +26,7 @@ const HASH_DIGITS: usize = 16;
 /// The tag of the image that holds a bundle.
 pub fn tag(namespace: &str, bundle: &[u8]) -> String {
     let hash = hex(&Sha256::digest(bundle));
-    format!("{namespace}/ca-bundle:{}", &hash[..HASH_DIGITS])
+    names::bundle_image(namespace, &hash[..HASH_DIGITS])
 }
 
 /// Makes the image that holds the bundle, if it isn't there.
@@ -43,7 +43,7 @@ pub async fn ensure(docker: &Docker, tag: &str, bundle: &[u8]) -> Result<(), Bui
     let labels = HashMap::from([(label::NAMESPACE.to_owned(), namespace)]);
     let what = format!("make the image {tag}");
     // (Without Docker's cache: it is made once, and Docker would look through all images that have no base.)
-    let options = options(&labels).t(tag).nocache(true).build();
+    let options = options(docker, &labels).await?.t(tag).nocache(true).build();
     let context = Cursor::new(packed);
     let (mut traces, print) = (Traces::default(), async |_: &str| Ok(()));
     run_build(docker, options, context, &what, None, &mut traces, print).await?;

@@ -136,8 +136,8 @@ pub async fn from_dockerfile(
         let namespace = docker.namespace().to_owned();
         labels.insert(label::NAMESPACE.to_owned(), namespace);
     }
-    let options = options(&labels)
-        .networkmode(&docker.build_network().await?)
+    let options = options(docker, &labels)
+        .await?
         .dockerfile(file)
         .buildargs(&network::proxies(host))
         .memory(memory)
@@ -261,7 +261,8 @@ pub async fn label(
             labels.len()
         )));
     }
-    let options = options(&HashMap::new()).t(&tag).nocache(true).build();
+    let options = options(docker, &HashMap::new()).await?;
+    let options = options.t(&tag).nocache(true).build();
     let text = format!("FROM {image}\n{labels}");
     let packed = Cursor::new(archive(&[(DOCKERFILE, 0o644, text.as_bytes())])?);
     let what = format!("label the image {tag}");

@@ -49,7 +49,8 @@ pub async fn from_files(
             "the files that the build made can't be packed",
         ))?;
     // (Without Docker's cache: it would look through all functions of the stack, which are built on the same runtime.)
-    let options = options(&HashMap::new()).t(&tag).nocache(true).build();
+    let options = options(docker, &HashMap::new()).await?;
+    let options = options.t(&tag).nocache(true).build();
     let what = format!("make the image {tag}");
     let print = async |_: &str| Ok(());
     run_build(docker, options, packed, &what, None, traces, print).await?;

@@ -75,9 +75,16 @@ fn change(saved: &File, folder: &Path, tag: &str) -> io::Result<File> {
     }
     describe(&mut config, &kept)?;
     let mut archive = Builder::new(BufWriter::new(tempfile::tempfile()?));
-    let mut names = Vec::new();
-    for (number, layer) in kept.into_iter().flatten().enumerate() {
-        let name = format!("{number}.tar");
+    // (What says what the rest is comes first, so that whoever reads it need not keep any of it.)
+    let layers: Vec<_> = kept.into_iter().flatten().collect();
+    let names: Vec<_> = (0..layers.len()).map(layer_name).collect();
+    let manifest = json!([{ "Config": CONFIG, "RepoTags": [tag], "Layers": names }]);
+    let manifest = serde_json::to_vec(&manifest)?;
+    append(&mut archive, MANIFEST, manifest.len() as u64, &*manifest)?;
+    let config = serde_json::to_vec(&config)?;
+    append(&mut archive, CONFIG, config.len() as u64, &*config)?;
+    for (number, layer) in layers.into_iter().enumerate() {
+        let name = layer_name(number);
         match layer {
             Layer::Same { at, size } => {
                 append(&mut archive, &name, size, part(saved.file, at, size))?
@@ -86,16 +93,15 @@ fn change(saved: &File, folder: &Path, tag: &str) -> io::Result<File> {
                 append(&mut archive, &name, layer.metadata()?.len(), &layer)?;
             }
         }
-        names.push(name);
     }
-    let config = serde_json::to_vec(&config)?;
-    append(&mut archive, CONFIG, config.len() as u64, &*config)?;
-    let manifest = json!([{ "Config": CONFIG, "RepoTags": [tag], "Layers": names }]);
-    let manifest = serde_json::to_vec(&manifest)?;
-    append(&mut archive, MANIFEST, manifest.len() as u64, &*manifest)?;
     let mut file = archive.into_inner()?.into_inner()?;
     file.rewind()?;
     Ok(file)
+}
+
+/// What a layer is called in what is written here.
+fn layer_name(number: usize) -> String {
+    format!("{number}.tar")
 }
 
 /// A layer of the image that is made.

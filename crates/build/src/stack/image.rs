@@ -6,7 +6,7 @@ use std::io::Cursor;
 use std::time::Instant;
 
 use corefn_core::host::Host;
-use corefn_core::names::{HOST_FILE, label};
+use corefn_core::names::{self, HOST_FILE, label};
 use corefn_engine::docker::{Docker, DockerError};
 use sha2::{Digest as _, Sha256};
 
@@ -49,13 +49,11 @@ pub async fn ensure(
     let packed = pack(&stack.folder)?;
     let sdk = stack.sdk_image(host);
     let hash = hash(&packed.hash, &host.base_image, sdk);
-    let tag = |kind: &str| {
-        let name = &stack.name;
-        format!("{}/{kind}-{name}:{hash}", host.namespace)
-    };
+    let (namespace, name) = (&host.namespace, &stack.name);
     let images = Images {
-        builder: tag("stack"),
-        runtime: (stack.kind() == Kind::Runtime).then(|| tag(RUNTIME)),
+        builder: names::stack_image(namespace, name, &hash),
+        runtime: (stack.kind() == Kind::Runtime)
+            .then(|| names::runtime_image(namespace, name, &hash)),
     };
     if are_there(docker, &images).await? {
         return Ok(images);
@@ -97,7 +95,7 @@ pub async fn ensure(
             (label::NAMESPACE.to_owned(), host.namespace.clone()),
             (label::STACK.to_owned(), stack.name.clone()),
         ]);
-        let mut options = options(&labels).t(tag).buildargs(&arguments);
+        let mut options = options(docker, &labels).await?.t(tag).buildargs(&arguments);
         if let Some(stage) = stage {
             options = options.target(stage);
         }

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use corefn_core::gate::Caller;
 use corefn_core::host::Host;
-use corefn_core::names::{DISPATCHER_SOCKET, ROUTER_SOCKET, directive, label};
+use corefn_core::names::{DISPATCHER_SOCKET, directive, label};
 use corefn_engine::agree::disagreements;
 use corefn_engine::docker::Docker;
 use corefn_engine::sandboxes::Sandboxes;
@@ -125,7 +126,7 @@ pub async fn invocations(home: &Path, host: &Host, store: &Store) -> Option<Find
 pub async fn gate(home: &Path, host: &Host) -> Finding {
     let check = "gate";
     let directive = directive::DOCKER.to_string_lossy();
-    let socket = home.join(&host.gate).join(ROUTER_SOCKET);
+    let socket = Caller::Router.socket(&home.join(&host.gate));
     if !socket.exists() {
         return Finding::warning(
             check,

@@ -79,7 +79,7 @@ impl Docker {
             name: Some(names::sandbox(self.namespace(), id)),
             ..CreateContainerOptions::default()
         };
-        let body = body(self.namespace(), parts, id, network);
+        let body = sandbox_body(self.namespace(), parts, id, network);
         let client = self.client().await?;
         let created = client.create_container(Some(options), body).await;
         let created = created.map_err(|cause| self.failed("create a sandbox", cause))?;
@@ -142,16 +142,7 @@ impl Docker {
         image: &str,
         path: &str,
     ) -> Result<io::Result<File>, DockerError> {
-        let labels = [
-            (label::NAMESPACE, self.namespace()),
-            (label::ROLE, label::ROLE_FETCH),
-        ];
-        let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let body = ContainerCreateBody {
-            image: Some(image.to_owned()),
-            labels: Some(labels.into()),
-            ..ContainerCreateBody::default()
-        };
+        let body = fetch_body(self.namespace(), image);
         let client = self.client().await?;
         let none = None::<CreateContainerOptions>;
         let created = client.create_container(none, body).await;
@@ -255,7 +246,23 @@ pub(super) fn describe(namespace: &str, name: &str, labels: &mut HashMap<String,
     labels.insert(label::REVISION.to_owned(), revision.to_string());
 }
 
-fn body(
+/// The body of Docker's `POST /containers/create` for a container out of which files of an image are taken. It is never
+/// started.
+pub fn fetch_body(namespace: &str, image: &str) -> ContainerCreateBody {
+    let labels = [
+        (label::NAMESPACE, namespace),
+        (label::ROLE, label::ROLE_FETCH),
+    ];
+    let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    ContainerCreateBody {
+        image: Some(image.to_owned()),
+        labels: Some(labels.into()),
+        ..ContainerCreateBody::default()
+    }
+}
+
+/// The body of Docker's `POST /containers/create` for a sandbox.
+pub fn sandbox_body(
     namespace: &str,
     parts: SandboxParts<'_>,
     id: InstanceId,
@@ -341,7 +348,7 @@ mod tests {
         };
         let at = (&network, Ipv4Addr::new(10, 200, 0, 9));
         let at = has_network.then_some(at);
-        body("ns", parts, InstanceId::from_random(7), at)
+        sandbox_body("ns", parts, InstanceId::from_random(7), at)
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Containers that are no instance's.
 
+use corefn_core::gate::Caller;
 use corefn_core::names::label;
 use serde_json::{Value, json};
 
@@ -242,12 +243,21 @@ impl Scene {
                 Value::Null,
             ),
         ];
-        let all = all.into_iter().map(|(way, at, value)| Try {
-            way,
-            name: format!("{at} = {value}"),
-            bytes: request("POST", &self.create(), &self.with(&at, value).to_string()),
-            is_garbled: false,
-        });
+        // (Some are as they should be in what others than routers make.)
+        let is_other = |at: &str, value: &Value| {
+            let is = self.body.pointer(at).unwrap_or(&Value::Null);
+            let is_own_variable = self.caller == Caller::Builder && at.starts_with("/Env");
+            is != value && !is_own_variable
+        };
+        let all = all
+            .into_iter()
+            .filter(|(_, at, value)| is_other(at, value))
+            .map(|(way, at, value)| Try {
+                way,
+                name: format!("{at} = {value}"),
+                bytes: request("POST", &self.create(), &self.with(&at, value).to_string()),
+                is_garbled: false,
+            });
         let names = ["other", "", "redis", "..", "/host"].map(|name| Try {
             way: "other names",
             name: format!("the name {name:?}"),
