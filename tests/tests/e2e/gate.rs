@@ -13,15 +13,17 @@ use corefn_engine::docker::{
     instance_body, sandbox_body,
 };
 use corefn_engine::sandboxes::{KEEPER, WAITING};
-use corefn_tests::cli::state;
+use corefn_tests::cli::{command, ran, state};
 use corefn_tests::gate::Gate;
 use corefn_tests::nginx::check;
 use corefn_tests::programs::workspace;
+use corefn_tests::push::Repository;
 use corefn_tests::{Home, probe, wait_until};
 use serde_json::{Value, json};
 
 mod tries;
 
+use crate::sandbox_starts::with_router;
 use tries::{Scene, archive, request, request_with};
 
 const FUNCTION: &str = "demo/hello";
@@ -73,6 +75,63 @@ async fn router_has_all_that_it_needs() {
     })
     .await;
     assert!(gate.stop().await);
+}
+
+#[tokio::test]
+async fn services_have_all_that_they_need() {
+    let (mut home, _keeper) = with_router("served", "floor = 1").await;
+    home.start_cleaner(Some(1));
+    let hello = Repository::create(&home, FUNCTION).await;
+    hello.example("dockerfile").await;
+    let text = hello.read("Dockerfile");
+    // (With commands it also gets the host's certificates, which are taken out of it again.)
+    hello.write("Dockerfile", &format!("{text}RUN echo built > /built\n"));
+    hello.write("corefn.toml", "[function]\nscale = { idle = \"2s\" }\n");
+    hello.commit("With a command").await;
+    hello.push().await.accepted().says(&["deployed demo/hello"]);
+    assert_eq!(home.get("/demo/hello/").await.status, 200);
+    let builder = |words: &[&str]| {
+        let mut command = command();
+        command
+            .env(names::env::GATE, Caller::Builder.word())
+            .arg("--home")
+            .arg(home.folder.path())
+            .args(words);
+        command
+    };
+    for (words, says) in [
+        (&["logs", FUNCTION][..], ""),
+        (&["revisions", FUNCTION], "current"),
+        (&["ls"], FUNCTION),
+        (&["ps"], ""),
+    ] {
+        let ran = ran(&mut builder(words)).await;
+        assert!(
+            ran.code == 0 && ran.output.contains(says),
+            "{words:?}: {ran:?}"
+        );
+    }
+    wait_until("the cleaner has stopped it", PATIENCE, async || {
+        home.instances(FUNCTION).await.is_empty()
+    })
+    .await;
+    hello.write("Dockerfile", &format!("{text}RUN exit 7\n"));
+    hello.commit("Broken").await;
+    hello
+        .push()
+        .await
+        .rejected(&["returned a non-zero code: 7"]);
+    let removed = ran(&mut builder(&["rm", "--yes", FUNCTION])).await;
+    assert_eq!(removed.code, 0, "{removed:?}");
+    let log = home.folder.read("log/gate.log");
+    assert!(!log.contains("is refused"), "{log}");
+    let nobody = ran(builder(&["ls"]).env(names::env::GATE, "nginx")).await;
+    assert!(
+        nobody
+            .errors
+            .contains("set it to builder, keeper or cleaner"),
+        "{nobody:?}"
+    );
 }
 
 /// Somebody who has Docker by the gate, and tries to get more.

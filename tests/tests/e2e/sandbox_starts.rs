@@ -24,7 +24,8 @@ pub const SETTINGS: &str = "floor = 1\nceiling = 1";
 
 /// An installation whose router takes sandboxes, with a keeper.
 pub async fn with_router(name: &str, settings: &str) -> (Home, Keeper) {
-    let mut home = Home::builder(name).without_nginx().start().await;
+    let builder = Home::builder(name).without_nginx().gated();
+    let mut home = builder.start().await;
     let keeper = Keeper::start_with_nginx(&mut home, settings).await;
     (home, keeper)
 }
