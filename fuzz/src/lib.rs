@@ -8,6 +8,7 @@ pub mod archives;
 pub mod container_labels;
 pub mod docker_calls;
 pub mod docker_events;
+pub mod docker_images;
 pub mod host;
 pub mod image_labels;
 pub mod invocations;
@@ -28,6 +29,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("container_labels", container_labels::run),
     ("docker_calls", docker_calls::run),
     ("docker_events", docker_events::run),
+    ("docker_images", docker_images::run),
     ("host", host::run),
     ("image_labels", image_labels::run),
     ("invocations", invocations::run),

@@ -85,11 +85,22 @@ where
         &self.manifest.repo_tags[0]
     }
 
-    /// Writes it anew.
+    /// Writes it anew; the last piece is an error if it breaks off.
     ///
     /// # Errors
     /// [`Refused`] when it is not what it has said.
-    async fn write(mut self, to: &Pieces) -> Result<(), Refused> {
+    pub async fn write(self, to: mpsc::Sender<Piece>) -> Result<(), Refused> {
+        let pieces = Pieces(to);
+        let written = self.write_to(&pieces).await;
+        if let Err(why) = &written {
+            // (Docker begins when it has all.)
+            let broken = std::io::Error::other(why.to_string());
+            let _ = pieces.0.send(Err(broken.into())).await;
+        }
+        written
+    }
+
+    async fn write_to(mut self, to: &Pieces) -> Result<(), Refused> {
         let Manifest {
             config,
             repo_tags,
@@ -139,11 +150,7 @@ where
 pub fn rewritten(image: Image<Incoming>, refused: impl FnOnce(Refused) + Send + 'static) -> Files {
     let (sender, receiver) = mpsc::channel(PIECES);
     tokio::spawn(async move {
-        let pieces = Pieces(sender);
-        if let Err(why) = image.write(&pieces).await {
-            // (Docker begins when it has all.)
-            let broken = std::io::Error::other(why.to_string());
-            let _ = pieces.0.send(Err(broken.into())).await;
+        if let Err(why) = image.write(sender).await {
             refused(why);
         }
     });
@@ -154,7 +161,8 @@ pub fn rewritten(image: Image<Incoming>, refused: impl FnOnce(Refused) + Send + 
     StreamBody::new(Box::pin(pieces)).boxed()
 }
 
-type Piece = Result<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+/// A part of what is written.
+pub type Piece = Result<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Where it is written to.
 struct Pieces(mpsc::Sender<Piece>);
@@ -247,4 +255,122 @@ where
 fn padding(size: u64) -> usize {
     let over = (size % BLOCK as u64) as usize;
     (BLOCK - over) % BLOCK
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::io::Read as _;
+
+    use http_body_util::Full;
+
+    use super::*;
+
+    /// An archive of files.
+    fn archive(files: &[(&str, &str)]) -> Vec<u8> {
+        let mut archive = tar::Builder::new(Vec::new());
+        for (name, text) in files {
+            let mut header = Header::new_gnu();
+            header.set_size(text.len() as u64);
+            archive
+                .append_data(&mut header, name, text.as_bytes())
+                .unwrap();
+        }
+        archive.into_inner().unwrap()
+    }
+
+    async fn written(bytes: Vec<u8>) -> Result<(String, Vec<u8>), Refused> {
+        let image = Image::read(Full::new(Bytes::from(bytes))).await?;
+        let name = image.name().to_owned();
+        let (sender, mut receiver) = mpsc::channel::<Piece>(1);
+        let read = async {
+            let mut all = Vec::new();
+            while let Some(piece) = receiver.recv().await {
+                all.extend_from_slice(&piece.unwrap_or_default());
+            }
+            all
+        };
+        let (written, all) = tokio::join!(image.write(sender), read);
+        written.map(|()| (name, all))
+    }
+
+    #[tokio::test]
+    async fn is_what_it_was_by_other_names() {
+        let manifest =
+            r#"[{"Config": "abc.json", "RepoTags": ["a/b:c"], "Layers": ["x/layer.tar", "y"]}]"#;
+        let long = "x".repeat(BLOCK + 1);
+        let archived = archive(&[
+            ("manifest.json", manifest),
+            ("y", ""),
+            ("abc.json", "{}"),
+            ("x/layer.tar", &long),
+        ]);
+        let (name, all) = written(archived).await.unwrap();
+        assert_eq!(name, "a/b:c");
+        let mut archive = tar::Archive::new(all.as_slice());
+        let found: Vec<_> = archive
+            .entries()
+            .unwrap()
+            .map(|entry| {
+                let mut entry = entry.unwrap();
+                let mut text = String::new();
+                entry.read_to_string(&mut text).unwrap();
+                (entry.path().unwrap().display().to_string(), text)
+            })
+            .collect();
+        let manifest =
+            r#"[{"Config":"config.json","RepoTags":["a/b:c"],"Layers":["0.tar","1.tar"]}]"#;
+        let want = [
+            ("manifest.json", manifest),
+            ("1.tar", ""),
+            ("config.json", "{}"),
+            ("0.tar", &long),
+        ];
+        assert_eq!(
+            found,
+            want.map(|(name, text)| (name.to_owned(), text.to_owned()))
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_none_is_not_passed_on() {
+        let of = |manifest: &str| archive(&[("manifest.json", manifest)]);
+        let twice = r#"[{"Config": "c", "RepoTags": ["a:b"], "Layers": ["c"]}]"#;
+        let mut link = archive(&[]);
+        link.clear();
+        let mut linked = tar::Builder::new(link);
+        let mut header = Header::new_gnu();
+        header.set_entry_type(EntryType::Symlink);
+        header.set_size(0);
+        linked
+            .append_link(&mut header, "manifest.json", "/etc/passwd")
+            .unwrap();
+        let mut wrong = of(twice);
+        wrong[0] = b'M';
+        let many = format!(
+            r#"[{{"Config": "c", "RepoTags": ["a:b"], "Layers": [{}]}}]"#,
+            vec!["\"x\""; MOST_LAYERS + 1].join(",")
+        );
+        for (bytes, why) in [
+            (Vec::new(), "breaks off"),
+            (vec![0; 2 * BLOCK], "does not begin with"),
+            (archive(&[("x", "")]), "does not begin with"),
+            (
+                of(&" ".repeat(MOST_MANIFEST as usize + 1)),
+                "does not begin with",
+            ),
+            (of("[]"), "manifest.json: "),
+            (
+                of(r#"[{"Config": "c", "RepoTags": ["a", "b"], "Layers": []}]"#),
+                "manifest.json: ",
+            ),
+            (of(twice), "two files have one name"),
+            (linked.into_inner().unwrap(), "is no file"),
+            (wrong, "wrong checksum"),
+            (of(&many), "more than 512 layers"),
+        ] {
+            let error = written(bytes).await.unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
 }
