@@ -24,10 +24,11 @@ home=$(realpath -m -- "$home")
 [[ $home =~ ^[A-Za-z0-9/._+@,-]+$ ]] || die \
     "the state directory '$home' has a character that configuration files would need to quote" \
     "Set COREFN_HOME to a path of letters, digits and . _ + @ , - only, such as /var/lib/corefn."
-# A unix socket's path has 108 bytes at most (man 7 unix).
 redis_socket=$home/redis/redis.sock
-((${#redis_socket} < 108)) || die \
-    "'$redis_socket' is too long for a unix socket (107 bytes at most)" \
+# A unix socket's path has 108 bytes at most (man 7 unix): this is the longest.
+socket=$home/sandboxes/waiting/0123456789abcdef/listener
+((${#socket} < 108)) || die \
+    "'$socket' is too long for a unix socket (107 bytes at most)" \
     "Set COREFN_HOME to a shorter path, such as /var/lib/corefn."
 
 port=${COREFN_PORT:-8080}

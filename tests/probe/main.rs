@@ -20,6 +20,10 @@
 //! | `/env` | its environment |
 //! | `/whoami` | its user, capabilities and what it can write to |
 //! | `/traces` | its files, descriptors, arguments, and the processes that it sees |
+//! | `/use/memory` | none: it uses all memory that it gets |
+//! | `/use/threads`, `/use/files`, `/use/disk` | how many threads, open files and bytes of `/tmp` it could have |
+//! | `/use/log/BYTES` | 200 when it has written so much to its log |
+//! | `/use/processors/MS` | how many milliseconds of processors it has used in so many |
 //! | `/reach/IP/PORT` | whether it can connect there within a second |
 //! | `/exit` | none: the process ends with code 3 |
 //! | `/dies/CONTAINER/COUNT` | none: as one that is killed; of another container than the one named, 200 |
@@ -313,6 +317,17 @@ fn answer(
         }
         ["whoami"] => json(writer, request, &whoami()),
         ["traces"] => json(writer, request, &traces()),
+        ["use", what] => json(writer, request, &use_all(what).to_string()),
+        ["use", "log", count] => {
+            let line = "x".repeat(1023);
+            for _ in 0..number(count) / 1024 {
+                println!("{line}");
+            }
+            send(writer, request, "200", &[], b"written\n")
+        }
+        ["use", "processors", time] => {
+            json(writer, request, &use_processors(number(time)).to_string())
+        }
         ["reach", ip, port] => json(writer, request, &reach(ip, port)),
         ["dies", container, count] => dies(container, number(count) as usize, writer),
         ["exit"] => {
@@ -441,6 +456,74 @@ fn seen(request: &Request, body: &[u8]) -> String {
         quote(Sum::of(body).hex().as_bytes()),
         quote(&body[..body.len().min(1000)])
     )
+}
+
+/// Uses as much of something as it gets, and says how much that was.
+fn use_all(what: &str) -> usize {
+    match what {
+        "memory" => {
+            let mut all = Vec::new();
+            loop {
+                // (Not of zeros alone, which the kernel would not have to keep.)
+                all.push(vec![1_u8; 1 << 20]);
+            }
+        }
+        "threads" => {
+            static GO: AtomicUsize = AtomicUsize::new(0);
+            GO.store(0, Ordering::SeqCst);
+            let mut all = Vec::new();
+            let wait = || {
+                while GO.load(Ordering::SeqCst) == 0 {
+                    sleep(20);
+                }
+            };
+            while let Ok(one) = thread::Builder::new().stack_size(32 << 10).spawn(wait) {
+                all.push(one);
+            }
+            GO.store(1, Ordering::SeqCst);
+            let count = all.len();
+            all.into_iter().for_each(|one| drop(one.join()));
+            count
+        }
+        "files" => {
+            let mut all = Vec::new();
+            while let Ok(file) = fs::File::open("/dev/null") {
+                all.push(file);
+            }
+            all.len()
+        }
+        "disk" => {
+            let mut count = 0;
+            if let Ok(mut file) = fs::File::create("/tmp/all") {
+                while let Ok(more @ 1..) = file.write(&[1; 64 << 10]) {
+                    count += more;
+                }
+            }
+            let _ = fs::remove_file("/tmp/all");
+            count
+        }
+        _ => 0,
+    }
+}
+
+/// Has several threads do nothing as fast as they can, and says how many milliseconds of processors that took.
+fn use_processors(time: u64) -> u64 {
+    // (The third and the fourth number after the name's end: what it has used itself, in hundredths of a second. proc(5))
+    let used = || {
+        let text = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        let rest = text.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let numbers = rest.split_whitespace().skip(11).take(2);
+        10 * numbers.filter_map(|number| number.parse::<u64>().ok()).sum::<u64>()
+    };
+    let (begin, before) = (std::time::Instant::now(), used());
+    let busy = move || {
+        while begin.elapsed() < Duration::from_millis(time) {
+            std::hint::spin_loop();
+        }
+    };
+    let threads: Vec<_> = (0..4).map(|_| thread::spawn(busy)).collect();
+    threads.into_iter().for_each(|thread| drop(thread.join()));
+    used() - before
 }
 
 fn whoami() -> String {

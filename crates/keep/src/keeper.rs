@@ -18,7 +18,7 @@ use corefn_core::instance::InstanceId;
 use corefn_core::names::{self, label};
 use corefn_core::pool::{Pool, Size, Task};
 use corefn_engine::clock;
-use corefn_engine::docker::{Docker, SANDBOX_FOLDER};
+use corefn_engine::docker::{Docker, OPEN_FILES, SANDBOX_FOLDER};
 use corefn_engine::pauses::Pauses;
 use corefn_engine::sandboxes::EXECUTABLES;
 use corefn_engine::start::random_id;
@@ -480,7 +480,11 @@ impl Inner {
 
 /// What tells of all that sandboxes of a kind are made of: those that were made otherwise are replaced.
 fn version(kind: &Kind) -> String {
-    let made_of = format!("{SANDBOX_FOLDER} {:?} {}", Limits::default(), kind.image);
+    let made_of = format!(
+        "{SANDBOX_FOLDER} {:?} {OPEN_FILES} {}",
+        Limits::default(),
+        kind.image
+    );
     corefn_sandbox::version(made_of.as_bytes())
 }
 

@@ -91,7 +91,7 @@ fn files_for_operators_are_taken() {
     let demo = demo
         .replace("@HOME@", &folder.path().display().to_string())
         .replace("@NAMESPACE@", folder.name())
-        .replace("@DOCKER@", "unix:///var/run/docker.sock")
+        .replace("@WORKERS@", "root")
         .replace("@PORT@", "1");
     let checked = check(&folder, &demo);
     assert!(checked.accepted, "{}", checked.output);

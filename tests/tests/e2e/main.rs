@@ -16,6 +16,7 @@ mod ends;
 mod env;
 mod errors;
 mod exact;
+mod exceed;
 mod failure;
 mod firewall;
 mod freeze;

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use bollard::models::{
     ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HostConfig, HostConfigLogConfig,
-    NetworkingConfig,
+    NetworkingConfig, ResourcesUlimits,
 };
 use bollard::query_parameters::{CreateContainerOptions, StartContainerOptions};
 
@@ -21,6 +21,9 @@ const TMP_OPTIONS: &str = "rw,noexec,nosuid,nodev,size=16m";
 
 /// The most of a function's output that is kept.
 const LOG_SIZE: &str = "4m";
+
+/// How many files a process may have open, connections included.
+pub const OPEN_FILES: i64 = 16_384;
 
 /// What a container is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,6 +188,11 @@ pub(super) fn locked_down(limits: &Limits, network_mode: String) -> HostConfig {
         tmpfs: Some(HashMap::from([("/tmp".to_owned(), TMP_OPTIONS.to_owned())])),
         cap_drop: Some(vec!["ALL".to_owned()]),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        ulimits: Some(vec![ResourcesUlimits {
+            name: Some("nofile".to_owned()),
+            soft: Some(OPEN_FILES),
+            hard: Some(OPEN_FILES),
+        }]),
         log_config: Some(HostConfigLogConfig {
             typ: Some("json-file".to_owned()),
             config: Some(log),
@@ -266,6 +274,7 @@ mod tests {
         assert_eq!(host.cap_drop.unwrap(), ["ALL"]);
         assert_eq!(host.security_opt.unwrap(), ["no-new-privileges"]);
         assert_eq!(host.memory, host.memory_swap);
+        assert_eq!(host.ulimits.unwrap()[0].hard, Some(OPEN_FILES));
         assert!(host.memory.unwrap() > 0 && host.pids_limit.unwrap() > 0);
         assert!(host.binds.is_none() && host.port_bindings.is_none());
     }

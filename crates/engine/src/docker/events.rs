@@ -1,4 +1,4 @@
-//! Docker's event stream: containers that end or are paused, whoever did it.
+//! Docker's event stream: containers that end, are paused or run out of memory, whoever did it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,7 +12,7 @@ use corefn_core::names::{self, label};
 
 use super::{Docker, DockerError, sandboxes};
 
-/// An instance that can't be sent work any more.
+/// What has become of an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstanceEvent {
     /// Which instance.
@@ -30,13 +30,17 @@ pub struct InstanceEvent {
 const DIE: &str = "die";
 const KILL: &str = "kill";
 const PAUSE: &str = "pause";
+/// The kernel has ended a process of it, for it had no more memory. If that was its first, `die` follows.
+const OOM: &str = "oom";
 const START: &str = "start";
 /// A sandbox that has become an instance gets another name.
 const RENAME: &str = "rename";
 
-/// What has become of an instance that can't be sent work any more.
+/// What has become of an instance. It can't be sent work any more, but where it has run out of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InstanceEventKind {
+    /// A process of it was ended, for it had no more memory.
+    OutOfMemory,
     /// Its container was paused, and may go on.
     Paused,
     /// Somebody had Docker end it: this installation, or a person.
@@ -46,7 +50,7 @@ pub enum InstanceEventKind {
 }
 
 impl Docker {
-    /// Instances of the namespace that end, or lose what holds their network, or are paused, as Docker tells. The stream ends when
+    /// Instances of the namespace that end, or lose what holds their network, or are paused, or run out of memory, as Docker tells. The stream ends when
     /// the connection does; what happened meanwhile must be looked up.
     ///
     /// # Errors
@@ -55,7 +59,7 @@ impl Docker {
         &self,
     ) -> Result<impl Stream<Item = InstanceEvent> + '_, DockerError> {
         let mut ordered = HashSet::new();
-        let events = self.container_events(&[DIE, KILL, PAUSE]).await?;
+        let events = self.container_events(&[DIE, KILL, PAUSE, OOM]).await?;
         Ok(events.filter_map(move |event| {
             let read = InstanceEvent::read(self.namespace(), event, &mut ordered);
             std::future::ready(read)
@@ -93,7 +97,7 @@ impl Docker {
 }
 
 impl InstanceEvent {
-    /// Reads an event of Docker's; nothing if no instance of the namespace is lost. `ordered` are those that
+    /// Reads an event of Docker's; nothing if none has become of an instance of the namespace. `ordered` are those that
     /// somebody is ending.
     pub fn read(
         namespace: &str,
@@ -121,6 +125,7 @@ impl InstanceEvent {
             // (A holder that is paused holds its network all the same.)
             Some(PAUSE) if is_holder => return None,
             Some(PAUSE) => InstanceEventKind::Paused,
+            Some(OOM) => InstanceEventKind::OutOfMemory,
             // (That a holder ends is never the function's doing.)
             _ if ordered.remove(&id) || is_holder => InstanceEventKind::Stopped,
             _ => InstanceEventKind::Died,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use corefn_core::instance::Instance;
 
@@ -50,11 +50,19 @@ impl ContainerEvents {
             info!("Docker can be used again");
         }
         while let Some(event) = events.next().await {
-            let has_ended = event.kind != InstanceEventKind::Paused;
-            if has_ended && self.instances.known.find(event.id).is_some() {
-                info!("instance {} of {} has ended", event.id, event.function);
+            let is_known = self.instances.known.find(event.id).is_some();
+            match event.kind {
+                InstanceEventKind::Stopped | InstanceEventKind::Died if is_known => {
+                    info!("instance {} of {} has ended", event.id, event.function);
+                }
+                InstanceEventKind::OutOfMemory if is_known => warn!(
+                    "instance {} of {} has run out of memory (limits.memory of its corefn.toml): the kernel has ended a process of it",
+                    event.id, event.function
+                ),
+                _ => {}
             }
             match event.kind {
+                InstanceEventKind::OutOfMemory => {}
                 InstanceEventKind::Paused => {
                     let InstanceEvent {
                         id,
