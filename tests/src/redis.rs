@@ -5,6 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use corefn_engine::acl::Rules;
 use redis::aio::MultiplexedConnection;
 use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -14,6 +15,10 @@ use crate::clock::Clock;
 use crate::folder::Folder;
 use crate::process::Process;
 use crate::wait::{wait_for, wait_until};
+
+/// The user that the programs are, with its password.
+const USER: &str = "corefn";
+const PASSWORD: &str = "secret-of-tests";
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -50,16 +55,30 @@ impl Redis {
         &self.socket
     }
 
-    /// What the programs connect to.
+    /// What the programs connect to: they may use what an installation needs of Redis, and nothing else.
     pub fn url(&self) -> String {
+        format!("{}?user={USER}&pass={PASSWORD}", self.all())
+    }
+
+    /// The same as programs show it.
+    pub fn shown(&self) -> String {
+        format!("{}?user={USER}&pass=***", self.all())
+    }
+
+    /// What may use all of it.
+    fn all(&self) -> String {
         format!("unix://{}", self.socket.display())
     }
 
     /// Starts it and waits until it answers. It holds what it was told to save since its last start, or nothing.
     pub async fn start(&mut self) {
         assert!(self.process.is_none(), "Redis runs already");
+        let user = Rules::of(self.folder.name()).line(USER);
+        let settings = format!("{user} >{PASSWORD}\n");
+        let settings = self.folder.write(&format!("{}.conf", self.name), settings);
         let mut command = Command::new("redis-server");
         command
+            .arg(settings)
             .args(["--port", "0", "--save", "", "--daemonize", "no"])
             .args(["--unixsocketperm", "700", "--unixsocket"])
             .arg(&self.socket)
@@ -161,7 +180,7 @@ impl Redis {
     }
 
     async fn try_connect(&self) -> redis::RedisResult<MultiplexedConnection> {
-        redis::Client::open(self.url())?
+        redis::Client::open(self.all())?
             .get_multiplexed_async_connection()
             .await
     }
@@ -197,7 +216,7 @@ impl Monitor {
             let Some((from, command)) = line.split_once("] ") else {
                 continue;
             };
-            let greets = ["\"CLIENT\"", "\"HELLO\"", "\"SELECT\""];
+            let greets = ["\"AUTH\"", "\"CLIENT\"", "\"HELLO\"", "\"SELECT\""];
             if !from.ends_with(" lua") && !greets.iter().any(|word| command.starts_with(word)) {
                 commands.push(command.trim().to_owned());
             }

@@ -169,6 +169,12 @@ pub enum Command {
     /// Keep functions and builds from the host and its network, with rules of nftables
     #[command(subcommand)]
     Firewall(FirewallCommand),
+    /// Print the user of Redis that CoreFn needs, as a file of users (aclfile) has it, without its password
+    Acl {
+        /// What it is called
+        #[arg(default_value = "corefn")]
+        user: String,
+    },
     /// Look at all that an installation needs, and say how to mend what is wrong; then the status is 1
     Doctor,
     /// Print what a shell needs to complete words of this program

@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod access;
+mod acl;
 mod args;
 mod assignment;
 mod builds;
@@ -170,6 +171,7 @@ async fn run(arguments: Arguments) -> Result<u8, Error> {
         Command::Key(command) => keys::run(home, printer, command)?,
         Command::Access(command) => access::run(home, printer, command)?,
         Command::Doctor => return doctor::examine(home, printer).await,
+        Command::Acl { user } => acl::show(home, printer, &user)?,
         Command::Firewall(command) => return firewall::run(home, printer, command),
         Command::GitHost(command) => return git_host::run(home, command).await,
         Command::Version

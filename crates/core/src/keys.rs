@@ -77,6 +77,47 @@ pub const DISPATCHER_TTL: Duration = Duration::from_secs(15);
 /// How often a dispatcher says that it is at work.
 pub const DISPATCHER_RENEWAL: Duration = Duration::from_secs(5);
 
+/// The keys of which there is one.
+const ALONE: [&str; 16] = [
+    "epoch",
+    "functions",
+    "routes",
+    "instances",
+    "starting",
+    "waiting",
+    "rebuild",
+    "addresses",
+    "pulse",
+    "schedules",
+    "spool",
+    "queues",
+    "tried",
+    "dead",
+    "removed",
+    // (A channel; scripts are given its name as they are given keys.)
+    "events",
+];
+
+/// What the keys begin with of which there are several.
+const SEVERAL: [&str; 16] = [
+    "ready",
+    "lease",
+    "frozen",
+    "kept",
+    "start",
+    "waits",
+    "failures",
+    "pause",
+    "young",
+    "claim",
+    "watch",
+    "dispatcher",
+    "queue",
+    "later",
+    "dead",
+    "done",
+];
+
 /// Spells the keys of one installation.
 #[derive(Debug, Clone)]
 pub struct Keys {
@@ -277,6 +318,13 @@ impl Keys {
         self.key("events")
     }
 
+    /// Patterns of Redis' ACL that are met by all of the installation's keys, and by no others.
+    pub fn patterns(&self) -> Vec<String> {
+        let all = ALONE.iter().map(|name| self.key(name));
+        let many = SEVERAL.iter().map(|name| self.key(&format!("{name}:*")));
+        all.chain(many).collect()
+    }
+
     fn key(&self, rest: &str) -> String {
         format!("{}:{rest}", self.namespace)
     }
@@ -335,6 +383,19 @@ mod tests {
             ),
             (keys.events(), "events"),
         ];
+        let patterns = keys.patterns();
+        for (key, rest) in &spelled {
+            let of = |pattern: &&String| match pattern.strip_suffix('*') {
+                Some(begin) => key.starts_with(begin),
+                None => key == *pattern,
+            };
+            assert_eq!(patterns.iter().filter(of).count(), 1, "{rest}");
+        }
+        for pattern in &patterns {
+            let begin = pattern.trim_end_matches('*');
+            let is_met = spelled.iter().any(|(key, _)| key.starts_with(begin));
+            assert!(is_met, "no key is of {pattern}");
+        }
         for (key, rest) in spelled {
             assert_eq!(key, format!("ns:{rest}"));
             let name = rest.split(':').next().unwrap();

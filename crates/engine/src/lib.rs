@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod access;
+pub mod acl;
 pub mod acquire;
 pub mod agree;
 pub mod clock;

@@ -25,7 +25,7 @@ use redis::{FromRedisValue, RedisError, ScriptInvocation};
 use corefn_core::keys::{Keys, PULSE_TTL, WATCH_TTL};
 
 use scripts::Scripts;
-use servers::Servers;
+use servers::{Servers, without_passwords};
 
 pub use facts::Facts;
 pub use instances::{Fenced, Leased, Standing};
@@ -101,7 +101,7 @@ impl Store {
     /// [`StoreError::Url`] when `url` can't be read.
     pub fn new(url: &str, namespace: &str) -> Result<Self, StoreError> {
         Ok(Self {
-            url: url.to_owned(),
+            url: without_passwords(url),
             servers: Servers::open(url)?,
             keys: Keys::new(namespace),
             scripts: Scripts::default(),

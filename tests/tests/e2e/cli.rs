@@ -436,7 +436,7 @@ async fn without_redis_or_docker() {
     }
     home.folder.write(HOST_FILE, settings);
     home.redis.stop().await;
-    let redis = format!("error: Redis at {} can't be used", home.redis.url());
+    let redis = format!("error: Redis at {} can't be used", home.redis.shown());
     for words in [
         &["ls"][..],
         &["ps"],

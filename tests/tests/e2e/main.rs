@@ -39,6 +39,7 @@ mod push_interrupted;
 mod push_limits;
 mod push_rejected;
 mod push_several;
+mod redis_user;
 mod refused;
 mod release;
 mod reload;

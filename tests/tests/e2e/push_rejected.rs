@@ -349,7 +349,7 @@ async fn without_redis_or_docker_pushes_are_rejected() {
     assert_eq!(State::of(&home, &hello).await, good);
 
     home.redis.stop().await;
-    let url = home.redis.url();
+    let url = home.redis.shown();
     hello.push().await.rejected(&[
         &format!("Redis at {url} can't be used"),
         "start it, or correct the redis setting",

@@ -262,7 +262,11 @@ pub(super) async fn run(
             let _lock = repositories.lock(&here, function).await?;
             secret::run(&here, &printer, &command).await?;
         }
-        Command::Firewall(_) | Command::GitHost(_) | Command::Gc { .. } | Command::Doctor => {
+        Command::Acl { .. }
+        | Command::Firewall(_)
+        | Command::GitHost(_)
+        | Command::Gc { .. }
+        | Command::Doctor => {
             return Err(Error::Refused(
                 "that is done on the host itself: ask its operator".into(),
             ));

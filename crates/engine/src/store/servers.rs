@@ -44,7 +44,7 @@ impl Servers {
             let info = url.into_connection_info();
             let client = info.and_then(|info| Client::open(info.set_tcp_settings(tcp())));
             let client = client.map_err(|cause| StoreError::Url {
-                url: url.to_owned(),
+                url: without_passwords(url),
                 cause,
             })?;
             let connection = OnceLock::new();
@@ -112,6 +112,38 @@ impl Servers {
     }
 }
 
+/// URLs, separated by spaces, as they may be shown: to those who push, among others.
+pub(super) fn without_passwords(urls: &str) -> String {
+    let shown = |url: &str| {
+        let (url, query) = url
+            .split_once('?')
+            .map_or((url, None), |(url, query)| (url, Some(query)));
+        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+        let end = rest.find('/').unwrap_or(rest.len());
+        let mut text = format!("{scheme}{}", if scheme.is_empty() { "" } else { "://" });
+        match rest[..end].rfind('@') {
+            None => text.push_str(rest),
+            Some(at) => {
+                let user = rest[..at].split(':').next().unwrap_or_default();
+                text.push_str(&format!("{user}:{HIDDEN}{}", &rest[at..]));
+            }
+        }
+        let Some(query) = query else {
+            return text;
+        };
+        let shown = query.split('&').map(|pair| match pair.split_once('=') {
+            Some(("pass", _)) => format!("pass={HIDDEN}"),
+            _ => pair.to_owned(),
+        });
+        format!("{text}?{}", shown.collect::<Vec<_>>().join("&"))
+    };
+    let all: Vec<_> = urls.split_whitespace().map(shown).collect();
+    all.join(" ")
+}
+
+/// What is shown in place of a password.
+const HIDDEN: &str = "***";
+
 /// What the kernel is told of a TCP connection.
 fn tcp() -> TcpSettings {
     let keepalive = TcpKeepalive::new()
@@ -152,5 +184,34 @@ impl Server {
             },
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_not_shown() {
+        for (url, shown) in [
+            ("redis://host:6379/0", "redis://host:6379/0"),
+            ("redis://:secret@host/0", "redis://:***@host/0"),
+            ("rediss://me:sec:r@et@host:1", "rediss://me:***@host:1"),
+            ("redis://me@host", "redis://me:***@host"),
+            (
+                "unix:///r.sock?db=1&user=me&pass=secret",
+                "unix:///r.sock?db=1&user=me&pass=***",
+            ),
+            ("unix:///a@b:c/r.sock", "unix:///a@b:c/r.sock"),
+            (
+                "redis://:a@one redis://:b@two",
+                "redis://:***@one redis://:***@two",
+            ),
+            ("nonsense", "nonsense"),
+        ] {
+            assert_eq!(without_passwords(url), shown);
+        }
+        let error = Servers::open("http://me:secret@host").err().unwrap();
+        assert!(!error.to_string().contains("secret"), "{error}");
     }
 }
