@@ -170,6 +170,16 @@ mod tests {
                 "{used} is missing"
             );
         }
+        // (Those that the library has a function for would not be found, so none is used.)
+        for part in text.split("pipeline.").skip(1) {
+            let end = part.find('(').unwrap_or(0);
+            let known = ["arg", "atomic", "cmd", "query_async"];
+            assert!(
+                known.contains(&&part[..end]),
+                "say cmd, not {}",
+                &part[..end]
+            );
+        }
         for command in COMMANDS {
             // (Some are chosen by what is to be read.)
             let quoted = format!("\"{}\"", command.to_uppercase());

@@ -266,14 +266,15 @@ impl Store {
         let id = instance.id.to_string();
         let mut pipeline = redis::pipe();
         pipeline.atomic();
-        pipeline
-            .hset(self.keys.instances(), &id, json(instance))
-            .ignore();
+        let instances = self.keys.instances();
+        let set = pipeline.cmd("HSET").arg(instances).arg(&id);
+        set.arg(json(instance)).ignore();
         if let Some(kept) = kept {
             let until = self.keys.kept(instance.id);
-            pipeline.pset_ex(until, 1, millis(kept)).ignore();
+            let set = pipeline.cmd("SET").arg(until).arg(1).arg("PX");
+            set.arg(millis(kept)).ignore();
             let frozen = self.keys.frozen(&instance.function);
-            pipeline.sadd(frozen, &id).ignore();
+            pipeline.cmd("SADD").arg(frozen).arg(&id).ignore();
         }
         self.pipeline(&pipeline).await
     }
