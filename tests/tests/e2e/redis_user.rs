@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use corefn_core::keys::Keys;
 use corefn_tests::cli::corefn;
 use corefn_tests::{Home, wait_until};
 
@@ -23,7 +24,7 @@ async fn user_may_nothing_else() {
         &["DEL", "other"],
         &["GET", &unknown],
         &["SET", &own("epoch:more"), "1"],
-        &["HGETALL", "corefn:functions"],
+        &["HGETALL", &Keys::new("other").functions()],
         &["SUNION", &own("queues"), "other"],
         &["EVAL", "return 1", "0"],
         &["EVAL", &read, "0"],
