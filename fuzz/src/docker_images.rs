@@ -3,10 +3,9 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use corefn_gate::image::{Image, Piece};
-use http_body_util::Full;
+use corefn_gate::image::{Image, rewritten};
+use http_body_util::{BodyExt as _, Full};
 use serde_json::Value;
-use tokio::sync::mpsc;
 
 /// Checks one input.
 ///
@@ -19,7 +18,7 @@ pub fn run(bytes: &[u8]) {
         return;
     };
     // Whoever reads it finds the one image that it is said to be, and no other file.
-    let mut archive = tar::Archive::new(written.as_slice());
+    let mut archive = tar::Archive::new(&*written);
     let entries = archive.entries().expect("it is an archive");
     let mut found = HashSet::new();
     let mut wanted = HashSet::from(["manifest.json".to_owned(), "config.json".to_owned()]);
@@ -40,18 +39,10 @@ pub fn run(bytes: &[u8]) {
     assert_eq!(found, wanted);
 }
 
-async fn written(bytes: &[u8]) -> Option<(String, Vec<u8>)> {
+async fn written(bytes: &[u8]) -> Option<(String, Bytes)> {
     let body = Full::new(Bytes::copy_from_slice(bytes));
     let image = Image::read(body).await.ok()?;
     let name = image.name().to_owned();
-    let (sender, mut receiver) = mpsc::channel::<Piece>(1);
-    let read = async {
-        let mut all = Vec::new();
-        while let Some(piece) = receiver.recv().await {
-            all.extend_from_slice(&piece.unwrap_or_default());
-        }
-        all
-    };
-    let (result, all) = tokio::join!(image.write(sender), read);
-    result.ok().map(|()| (name, all))
+    let all = rewritten(image, drop).collect().await.ok()?;
+    Some((name, all.to_bytes()))
 }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::stream;
 use http_body_util::{BodyExt as _, StreamBody};
-use hyper::body::{Body, Frame, Incoming};
+use hyper::body::{Body, Frame};
 use serde::{Deserialize, Serialize};
 use tar::{EntryType, Header};
 use tokio::sync::mpsc;
@@ -89,7 +89,7 @@ where
     ///
     /// # Errors
     /// [`Refused`] when it is not what it has said.
-    pub async fn write(self, to: mpsc::Sender<Piece>) -> Result<(), Refused> {
+    async fn write(self, to: mpsc::Sender<Piece>) -> Result<(), Refused> {
         let pieces = Pieces(to);
         let written = self.write_to(&pieces).await;
         if let Err(why) = &written {
@@ -147,7 +147,11 @@ where
 }
 
 /// An image as it is written anew; `refused` is told why it breaks off.
-pub fn rewritten(image: Image<Incoming>, refused: impl FnOnce(Refused) + Send + 'static) -> Files {
+pub fn rewritten<B>(image: Image<B>, refused: impl FnOnce(Refused) + Send + 'static) -> Files
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: std::fmt::Display + Send,
+{
     let (sender, receiver) = mpsc::channel(PIECES);
     tokio::spawn(async move {
         if let Err(why) = image.write(sender).await {
@@ -162,7 +166,7 @@ pub fn rewritten(image: Image<Incoming>, refused: impl FnOnce(Refused) + Send + 
 }
 
 /// A part of what is written.
-pub type Piece = Result<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+type Piece = Result<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Where it is written to.
 struct Pieces(mpsc::Sender<Piece>);
@@ -279,19 +283,14 @@ mod tests {
         archive.into_inner().unwrap()
     }
 
-    async fn written(bytes: Vec<u8>) -> Result<(String, Vec<u8>), Refused> {
-        let image = Image::read(Full::new(Bytes::from(bytes))).await?;
+    /// What is written of it, with its name; why nothing is otherwise.
+    async fn written(bytes: Vec<u8>) -> Result<(String, Bytes), String> {
+        let image = Image::read(Full::new(Bytes::from(bytes))).await;
+        let image = image.map_err(|why| why.to_string())?;
         let name = image.name().to_owned();
-        let (sender, mut receiver) = mpsc::channel::<Piece>(1);
-        let read = async {
-            let mut all = Vec::new();
-            while let Some(piece) = receiver.recv().await {
-                all.extend_from_slice(&piece.unwrap_or_default());
-            }
-            all
-        };
-        let (written, all) = tokio::join!(image.write(sender), read);
-        written.map(|()| (name, all))
+        let all = rewritten(image, drop).collect().await;
+        let all = all.map_err(|why| why.to_string())?;
+        Ok((name, all.to_bytes()))
     }
 
     #[tokio::test]
@@ -307,7 +306,7 @@ mod tests {
         ]);
         let (name, all) = written(archived).await.unwrap();
         assert_eq!(name, "a/b:c");
-        let mut archive = tar::Archive::new(all.as_slice());
+        let mut archive = tar::Archive::new(&*all);
         let found: Vec<_> = archive
             .entries()
             .unwrap()
@@ -369,7 +368,7 @@ mod tests {
             (wrong, "wrong checksum"),
             (of(&many), "more than 512 layers"),
         ] {
-            let error = written(bytes).await.unwrap_err().to_string();
+            let error = written(bytes).await.unwrap_err();
             assert!(error.contains(why), "{error}");
         }
     }

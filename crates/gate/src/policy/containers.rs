@@ -155,7 +155,7 @@ impl Policy {
         }
     }
 
-    /// A container that the caller has started.
+    /// A container that may be started.
     pub(super) async fn startable(&self, id: &DockerId) -> Result<(), Denied> {
         match self.known(id).await? {
             Made::Fetch => Err(Refused::new("a container that is never started").into()),
