@@ -42,6 +42,7 @@ pub mod proxy;
 pub mod push;
 pub mod raw;
 pub mod redis;
+pub mod registry;
 pub mod relay;
 pub mod room;
 pub mod runtime;

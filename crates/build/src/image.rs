@@ -8,7 +8,9 @@ mod bundle;
 mod dockerfile;
 mod executable;
 mod files;
+mod instructions;
 mod orphans;
+mod outside;
 mod without;
 
 use std::collections::HashMap;

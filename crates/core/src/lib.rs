@@ -20,6 +20,7 @@ pub mod firewall;
 pub mod function;
 pub mod gate;
 pub mod host;
+pub mod image;
 pub mod instance;
 pub mod invocation;
 pub mod keys;

@@ -11,6 +11,7 @@ mod tests;
 use std::fmt;
 use std::str::FromStr;
 
+use corefn_core::image::ImageReference;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -197,6 +198,8 @@ pub enum Ask {
     History(String),
     /// An image and all that it is made of.
     SaveImage(String),
+    /// That an image be fetched from its registry.
+    Pull(ImageReference),
     /// That an image have this name, too.
     Tag(String, String),
     /// That an image lose this name, or be removed.
@@ -351,6 +354,18 @@ impl Ask {
             ("GET", ["images", "json"]) => {
                 query.ignore(&["all", "shared-size", "digests", "manifests"]);
                 Self::Images(Listed::read(&mut query)?)
+            }
+            ("POST", ["images", "create"]) => {
+                query.only("platform", &[""])?;
+                let (name, version) = (query.take("fromImage")?, query.take("tag")?);
+                let mark = if version.contains(':') { '@' } else { ':' };
+                let image: ImageReference = format!("{name}{mark}{version}")
+                    .parse()
+                    .map_err(|error| Refused::new(format!("{error}")))?;
+                match (image.name(), image.version()) == (name, &version) {
+                    true => Self::Pull(image),
+                    false => return Err(Refused::new("an image by less than its whole name")),
+                }
             }
             ("POST", ["images", "load"]) => {
                 query.only("quiet", &["true"])?;

@@ -109,6 +109,7 @@ impl Policy {
             Ask::Images(Listed::Named(_) | Listed::Nameless)
             | Ask::History(_)
             | Ask::SaveImage(_)
+            | Ask::Pull(_)
             | Ask::Build(_)
             | Ask::Attach(_)
             | Ask::Upload(..)
@@ -241,6 +242,15 @@ impl Policy {
             Ask::SaveImage(name) => {
                 self.labels_of(&name).await?;
                 get(format!("/images/{name}/get"))
+            }
+            Ask::Pull(image) => {
+                if image.is_of(self.docker.namespace()) {
+                    return Err(
+                        Refused::new("in the place of an image of the installation's").into(),
+                    );
+                }
+                let parameters = [("fromImage", &*image.name()), ("tag", image.version())];
+                post(target("/images/create", &parameters))
             }
             Ask::Tag(image, name) => {
                 self.check_name_of_image(&name)?;

@@ -35,6 +35,7 @@ mod panic;
 mod path;
 mod proof;
 mod push;
+mod push_images;
 mod push_interrupted;
 mod push_limits;
 mod push_rejected;

@@ -195,7 +195,7 @@ const ROWS: &[Row] = &[
     Row {
         what: "a Dockerfile whose base is nowhere",
         change: "sed -i 's/^FROM.*/FROM nowhere.invalid\\/nothing:1/' Dockerfile",
-        says: &["Docker could not build the Dockerfile: ", "nowhere.invalid"],
+        says: &["Dockerfile:1: Docker could not pull the image nowhere.invalid/nothing:1"],
     },
     Row {
         what: "a function that exits at once",

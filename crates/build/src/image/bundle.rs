@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use corefn_core::names::{self, label};
 use corefn_engine::docker::Docker;
 
+use super::instructions::{Instruction, Instructions};
 use super::{Traces, identifier, options, remove_others, run_build};
 use crate::context::{DOCKERFILE, archive, hex};
 use crate::error::BuildError;
@@ -51,57 +52,27 @@ pub async fn ensure(docker: &Docker, tag: &str, bundle: &[u8]) -> Result<(), Bui
     Ok(())
 }
 
-/// A `Dockerfile` whose commands find the bundle of `image`; nothing if it has none that could want it.
-pub fn insert(dockerfile: &str, image: &str) -> Option<String> {
+/// Has the commands of a `Dockerfile` find the bundle of `image`. Returns whether any could want it; if not, nothing is changed.
+pub fn insert(file: &mut Instructions, image: &str) -> bool {
+    if !file.all.iter().any(|it| it.keyword == "RUN") {
+        return false;
+    }
     let variables: Vec<_> = ca_variables().collect();
-    let variables = variables.join(" ");
-    let added = format!("COPY --from={image} /{FILE} {CA_BUNDLE}\nARG {variables}\n");
-    let (mut text, mut has_commands) = (String::new(), false);
-    for (keyword, lines) in instructions(dockerfile) {
-        text.push_str(lines);
-        has_commands |= keyword.eq_ignore_ascii_case("RUN");
-        if keyword.eq_ignore_ascii_case("FROM") {
-            if !text.ends_with('\n') {
-                text.push('\n');
-            }
-            text.push_str(&added);
-        }
-    }
-    has_commands.then_some(text)
-}
-
-/// The instructions of a `Dockerfile`: the keyword and the lines of each, with comments before them. Whether they
-/// are right is for Docker to say. (Its classic builder knows no here-documents.)
-fn instructions(dockerfile: &str) -> Vec<(&str, &str)> {
-    let mut escape = '\\';
-    let (mut found, mut keyword, mut begin, mut end) = (Vec::new(), None, 0, 0);
-    for line in dockerfile.split_inclusive('\n') {
-        end += line.len();
-        let text = line.trim();
-        if let Some(comment) = text.strip_prefix('#') {
-            let directive = comment
-                .split_once('=')
-                .map(|(name, value)| (name.trim(), value.trim()));
-            // (It counts only at the head of the file.)
-            if let (true, Some((name, "`"))) = (found.is_empty(), directive)
-                && name.eq_ignore_ascii_case("escape")
-            {
-                escape = '`';
-            }
-            continue;
-        }
-        if text.is_empty() {
-            continue;
-        }
-        let word =
-            *keyword.get_or_insert_with(|| text.split_whitespace().next().unwrap_or_default());
-        if !text.ends_with(escape) {
-            found.push((word, &dockerfile[begin..end]));
-            (keyword, begin) = (None, end);
-        }
-    }
-    found.push((keyword.unwrap_or_default(), &dockerfile[begin..]));
-    found
+    let added = [
+        format!("COPY --from={image} /{FILE} {CA_BUNDLE}"),
+        format!("ARG {}", variables.join(" ")),
+    ];
+    let all = std::mem::take(&mut file.all).into_iter();
+    file.all = all
+        .flat_map(|instruction| {
+            let begins = instruction.keyword == "FROM";
+            let line = instruction.line;
+            let added = added.iter().filter(move |_| begins);
+            let added = added.map(move |text| Instruction::read(line, text));
+            std::iter::once(instruction).chain(added)
+        })
+        .collect();
+    true
 }
 
 /// Whether a line that Docker's builder prints announces a step that [`insert`] has added.
@@ -114,31 +85,23 @@ mod tests {
     use super::*;
 
     fn inserted(text: &str) -> Option<String> {
-        let variables = ca_variables().collect::<Vec<_>>().join(" ");
-        let added = format!("COPY --from=i /ca.pem /etc/corefn/ca.pem\nARG {variables}\n");
-        Some(insert(text, "i")?.replace(&added, "+\n"))
+        let mut file = Instructions::read(text).unwrap();
+        insert(&mut file, "i").then(|| file.text())
     }
 
     #[test]
     fn each_stage_begins_with_it() {
+        let variables = ca_variables().collect::<Vec<_>>().join(" ");
+        let added = format!("COPY --from=i /ca.pem /etc/corefn/ca.pem\nARG {variables}\n");
         for (text, want) in [
-            ("FROM a\nRUN b", "FROM a\n+\nRUN b"),
+            ("FROM a\nRUN b", "FROM a\n+RUN b\n"),
             (
-                "# syntax\nARG X=1\nfrom a AS b \n# c\nRUN d\nFROM b\n",
-                "# syntax\nARG X=1\nfrom a AS b \n+\n# c\nRUN d\nFROM b\n+\n",
+                "ARG X=1\nFROM a AS b\nRUN d\nFROM b\n",
+                "ARG X=1\nFROM a AS b\n+RUN d\nFROM b\n+",
             ),
-            (
-                "FROM \\\n  a \\\n  AS b\r\nRUN c \\\n  FROM d\n",
-                "FROM \\\n  a \\\n  AS b\r\n+\nRUN c \\\n  FROM d\n",
-            ),
-            ("FROM a\nRUN b\nFROM c", "FROM a\n+\nRUN b\nFROM c\n+\n"),
-            (
-                "# escape=`\nFROM a `\n# c\n\n AS b\nRUN c \\\nFROM d",
-                "# escape=`\nFROM a `\n# c\n\n AS b\n+\nRUN c \\\nFROM d\n+\n",
-            ),
-            ("FROM a\nRUN x\n# FROM b\n", "FROM a\n+\nRUN x\n# FROM b\n"),
         ] {
-            assert_eq!(inserted(text).as_deref(), Some(want), "{text}");
+            let found = inserted(text).map(|found| found.replace(&added, "+"));
+            assert_eq!(found.as_deref(), Some(want), "{text}");
         }
     }
 
@@ -149,7 +112,7 @@ mod tests {
 
     #[test]
     fn added_steps() {
-        let all = insert("FROM a\nRUN b", "i").unwrap();
+        let all = inserted("FROM a\nRUN b").unwrap();
         let added = all
             .lines()
             .filter(|line| is_added_step(&format!("Step 2/9 : {line}\n")));

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Cursor, Seek as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use corefn_core::config::FunctionConfig;
 use corefn_core::function::FunctionName;
@@ -11,6 +12,8 @@ use corefn_core::host::Host;
 use corefn_core::names::{self, label};
 use corefn_engine::docker::Docker;
 
+use super::instructions::{Instructions, LONGEST_LINE};
+use super::outside::{self, Images};
 use super::without::without;
 use super::{Revision, Traces, bundle, identifier, label_instruction, options, run_build};
 use crate::context::{DOCKERFILE, IGNORE_FILE, Ignore, archive};
@@ -23,11 +26,8 @@ use crate::tree::Tree;
 /// The scheduler's period, in microseconds (Linux's default).
 const CPU_PERIOD: u64 = 100_000;
 
-/// The most bytes of a line that Docker's builder reads, less some for what it makes of one (`bufio.MaxScanTokenSize` of Go).
-const LONGEST_LINE: usize = 65_000;
-
-/// A `Dockerfile` with the host's certificate authorities, beside the repository's own.
-const WITH_BUNDLE: &str = ".corefn.Dockerfile";
+/// The `Dockerfile` as it was understood, beside the repository's own.
+const UNDERSTOOD: &str = ".corefn.Dockerfile";
 
 /// What Docker's builder gets of a repository.
 #[derive(Debug)]
@@ -36,34 +36,50 @@ pub struct Recipe {
     context: File,
     /// Whether its commands get the host's certificate authorities.
     has_bundle: bool,
+    images: Arc<Images>,
 }
 
 impl Recipe {
-    /// Packs a repository.
+    /// Packs a repository, and sees to it that the images are there that its `Dockerfile` names.
     ///
     /// # Errors
-    /// [`BuildError`] when its `.dockerignore` is wrong, or Docker can't take the bundle.
-    pub async fn of(docker: &Docker, host: &Host, tree: &Tree) -> Result<Self, BuildError> {
+    /// [`BuildError`] when its `.dockerignore` is wrong, its `Dockerfile` would have Docker read what no pusher may, an image can't
+    /// be had, or Docker can't take the bundle.
+    pub async fn of(
+        docker: &Docker,
+        host: &Host,
+        tree: &Tree,
+        output: &mut Output,
+    ) -> Result<Self, BuildError> {
         let patterns = tree.text(IGNORE_FILE)?;
         let ignore = Ignore::parse(patterns.as_deref().unwrap_or_default())?;
-        let Some(text) = with_bundle(docker, host, tree).await? else {
-            let context = tree.archive(0, |path| ignore.keeps(path), Vec::new());
-            return Ok(Self {
-                context: context.await?,
-                has_bundle: false,
-            });
+        let text = tree.text(DOCKERFILE)?.unwrap_or_default();
+        let mut file = Instructions::read(&text)?;
+        let images = in_time(&host.build, outside::pin(docker, host, &mut file, output)).await?;
+        let has_bundle = match network::ca_bundle(host)? {
+            Some(bundle) => {
+                let image = bundle::tag(docker.namespace(), &bundle);
+                let has_bundle = bundle::insert(&mut file, &image);
+                if has_bundle {
+                    bundle::ensure(docker, &image, &bundle).await?;
+                }
+                has_bundle
+            }
+            None => false,
         };
         // Named in the ignore file, neither can be copied into the image; the engine reads them all the same.
         let own = if patterns.is_some() { "" } else { IGNORE_FILE };
         let patterns = patterns.unwrap_or_default();
         let added = vec![
-            (WITH_BUNDLE, text),
-            (IGNORE_FILE, format!("{patterns}\n{WITH_BUNDLE}\n{own}\n")),
+            (UNDERSTOOD, file.text()),
+            (IGNORE_FILE, format!("{patterns}\n{UNDERSTOOD}\n{own}\n")),
         ];
-        let keeps = |path: &Path| path != Path::new(IGNORE_FILE) && ignore.keeps(path);
+        let own = [UNDERSTOOD, IGNORE_FILE].map(Path::new);
+        let keeps = |path: &Path| !own.contains(&path) && ignore.keeps(path);
         Ok(Self {
             context: tree.archive(0, keeps, added).await?,
-            has_bundle: true,
+            has_bundle,
+            images: images.into(),
         })
     }
 
@@ -79,26 +95,9 @@ impl Recipe {
         Ok(Self {
             context: context.map_err(BuildError::io("the pushed files can't be read"))?,
             has_bundle: self.has_bundle,
+            images: self.images.clone(),
         })
     }
-}
-
-/// The repository's `Dockerfile` with the host's certificate authorities, if the host has any and the file has commands
-/// that could need them.
-async fn with_bundle(
-    docker: &Docker,
-    host: &Host,
-    tree: &Tree,
-) -> Result<Option<String>, BuildError> {
-    let (Some(bundle), Some(text)) = (network::ca_bundle(host)?, tree.text(DOCKERFILE)?) else {
-        return Ok(None);
-    };
-    let image = bundle::tag(docker.namespace(), &bundle);
-    let Some(text) = bundle::insert(&text, &image) else {
-        return Ok(None);
-    };
-    bundle::ensure(docker, &image, &bundle).await?;
-    Ok(Some(text))
 }
 
 /// What a repository's `Dockerfile` made, not yet an image of a revision.
@@ -130,15 +129,14 @@ pub async fn from_dockerfile(
     // (Docker's builder takes 32 bits, of which 0 would be no limit.)
     let memory = i32::try_from(limits.memory).unwrap_or(i32::MAX);
     let quota = limits.nano_cpus / (1_000_000_000 / CPU_PERIOD);
-    let (mut file, mut labels) = (DOCKERFILE, HashMap::new());
+    let mut labels = HashMap::new();
     if recipe.has_bundle {
-        file = WITH_BUNDLE;
         let namespace = docker.namespace().to_owned();
         labels.insert(label::NAMESPACE.to_owned(), namespace);
     }
     let options = options(docker, &labels)
         .await?
-        .dockerfile(file)
+        .dockerfile(UNDERSTOOD)
         .buildargs(&network::proxies(host))
         .memory(memory)
         .memswap(memory)
@@ -155,7 +153,7 @@ pub async fn from_dockerfile(
         if is_hidden {
             return Ok(());
         }
-        output.program(text.as_bytes()).await
+        output.program(recipe.images.named(text).as_bytes()).await
     };
     let what = "build the Dockerfile";
     let watched = Some(&watch);

@@ -331,10 +331,10 @@ impl<'a> Build<'a> {
         &mut self,
         output: &mut Output,
     ) -> Result<(String, FunctionConfig), BuildError> {
-        let begin = Instant::now();
-        let recipe = Recipe::of(&self.docker, self.host, &self.tree).await?;
-        self.steps.push(("prepare", begin.elapsed()));
         output.line("==> building the Dockerfile").await;
+        let begin = Instant::now();
+        let recipe = Recipe::of(&self.docker, self.host, &self.tree, output).await?;
+        self.steps.push(("prepare", begin.elapsed()));
         let begin = Instant::now();
         let since = SystemTime::now();
         let mut attempts = 1..ATTEMPTS;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use super::{bytes, duration};
+use crate::image::ImageReference;
 
 /// The least memory that Docker takes, in bytes.
 const MIN_MEMORY: u64 = 6 << 20;
@@ -33,6 +34,8 @@ pub struct BuildLimits {
     /// Bytes that it prints.
     #[serde(deserialize_with = "bytes")]
     pub output: u64,
+    /// The registries that images are pulled from, `host[:port]`; without a value all that have a name.
+    pub registries: Option<Vec<String>>,
 }
 
 impl Default for BuildLimits {
@@ -45,11 +48,31 @@ impl Default for BuildLimits {
             disk: 8 << 30,
             cache: 16 << 30,
             output: 32 << 20,
+            registries: None,
         }
     }
 }
 
 impl BuildLimits {
+    /// Whether an image may be pulled.
+    ///
+    /// # Errors
+    /// Why not, for a person.
+    pub fn may_pull(&self, image: &ImageReference) -> Result<(), String> {
+        let registry = image.registry();
+        match &self.registries {
+            Some(named) if named.iter().any(|one| one == registry) => Ok(()),
+            Some(named) => Err(format!(
+                "{registry} is none of the registries that the operator allows (build.registries: {})",
+                named.join(", ")
+            )),
+            None if image.has_bare_registry() => Err(format!(
+                "{registry} is no public registry; if it is one of the operator's, build.registries of the host's settings must name it"
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// Says which limit no build could hold to.
     pub(super) fn check(&self) -> Result<(), String> {
         let checks = [
@@ -81,7 +104,7 @@ mod tests {
     fn limits() {
         let parse = |text: &str| toml::from_str::<BuildLimits>(text);
         assert_eq!(parse("").unwrap(), BuildLimits::default());
-        let all = "timeout = '2m'\nmemory = '1G'\ncpus = 0.5\npids = 7\ndisk = '3M'\ncache = '9M'\noutput = '4K'";
+        let all = "timeout = '2m'\nmemory = '1G'\ncpus = 0.5\npids = 7\ndisk = '3M'\ncache = '9M'\noutput = '4K'\nregistries = ['h.x']";
         let want = BuildLimits {
             timeout: Duration::from_secs(120),
             memory: 1 << 30,
@@ -90,6 +113,7 @@ mod tests {
             disk: 3 << 20,
             cache: 9 << 20,
             output: 4 << 10,
+            registries: Some(vec!["h.x".to_owned()]),
         };
         assert_eq!(parse(all).unwrap(), want);
         assert_eq!(parse("cpus = 3").unwrap().nano_cpus, 3_000_000_000);
@@ -119,5 +143,27 @@ mod tests {
             );
         }
         assert_eq!(parse("memory = '6M'").unwrap().check(), Ok(()));
+    }
+
+    #[test]
+    fn registries() {
+        let limits = |text: &str| toml::from_str::<BuildLimits>(text).unwrap();
+        let may = |limits: &BuildLimits, image: &str| limits.may_pull(&image.parse().unwrap());
+        let any = limits("");
+        assert_eq!(may(&any, "debian"), Ok(()));
+        assert_eq!(may(&any, "ghcr.io/a/b"), Ok(()));
+        let error = may(&any, "127.0.0.1:5000/a").unwrap_err();
+        assert!(
+            error.starts_with("127.0.0.1:5000 is no public registry; "),
+            "{error}"
+        );
+        let some = limits("registries = ['docker.io', '127.0.0.1:5000']");
+        assert_eq!(may(&some, "debian"), Ok(()));
+        assert_eq!(may(&some, "127.0.0.1:5000/a"), Ok(()));
+        let error = may(&some, "ghcr.io/a/b").unwrap_err();
+        assert!(
+            error.contains("build.registries: docker.io, 127.0.0.1:5000"),
+            "{error}"
+        );
     }
 }

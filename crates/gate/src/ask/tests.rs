@@ -144,6 +144,12 @@ fn what_is_understood() {
         ),
         (
             "POST",
+            format!("{v}/images/create?fromImage=docker.io%2Flibrary%2Fa&tag=b&platform="),
+            "",
+            Ask::Pull("a:b".parse().unwrap()),
+        ),
+        (
+            "POST",
             format!("{v}/images/a:b/tag?repo=c%2Fd&tag=e"),
             "",
             Ask::Tag("a:b".to_owned(), "c/d:e".to_owned()),

@@ -75,6 +75,21 @@ impl Scene {
                 "POST",
                 format!("images/{other}/tag?repo=registry:5000/{namespace}/demo/hello&tag=r1"),
             ),
+            (
+                "other images",
+                "POST",
+                format!("images/create?fromImage=docker.io/{namespace}/demo/hello&tag=r1"),
+            ),
+            (
+                "other images",
+                "POST",
+                "images/create?fromSrc=http://x&repo=debian&tag=bookworm-slim".to_owned(),
+            ),
+            (
+                "other images",
+                "POST",
+                "images/create?fromImage=docker.io/library/debian&tag=".to_owned(),
+            ),
             ("other images", "GET", format!("images/{foreign_image}/get")),
             (
                 "other images",
