@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use corefn_core::config::Network;
+use corefn_core::network::Network;
 use corefn_sandbox::claim::{Claimed, Kind, claim};
 
 use crate::cpu::Pinning;

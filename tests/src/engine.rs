@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
 use corefn_core::names::{self, label};
-use corefn_core::network::NetworkKind;
+use corefn_core::network::{Network, NetworkKind};
 use corefn_engine::docker::Docker;
 use rustix::process::Signal;
 
@@ -162,7 +162,7 @@ impl Engine {
     /// When that fails.
     pub async fn make_networks(&self, docker: &Docker) {
         let client = docker.client().await.expect("Docker answers");
-        for kind in NetworkKind::ALL {
+        for kind in NetworkKind::ALWAYS {
             let bridge = Bridge::Of(kind);
             let request = NetworkCreateRequest {
                 name: names::network(docker.namespace(), kind),
@@ -205,8 +205,8 @@ impl Bridge {
     fn number(self) -> u8 {
         match self {
             Self::Default => 0,
-            Self::Of(NetworkKind::Outbound) => 1,
-            Self::Of(NetworkKind::None) => 2,
+            Self::Of(NetworkKind::Of(Network::Outbound)) => 1,
+            Self::Of(NetworkKind::Of(_)) => 2,
             Self::Of(NetworkKind::Build) => 3,
         }
     }

@@ -14,7 +14,8 @@ const NAME: &str = "cfn";
 /// Where the system keeps named network namespaces (ip-netns(8)).
 const NAMESPACES: &str = "/run/netns";
 
-/// A network namespace that this machine has a route to, with two addresses, on both of which somebody listens.
+/// A network namespace that this machine has a route to, with two addresses, on both of which somebody listens. Of other machines it knows
+/// this one alone: nobody behind it gets an answer who does not send with its address.
 #[derive(Debug)]
 pub struct Neighbour {
     name: String,
@@ -47,7 +48,6 @@ impl Neighbour {
             format!("-n {name} address add {address}/30 dev eth0"),
             format!("-n {name} address add {link_local}/32 dev lo"),
             format!("-n {name} link set eth0 up"),
-            format!("-n {name} route add default via {gateway}"),
             format!("route add {link_local}/32 via {address}"),
         ] {
             let status = ip(&command);

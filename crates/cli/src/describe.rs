@@ -6,9 +6,10 @@ use std::fmt;
 use serde::Serialize;
 
 use corefn_build::output::size;
-use corefn_core::config::{FunctionConfig, Limits, Network};
+use corefn_core::config::{FunctionConfig, Limits};
 use corefn_core::function::{FunctionName, RevisionId};
 use corefn_core::instance::InstanceId;
+use corefn_core::network::Network;
 use corefn_core::release::Release;
 use corefn_core::route::Route;
 use corefn_core::schedule::Schedule;
@@ -187,10 +188,6 @@ impl Description {
         let time = |ms: Option<u64>| ms.map(duration);
         let dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         let text = |text: &Option<String>| dash(text.clone());
-        let network = match self.network {
-            Network::Outbound => "outbound",
-            Network::None => "none",
-        };
         let image = match self.size {
             Some(bytes) => format!("{}, {}", self.image, size(bytes.unsigned_abs())),
             None => format!("{}, which is not there", self.image),
@@ -242,7 +239,7 @@ impl Description {
             ("freeze", dash(time(self.scale.freeze_ms))),
             ("concurrency", dash(number(self.scale.concurrency))),
             ("instances", self.instances()),
-            ("network", network.to_owned()),
+            ("network", self.network.to_string()),
             ("env", of(env.collect())),
             ("secrets", of(self.secrets.clone())),
             (

@@ -111,6 +111,11 @@ fn rules(host: &host::Host) -> Rules {
         proxies,
         allow: host.firewall.allow.clone(),
         deny: host.firewall.deny.clone(),
+        networks: host
+            .networks
+            .iter()
+            .map(|(name, reach)| (*name, reach.allow.clone()))
+            .collect(),
     }
 }
 

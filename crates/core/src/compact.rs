@@ -173,7 +173,8 @@ fn image_end(function: &FunctionName, revision: &RevisionId) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Archive, Export, Network};
+    use crate::config::{Archive, Export};
+    use crate::network::Network;
     use crate::release::Release;
     use crate::secrets::SecretId;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::network::Network;
 use crate::release::Sticky;
 use crate::route::Route;
 use crate::schedule::Schedule;
@@ -133,17 +134,6 @@ impl Default for Limits {
             body: None,
         }
     }
-}
-
-/// What an instance can reach beside the router. Never another function.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
-#[serde(rename_all = "lowercase")]
-pub enum Network {
-    /// Whatever the host's network reaches.
-    #[default]
-    Outbound,
-    /// Nothing.
-    None,
 }
 
 /// A named entry point of a function.

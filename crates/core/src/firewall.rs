@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer};
 use sha2::{Digest as _, Sha256};
 
 use crate::names;
-use crate::network::NetworkKind;
+use crate::network::{Network, NetworkKind, NetworkName};
 
 /// Addresses that only the host's own network knows (RFC 3927), with the services by which clouds tell machines their
 /// secrets: shut unless they are allowed.
@@ -124,6 +124,8 @@ pub struct Rules {
     pub allow: Vec<Destination>,
     /// What they may not reach, though the host does.
     pub deny: Vec<Destination>,
+    /// The networks that the settings have, on which nothing else is reached than what each allows.
+    pub networks: Vec<(NetworkName, Vec<Destination>)>,
 }
 
 impl Rules {
@@ -149,14 +151,19 @@ impl Rules {
 
     fn body(&self) -> String {
         let quoted = |kind| format!("\"{}\"", names::bridge(&self.namespace, kind));
-        let bridges = NetworkKind::ALL.map(quoted).join(", ");
+        let bridges = NetworkKind::ALWAYS.map(quoted).join(", ");
+        // (One that the settings have no more is among these: then nothing is reached on it.)
+        let named = format!("\"{}*\"", names::named_bridges(&self.namespace));
         let mut allowed = String::new();
         let mut rule = |text: String| {
             let _ = writeln!(allowed, "\t\t{text}");
         };
         // (Answers to those who connect to a function are among these.)
         rule("ct state established,related accept".to_owned());
-        rule(format!("iifname {} {REJECT}", quoted(NetworkKind::None)));
+        rule(format!(
+            "iifname {} {REJECT}",
+            quoted(NetworkKind::Of(Network::None))
+        ));
         for resolver in &self.resolvers {
             let server = Destination::new(*resolver, 53).condition();
             rule(format!("{server} accept"));
@@ -168,6 +175,16 @@ impl Rules {
         for destination in &self.allow {
             rule(format!("{} accept", destination.condition()));
         }
+        for (name, allow) in &self.networks {
+            let bridge = quoted(NetworkKind::Of(Network::Named(*name)));
+            for destination in allow {
+                rule(format!(
+                    "iifname {bridge} {} accept",
+                    destination.condition()
+                ));
+            }
+        }
+        rule(format!("iifname {named} {REJECT}"));
         let mut denied = String::new();
         for destination in [LINK_LOCAL].iter().chain(&self.deny) {
             let condition = destination.condition();
@@ -183,17 +200,28 @@ impl Rules {
              \t}}\n\
              \tchain input {{\n\
              \t\ttype filter hook input priority filter - 10; policy accept;\n\
-             \t\tiifname != @bridges return\n\
+             \t\tiifname @bridges jump to_host\n\
+             \t\tiifname {named} jump to_host\n\
+             \t}}\n\
+             \tchain to_host {{\n\
              \t\tjump allowed\n\
              \t\t{REJECT}\n\
              \t}}\n\
              \tchain forward {{\n\
              \t\ttype filter hook forward priority filter - 10; policy accept;\n\
-             \t\tiifname != @bridges return\n\
+             \t\tiifname @bridges jump beyond\n\
+             \t\tiifname {named} jump beyond\n\
+             \t}}\n\
+             \tchain beyond {{\n\
              \t\toifname @bridges ct state new {REJECT}\n\
+             \t\toifname {named} ct state new {REJECT}\n\
              \t\tjump allowed\n\
              \t\tmeta nfproto ipv6 {REJECT}\n\
              {denied}\
+             \t}}\n\
+             \tchain postrouting {{\n\
+             \t\ttype nat hook postrouting priority srcnat; policy accept;\n\
+             \t\tiifname {named} oifname != {named} masquerade\n\
              \t}}\n"
         )
     }
@@ -260,16 +288,23 @@ mod tests {
             proxies: vec![parse("10.0.0.9:3128")],
             allow: vec![parse("10.0.0.0/24"), parse("10.1.0.1:5432")],
             deny: vec![parse("10.0.0.0/8")],
+            networks: vec![("database".parse().unwrap(), vec![parse("10.2.0.1:5432")])],
         };
         let text = rules.text();
-        let [build, none] =
-            [NetworkKind::Build, NetworkKind::None].map(|kind| names::bridge("ns", kind));
+        let named = NetworkKind::Of("database".parse().unwrap());
+        let [build, none, named] = [NetworkKind::Build, NetworkKind::Of(Network::None), named]
+            .map(|kind| names::bridge("ns", kind));
+        let all_named = names::named_bridges("ns");
         for line in [
             "ip daddr 10.0.0.53 meta l4proto { tcp, udp } th dport 53 accept",
             &format!(
                 "iifname \"{build}\" ip daddr 10.0.0.9 meta l4proto {{ tcp, udp }} th dport 3128 accept"
             ),
             &format!("iifname \"{none}\" reject with icmpx type admin-prohibited"),
+            &format!(
+                "iifname \"{named}\" ip daddr 10.2.0.1 meta l4proto {{ tcp, udp }} th dport 5432 accept"
+            ),
+            &format!("iifname \"{all_named}*\" reject with icmpx type admin-prohibited"),
             "ip daddr 10.0.0.0/24 accept",
             "ip daddr 10.1.0.1 meta l4proto { tcp, udp } th dport 5432 accept",
             "ip daddr 169.254.0.0/16 reject with icmpx type admin-prohibited",

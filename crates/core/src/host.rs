@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer};
 use crate::firewall::Destination;
 use crate::function::check_segment;
 use crate::names;
+use crate::network::{Network, NetworkKind, NetworkName};
 use crate::quantity::{parse_duration, parse_size};
 
 pub use build::BuildLimits;
@@ -82,6 +83,9 @@ pub struct Host {
     /// What functions and builds may reach.
     #[serde(default)]
     pub firewall: Firewall,
+    /// Networks that functions can be on, and what may be reached on each.
+    #[serde(default)]
+    pub networks: BTreeMap<NetworkName, Reach>,
     /// The folder of the values of secrets, from the home.
     #[serde(default = "default_secrets")]
     pub secrets: String,
@@ -107,6 +111,14 @@ pub struct Firewall {
     pub allow: Vec<Destination>,
     /// What they may not reach, though the host does.
     pub deny: Vec<Destination>,
+}
+
+/// What functions may reach on a network of their own: a table in `networks` of the settings.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Reach {
+    /// All of it, on the host and beyond, but for the host's resolvers.
+    pub allow: Vec<Destination>,
 }
 
 /// What of the settings the account needs that git runs as. Where it may not read the others, which
@@ -171,12 +183,28 @@ impl Host {
         if host.max_builds == 0 {
             return Err(wrong("max_builds is 0: write 1 or more".to_owned()));
         }
+        host.check_bridges().map_err(wrong)?;
         host.build.check().map_err(wrong)?;
         host.revisions.check().map_err(wrong)?;
         if let Some(sandboxes) = &host.sandboxes {
             sandboxes.check().map_err(wrong)?;
         }
         Ok(host)
+    }
+
+    /// Says which two networks can't both be: their bridges would have one name.
+    fn check_bridges(&self) -> Result<(), String> {
+        let mut bridges = BTreeMap::new();
+        for name in self.networks.keys() {
+            let kind = NetworkKind::Of(Network::Named(*name));
+            let bridge = names::bridge(&self.namespace, kind);
+            if let Some(other) = bridges.insert(bridge, name) {
+                return Err(format!(
+                    "networks.{other} and networks.{name} would have a bridge of the same name: give one of them another"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Where nginx answers on this host.
@@ -286,7 +314,17 @@ mod tests {
         let firewall = Host::parse("host.toml", &walled).unwrap().firewall;
         assert_eq!(firewall.allow, ["10.0.0.5".parse().unwrap()]);
         assert_eq!(firewall.deny, ["10.0.0.0/8".parse().unwrap()]);
+        let other =
+            format!("{least}[networks.database]\nallow = ['10.0.0.5:5432']\n[networks.shut]");
+        let networks = Host::parse("host.toml", &other).unwrap().networks;
+        let reach = &networks[&"database".parse().unwrap()];
+        assert_eq!(reach.allow, ["10.0.0.5:5432".parse().unwrap()]);
+        assert_eq!(networks[&"shut".parse().unwrap()], Reach::default());
+        let many: String = (0..2000).map(|at| format!("[networks.n{at}]\n")).collect();
         for (bad, says) in [
+            (&*format!("{least}{many}"), "a bridge of the same name"),
+            (&*format!("{least}[networks.none]"), "names no network"),
+            (&*format!("{least}[networks.a]\ncolour = 1"), "colour"),
             ("", "redis"),
             (&format!("{least}colour = 1"), "colour"),
             (&format!("{least}namespace = 'No good'"), "namespace"),

@@ -11,6 +11,7 @@ use crate::config::{Export, FunctionConfig, Limits};
 use crate::function::{FunctionName, check_segment};
 use crate::lease::DEFAULT_IDLE;
 use crate::names;
+use crate::network::{Network, NetworkName};
 use crate::route::Route;
 use crate::schedule::Schedule;
 
@@ -38,6 +39,7 @@ pub struct Declaration {
     path: Option<(String, Position)>,
     secrets: Vec<(String, Position)>,
     schedule: Vec<(Schedule, Position)>,
+    network: Option<(Network, Position)>,
     config: FunctionConfig,
 }
 
@@ -157,6 +159,14 @@ impl Declaration {
         self.schedule.iter().map(|(line, at)| (line, *at))
     }
 
+    /// The network of the host's settings that it is on, if it is, and where it says so.
+    pub fn network(&self) -> Option<(NetworkName, Position)> {
+        match self.network {
+            Some((Network::Named(name), at)) => Some((name, at)),
+            _ => None,
+        }
+    }
+
     /// The stack that is asked for, and where.
     pub fn stack(&self) -> Option<(&str, Position)> {
         self.stack.as_ref().map(|(stack, at)| (stack.as_str(), *at))
@@ -173,6 +183,9 @@ impl Declaration {
             exports: found.exports,
             user: found.user,
             schedule: self.schedule.iter().map(|(line, _)| line.clone()).collect(),
+            network: self
+                .network
+                .map_or_else(Network::default, |(network, _)| network),
             ..self.config.clone()
         }
     }
@@ -265,7 +278,7 @@ impl Declaration {
                 "limits" => self.read_limits(reader, &entry),
                 "scale" => self.read_scale(reader, &entry),
                 "sticky" => self.config.sticky = values::sticky(reader, &entry),
-                "network" => self.config.network = values::network(reader, &entry),
+                "network" => self.network = values::network(reader, &entry),
                 _ => {}
             }
         }

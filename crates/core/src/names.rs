@@ -6,7 +6,7 @@
 use sha2::{Digest as _, Sha256};
 
 use crate::instance::InstanceId;
-use crate::network::NetworkKind;
+use crate::network::{Network, NetworkKind};
 
 /// The namespace of an installation that sets none: the prefix of its images, networks,
 /// containers and Redis keys.
@@ -403,17 +403,36 @@ pub fn in_cache_volume<'a>(namespace: &str, volume: &'a str) -> Option<&'a str> 
 /// What is between the namespace and the account in the name of a volume of [`cache_volume`].
 const CACHE_VOLUME: &str = "-cache-";
 
-/// A Docker network: `<namespace>-<kind>`.
+/// A Docker network: `<namespace>-<kind>`, or `<namespace>--<name>` of one that the host's settings have.
 pub fn network(namespace: &str, kind: NetworkKind) -> String {
-    format!("{namespace}-{}", kind.word())
+    match kind {
+        NetworkKind::Of(Network::Named(name)) => format!("{namespace}--{name}"),
+        kind => format!("{namespace}-{kind}"),
+    }
 }
 
-/// The bridge of a network, `corefn-` and eight digits: as much as the name of an interface can hold (15 bytes,
-/// `IFNAMSIZ` of `<net/if.h>`).
+/// The bridge of a network, `corefn-` and eight digits, or what [`named_bridges`] begins with and four digits: as much as the name of an
+/// interface can hold (15 bytes, `IFNAMSIZ` of `<net/if.h>`).
 pub fn bridge(namespace: &str, kind: NetworkKind) -> String {
-    let digest = Sha256::digest(network(namespace, kind));
+    let digits = digits(&network(namespace, kind));
+    match kind {
+        NetworkKind::Of(Network::Named(_)) => {
+            format!("{}{}", named_bridges(namespace), &digits[..4])
+        }
+        _ => format!("corefn-{digits}"),
+    }
+}
+
+/// What the bridges begin with of all networks that an installation's settings have, and no others: `corefn` and five digits.
+pub fn named_bridges(namespace: &str) -> String {
+    format!("corefn{}", &digits(namespace)[..5])
+}
+
+/// Eight hexadecimal digits that follow from a text.
+fn digits(text: &str) -> String {
+    let digest = Sha256::digest(text);
     let number = u32::from_be_bytes(std::array::from_fn(|at| digest[at]));
-    format!("corefn-{number:08x}")
+    format!("{number:08x}")
 }
 
 /// The table of nftables with the firewall, of the family `inet`.
@@ -545,11 +564,19 @@ mod tests {
         ] {
             assert_eq!(in_sandbox("ns", other, instance), None, "{other}");
         }
-        assert_eq!(network("ns", NetworkKind::Outbound), "ns-outbound");
-        assert_eq!(network("ns", NetworkKind::None), "ns-none");
+        assert_eq!(
+            network("ns", NetworkKind::Of(Network::Outbound)),
+            "ns-outbound"
+        );
+        assert_eq!(network("ns", NetworkKind::Of(Network::None)), "ns-none");
         assert_eq!(network("ns", NetworkKind::Build), "ns-build");
         // (As `printf ns-build | sha256sum` has it.)
         assert_eq!(bridge("ns", NetworkKind::Build), "corefn-4cdb74da");
+        let named = NetworkKind::Of("database".parse().unwrap());
+        assert_eq!(network("ns", named), "ns--database");
+        // (As `printf ns | sha256sum` has it, and `printf ns--database`.)
+        assert_eq!(named_bridges("ns"), "corefn7bfba");
+        assert_eq!(bridge("ns", named), "corefn7bfbacc62");
         assert_eq!(firewall("ns"), "corefn-ns");
         assert_eq!(cache_volume("ns", "alice"), "ns-cache-alice");
         let cache = cache_image("ns", &function);

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use corefn_core::config::{FunctionConfig, Limits, Network};
+use corefn_core::config::{FunctionConfig, Limits};
 use corefn_core::deployment::Deployment;
 use corefn_core::instance::{Address, Instance, InstanceId};
 use corefn_core::names::{FUNCTION_PATH, env};
+use corefn_core::network::Network;
 use corefn_sandbox::archive;
 use corefn_sandbox::claim::{self, Claimed, Fetch, Form, Kind};
 use corefn_sandbox::executables::{Digest, Executables};

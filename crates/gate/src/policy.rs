@@ -13,6 +13,7 @@ use bollard::errors::Error as Cause;
 use corefn_core::gate::Caller;
 use corefn_core::host::Host;
 use corefn_core::names::{self, label};
+use corefn_core::network::NetworkName;
 use corefn_engine::docker::{Docker, DockerError, cache_request};
 use hyper::Method;
 use serde_json::{Value, json};
@@ -47,6 +48,8 @@ pub struct Policy {
     caller: Caller,
     docker: Docker,
     sandboxes: Folder,
+    /// Those of the settings.
+    networks: Vec<NetworkName>,
     known: Mutex<HashMap<DockerId, Made>>,
 }
 
@@ -69,6 +72,7 @@ impl Policy {
                 here: home.join(&sandboxes.folder),
                 on_host: home_on_host.join(&sandboxes.folder),
             },
+            networks: host.networks.keys().copied().collect(),
             known: Mutex::default(),
         }
     }

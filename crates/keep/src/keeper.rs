@@ -12,10 +12,11 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use corefn_build::{BuildError, image};
-use corefn_core::config::{Limits, Network};
+use corefn_core::config::Limits;
 use corefn_core::host::{Host, Sandboxes};
 use corefn_core::instance::InstanceId;
 use corefn_core::names::{self, label};
+use corefn_core::network::{Network, NetworkName};
 use corefn_core::pool::{Pool, Size, Task};
 use corefn_engine::clock;
 use corefn_engine::docker::{Docker, OPEN_FILES, SANDBOX_FOLDER};
@@ -61,6 +62,8 @@ struct Inner {
     executables: executables::Store,
     image: String,
     sandboxes: Sandboxes,
+    /// Those of the settings.
+    networks: Vec<NetworkName>,
     kinds: RefCell<HashMap<Kind, Waiting>>,
     /// Notified when there may be something to make or to remove.
     changed: Notify,
@@ -152,6 +155,7 @@ impl Keeper {
             executables,
             image,
             sandboxes: sandboxes.clone(),
+            networks: host.networks.keys().copied().collect(),
             kinds: RefCell::new(kinds.into()),
             changed: Notify::new(),
             claims: Cell::default(),

@@ -4,8 +4,8 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
-use corefn_core::config::Network;
 use corefn_core::instance::InstanceId;
+use corefn_core::network::Network;
 use corefn_engine::docker::{Docker, DockerError, SandboxParts, SandboxRuntime};
 use corefn_engine::sandboxes::{STARTER, STARTER_SOCKET};
 use corefn_engine::store::Store;

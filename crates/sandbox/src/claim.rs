@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use corefn_core::config::Network;
 use corefn_core::function::FunctionName;
 use corefn_core::instance::InstanceId;
+use corefn_core::network::Network;
 
 use crate::message::{Connection, Message};
 

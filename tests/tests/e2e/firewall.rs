@@ -1,15 +1,22 @@
 //! Functions and builds reach what lies beyond the host, and not the host itself.
 
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::time::Duration;
 
-use corefn_core::config::{FunctionConfig, Network};
+use corefn_core::config::FunctionConfig;
 use corefn_core::names::{self, HOST_FILE};
+use corefn_core::network::Network;
 use corefn_tests::cli::{command, corefn};
+use corefn_tests::gate::Gate;
+use corefn_tests::keeper::Keeper;
 use corefn_tests::neighbour::Neighbour;
 use corefn_tests::push::Repository;
-use corefn_tests::{Home, probe};
+use corefn_tests::{Home, probe, wait_until};
 
 use crate::push_limits::script_stack;
+use crate::sandbox_starts::{kept, started_from, with_default_limits};
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A firewall that is loaded, and removed when this is dropped.
 struct Firewall<'a>(&'a Home);
@@ -140,6 +147,84 @@ async fn functions_are_kept_from_the_host() {
     assert!(reaches(&home, "demo/out", near).await, "{near}");
     // Once more is no error.
     corefn(&home, &["firewall", "remove"]).await.succeeded();
+}
+
+/// A network of the settings is what they say of it, for functions from images and from sandboxes.
+#[tokio::test]
+async fn functions_reach_what_their_network_allows() {
+    let builder = Home::builder("listed").without_nginx().gated();
+    let mut home = builder.start().await;
+    let world = World::create();
+    let far = world.service(world.beyond.gateway());
+    let (beyond, metadata) = (world.beyond.global(), world.beyond.local());
+    home.take_gate().kill().await;
+    let settings = home.folder.read(HOST_FILE);
+    let own = format!("{settings}[networks.listed]\nallow = ['{beyond}']\n[networks.shut]\n");
+    home.folder.write(HOST_FILE, own);
+    let _gate = Gate::start(&home.folder).await;
+    let _keeper = Keeper::start_with_nginx(&mut home, "floor = 1").await;
+    let on = |name: &str, config| FunctionConfig {
+        network: name.parse().unwrap(),
+        ..config
+    };
+    let sandboxed = with_default_limits();
+    let digest = sandboxed.executable.clone().unwrap();
+    home.deploy("demo/image", on("listed", probe::idle(600)))
+        .await;
+    home.deploy("demo/shut", on("shut", probe::idle(600))).await;
+    home.deploy("demo/sandboxed", on("listed", sandboxed)).await;
+    // (The first starts by Docker, and has the keeper fetch its executable.)
+    wait_until("it starts from a sandbox", PATIENCE, async || {
+        for instance in home.instances("demo/sandboxed").await {
+            home.docker.remove(&instance.id).await.unwrap();
+        }
+        let answer = home.get("/demo/sandboxed/status/204").await;
+        answer.status == 204
+            && kept(&home, &digest).exists()
+            && started_from(&home, "a sandbox") > 0
+    })
+    .await;
+    let functions = ["demo/image", "demo/sandboxed"];
+    for function in functions {
+        // Without a firewall nobody beyond the host could answer.
+        assert!(!reaches(&home, function, beyond).await, "{function}");
+    }
+    {
+        let _firewall = Firewall::load(&home).await;
+        for function in functions {
+            assert!(reaches(&home, function, beyond).await, "{function}");
+            let network = home
+                .docker
+                .network("listed".parse().unwrap())
+                .await
+                .unwrap();
+            let gateway = Ipv4Addr::from(u32::from(network.subnet.address(0)) - 1);
+            let others = [far, metadata, world.service(gateway)];
+            let port = SocketAddrV4::new(*beyond.ip(), beyond.port() ^ 1);
+            for address in others.into_iter().chain([port]) {
+                assert!(
+                    !reaches(&home, function, address).await,
+                    "{function} {address}"
+                );
+            }
+        }
+        assert!(!reaches(&home, "demo/shut", beyond).await);
+    }
+    // What the settings have no more, reaches nothing.
+    home.folder.write(HOST_FILE, settings);
+    let _firewall = Firewall::load(&home).await;
+    for function in functions {
+        for address in [far, beyond] {
+            assert!(
+                !reaches(&home, function, address).await,
+                "{function} {address}"
+            );
+        }
+        assert_eq!(
+            home.get(&format!("/{function}/status/204")).await.status,
+            204
+        );
+    }
 }
 
 /// A shell's command that tries to connect, and says how that went.

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use corefn_build::image::of_program;
-use corefn_core::config::{FunctionConfig, Network};
+use corefn_core::config::FunctionConfig;
 use corefn_core::gate::Caller;
 use corefn_core::instance::InstanceId;
 use corefn_core::names::{self, label};
+use corefn_core::network::Network;
 use corefn_engine::docker::{
     BuildPurpose, Docker, Joined, Placement, Purpose, SandboxParts, build_body, fetch_body,
     instance_body, sandbox_body,

@@ -7,7 +7,7 @@ use bollard::query_parameters::{
     InspectContainerOptions, KillContainerOptions, StopContainerOptions,
 };
 use corefn_core::names::{self, label};
-use corefn_core::network::NetworkKind;
+use corefn_core::network::{Network, NetworkKind};
 use corefn_tests::{Home, probe, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -181,7 +181,7 @@ async fn network_that_is_removed_comes_back() {
     home.docker.remove(&old).await.unwrap();
     withdrawn(&home, &old).await;
     let client = home.docker.client().await.unwrap();
-    let network = names::network(home.docker.namespace(), NetworkKind::Outbound);
+    let network = names::network(home.docker.namespace(), NetworkKind::Of(Network::Outbound));
     client.remove_network(&network).await.unwrap();
     // Each worker knows the one that is gone.
     for _ in 0..8 {
@@ -199,7 +199,7 @@ async fn second_network_of_the_name_does_no_harm() {
     assert_eq!(home.get("/demo/hello/x").await.status, 200);
     let client = home.docker.client().await.unwrap();
     let request = NetworkCreateRequest {
-        name: names::network(home.docker.namespace(), NetworkKind::Outbound),
+        name: names::network(home.docker.namespace(), NetworkKind::Of(Network::Outbound)),
         labels: Some(
             [(
                 label::NAMESPACE.to_owned(),

@@ -179,6 +179,13 @@ const ROWS: &[Row] = &[
         ],
     },
     Row {
+        what: "a network that the host does not have",
+        change: "printf '[function]\\nnetwork = \"database\"\\n' > corefn.toml",
+        says: &[
+            "corefn.toml:2:11: there is no network \"database\" on this host: write one of outbound, none",
+        ],
+    },
+    Row {
         what: "a Dockerfile that is none",
         change: "echo 'COLOUR red' >> Dockerfile",
         says: &["Docker could not build the Dockerfile: ", "COLOUR"],

@@ -3,8 +3,9 @@
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 
-use corefn_core::config::{Archive, Network};
+use corefn_core::config::Archive;
 use corefn_core::names::{env, label};
+use corefn_core::network::Network;
 use corefn_engine::docker::Container;
 use corefn_sandbox::claim::{self, Fetch, Form};
 use corefn_tests::Home;

@@ -6,10 +6,10 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use corefn_core::config::Network;
 use corefn_core::deployment::Deployment;
 use corefn_core::instance::Instance;
 use corefn_core::names::{HOST_FILE, PORT, label};
+use corefn_core::network::Network;
 use corefn_sandbox::claim::{Claimed, Kind, Sandbox, claim};
 use corefn_sandbox::hand_over::{Program, hand_over};
 use corefn_sandbox::order;

@@ -104,6 +104,7 @@ impl<'a> Build<'a> {
         };
         check_secrets(&declaration, function, &secrets)?;
         check_schedule(&declaration)?;
+        check_network(&declaration, host)?;
         Ok(Self {
             host,
             docker,
@@ -390,6 +391,23 @@ fn check_schedule(declaration: &Declaration) -> Result<(), BuildError> {
         })
     });
     refuse(problems.collect())
+}
+
+/// Checks that the host has the network that a function is to be on.
+fn check_network(declaration: &Declaration, host: &Host) -> Result<(), BuildError> {
+    let missing = declaration
+        .network()
+        .filter(|(name, _)| !host.networks.contains_key(name));
+    let Some((name, at)) = missing else {
+        return Ok(());
+    };
+    let names = host.networks.keys().map(|name| format!(", {name}"));
+    let what = format!(
+        "there is no network {:?} on this host: write one of outbound, none{}",
+        name.to_string(),
+        names.collect::<String>()
+    );
+    refuse(vec![Problem { at: Some(at), what }])
 }
 
 fn refuse(problems: Vec<Problem>) -> Result<(), BuildError> {

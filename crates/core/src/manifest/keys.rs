@@ -84,7 +84,7 @@ pub const KEYS: &[Key] = &[
         name: "network",
         example: r#"network = "none""#,
         default: Value(r#""outbound""#),
-        meaning: "what it reaches: `outbound` what the host reaches, less what the firewall shuts; `none` nothing. Never another function",
+        meaning: "what it reaches: `outbound` what the host reaches, less what the firewall shuts; `none` nothing; the name of a network of the host's settings what those say of it. Never another function",
     },
     Key {
         table: "function",

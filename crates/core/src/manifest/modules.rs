@@ -83,6 +83,7 @@ fn declaration(account: &str, module: &str, name: String, at: Position) -> Decla
     Declaration {
         secrets: Vec::new(),
         schedule: Vec::new(),
+        network: None,
         at: Some(at),
         name: Some((name, at)),
         stack: Some((STACK.to_owned(), at)),

@@ -1,5 +1,6 @@
 use super::*;
-use crate::config::{Export, Network};
+use crate::config::Export;
+use crate::network::Network;
 use crate::schedule;
 use proptest::prelude::*;
 use std::num::NonZeroU32;
@@ -250,12 +251,12 @@ fn wrong_values() {
     check("[function]\nhealth = \"/a b\"", &["2:10 as %XX"]);
     check("[function]\nhealth = \"/é\"", &["2:10 as %XX"]);
     check(
-        "[function]\nnetwork = \"out\"",
-        &["2:11 did you mean \"outbound\"?"],
+        "[function]\nnetwork = \"Out\"",
+        &["2:11 \"Out\" names no network"],
     );
     check(
-        "[function]\nnetwork = \"x\"",
-        &["2:11 write one of none, outbound"],
+        "[function]\nnetwork = \"build\"",
+        &["2:11 write outbound, none, or the name of one that the host's settings have"],
     );
     check("[function]\nroutes = [\"/a\", \"/a/\"]", &["2:17 twice"]);
     check("[function]\nroutes = [\"H/..\"]", &["2:11 is no route"]);

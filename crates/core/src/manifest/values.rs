@@ -9,17 +9,15 @@ use toml::de::DeValue;
 
 use super::keys::example;
 use super::problem::Position;
-use super::reader::{Entry, Reader, advice};
-use crate::config::Network;
+use super::reader::{Entry, Reader};
 use crate::environment;
 use crate::lease::MIN_IDLE;
+use crate::network::Network;
 use crate::path::check_target;
 use crate::quantity::{parse_duration, parse_size};
 use crate::release::Sticky;
 use crate::route::Route;
 use crate::schedule::{self, Schedule};
-
-const NETWORKS: &[&str] = &["none", "outbound"];
 
 /// What is counted by `max` and `min`.
 const INSTANCES: &str = "a number of instances";
@@ -183,17 +181,12 @@ pub(super) fn schedule(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Vec<(Sched
     lines
 }
 
-pub(super) fn network(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Network {
-    let checked = match reader.text(entry, example("network")) {
-        None => None,
-        Some("none") => Some(Network::None),
-        Some("outbound") => Some(Network::Outbound),
-        Some(other) => {
-            let why = format!("there is no network {other:?}: {}", advice(other, NETWORKS));
-            reader.check(entry, Err(why))
-        }
-    };
-    checked.unwrap_or_default()
+/// The network, and where it is named.
+pub(super) fn network(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<(Network, Position)> {
+    let name = reader.text(entry, example("network"))?;
+    let read = name.parse::<Network>().map_err(|error| error.to_string());
+    let at = reader.position(entry.value);
+    reader.check(entry, read).map(|network| (network, at))
 }
 
 pub(super) fn memory(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<u64> {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
@@ -9,9 +10,8 @@ use bollard::query_parameters::ListNetworksOptions;
 use tokio::sync::Mutex;
 
 use corefn_core::address::{Route, Subnet};
-use corefn_core::config::Network;
 use corefn_core::names::{self, label};
-use corefn_core::network::NetworkKind;
+use corefn_core::network::{Network, NetworkKind};
 
 use super::{Docker, DockerError};
 
@@ -19,9 +19,11 @@ use super::{Docker, DockerError};
 const SHOWN_LOOKS: u32 = 20;
 const SHOWN_PAUSE: Duration = Duration::from_millis(50);
 
-/// The options of Docker's bridge driver that say whether containers reach each other, and what the bridge is called
+/// The options of Docker's bridge driver that say whether containers reach each other, whether what they send gets the host's address, and what the
+/// bridge is called
 /// (docs.docker.com, "Bridge network driver").
 const BETWEEN_CONTAINERS: &str = "com.docker.network.bridge.enable_icc";
+const MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
 const BRIDGE: &str = "com.docker.network.bridge.name";
 
 /// A network of the installation's.
@@ -35,17 +37,15 @@ pub struct ContainerNetwork {
 
 /// The networks of functions, once they are known.
 #[derive(Debug, Default)]
-pub(super) struct Networks {
-    outbound: Mutex<Option<ContainerNetwork>>,
-    none: Mutex<Option<ContainerNetwork>>,
-}
+pub(super) struct Networks(std::sync::Mutex<HashMap<Network, Known>>);
+
+/// A network, once it is known. It is locked while it is looked for.
+type Known = Arc<Mutex<Option<ContainerNetwork>>>;
 
 impl Networks {
-    fn of(&self, kind: Network) -> &Mutex<Option<ContainerNetwork>> {
-        match kind {
-            Network::Outbound => &self.outbound,
-            Network::None => &self.none,
-        }
+    fn of(&self, network: Network) -> Known {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(network).or_default().clone()
     }
 }
 
@@ -57,11 +57,12 @@ impl Docker {
     /// # Errors
     /// [`DockerError`] when Docker can't say or no candidate subnet is free.
     pub async fn network(&self, kind: Network) -> Result<ContainerNetwork, DockerError> {
-        let mut known = self.networks.of(kind).lock().await;
+        let known = self.networks.of(kind);
+        let mut known = known.lock().await;
         if let Some(network) = &*known {
             return Ok(network.clone());
         }
-        let network = self.ensure(kind.into()).await?;
+        let network = self.ensure(NetworkKind::Of(kind)).await?;
         *known = Some(network.clone());
         Ok(network)
     }
@@ -77,7 +78,8 @@ impl Docker {
 
     /// Forgets a network that is gone: somebody has removed it.
     pub async fn forget_network(&self, kind: Network, network: &ContainerNetwork) {
-        let mut known = self.networks.of(kind).lock().await;
+        let known = self.networks.of(kind);
+        let mut known = known.lock().await;
         if known.as_ref() == Some(network) {
             *known = None;
         }
@@ -197,10 +199,13 @@ impl Docker {
 
 /// The body of Docker's `POST /networks/create` for a network of an installation.
 pub fn network_request(namespace: &str, kind: NetworkKind, subnet: Subnet) -> NetworkCreateRequest {
-    let options = HashMap::from([
+    let mut options = HashMap::from([
         (BETWEEN_CONTAINERS.to_owned(), "false".to_owned()),
         (BRIDGE.to_owned(), names::bridge(namespace, kind)),
     ]);
+    if !kind.is_masqueraded() {
+        options.insert(MASQUERADE.to_owned(), "false".to_owned());
+    }
     NetworkCreateRequest {
         name: names::network(namespace, kind),
         driver: Some("bridge".to_owned()),

@@ -2,10 +2,9 @@
 
 use bollard::query_parameters::InspectNetworkOptions;
 use corefn_core::address::Subnet;
-use corefn_core::config::Network;
 use corefn_core::gate::Caller;
 use corefn_core::names::{self, label};
-use corefn_core::network::NetworkKind;
+use corefn_core::network::{Network, NetworkKind};
 use corefn_engine::docker::{ContainerNetwork, network_request};
 use serde_json::{Value, json};
 
@@ -13,15 +12,17 @@ use super::{Denied, Policy};
 use crate::ask::{DockerId, Refused};
 use crate::json::difference;
 
-/// The networks that a caller may make.
-fn kinds(caller: Caller) -> &'static [NetworkKind] {
-    match caller {
-        Caller::Builder => &NetworkKind::ALL,
-        _ => &[NetworkKind::Outbound, NetworkKind::None],
-    }
-}
-
 impl Policy {
+    /// The networks that a caller may make.
+    fn kinds(&self) -> impl Iterator<Item = NetworkKind> {
+        let may_build = self.caller == Caller::Builder;
+        let always = NetworkKind::ALWAYS.into_iter();
+        let named = self.networks.iter();
+        always
+            .filter(move |kind| may_build || *kind != NetworkKind::Build)
+            .chain(named.map(|name| NetworkKind::Of(Network::Named(*name))))
+    }
+
     /// The network of functions of that kind, if it is this.
     pub(super) async fn network_of(
         &self,
@@ -29,7 +30,7 @@ impl Policy {
         kind: Network,
     ) -> Result<ContainerNetwork, Denied> {
         let (name, subnet) = self.network_name(id).await?;
-        if name != names::network(self.docker.namespace(), kind.into()) {
+        if name != names::network(self.docker.namespace(), NetworkKind::Of(kind)) {
             return Err(
                 Refused::new(format!("the network {name}, which is not the function's")).into(),
             );
@@ -43,9 +44,17 @@ impl Policy {
 
     /// A network of functions.
     pub(super) async fn any_network(&self, id: &DockerId) -> Result<ContainerNetwork, Denied> {
-        match self.network_of(id, Network::None).await {
-            Err(Denied::Refused(_)) => self.network_of(id, Network::Outbound).await,
-            found => found,
+        let (name, subnet) = self.network_name(id).await?;
+        let namespace = self.docker.namespace();
+        let mut of_functions = self.kinds().filter(|kind| *kind != NetworkKind::Build);
+        match subnet.filter(|_| of_functions.any(|kind| names::network(namespace, kind) == name)) {
+            Some(subnet) => Ok(ContainerNetwork {
+                id: id.as_str().to_owned(),
+                subnet,
+            }),
+            None => {
+                Err(Refused::new(format!("the network {name}, which is not of functions")).into())
+            }
         }
     }
 
@@ -97,8 +106,9 @@ impl Policy {
         if !candidates.contains(&subnet) {
             return Err(wrong("IPAM"));
         }
-        let kinds = kinds(self.caller).iter();
-        let mut bodies = kinds.map(|kind| json!(network_request(namespace, *kind, subnet)));
+        let mut bodies = self
+            .kinds()
+            .map(|kind| json!(network_request(namespace, kind, subnet)));
         let name = asked.get("Name");
         let body = bodies.find(|body| body.get("Name") == name);
         let body = body.ok_or_else(|| wrong("Name"))?;

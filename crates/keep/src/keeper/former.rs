@@ -4,9 +4,9 @@
 use std::net::SocketAddrV4;
 use std::rc::Rc;
 
-use corefn_core::config::Network;
 use corefn_core::instance::InstanceId;
 use corefn_core::names::{self, label};
+use corefn_core::network::Network;
 use corefn_engine::docker::Container;
 use corefn_sandbox::claim::{Kind, Sandbox};
 use tokio::task::spawn_local;
@@ -113,7 +113,8 @@ impl Inner {
             return Some(Kind { image, network });
         }
         let on = self.docker.networks_of(&container.id).await.ok()?;
-        for network in [Network::Outbound, Network::None] {
+        let named = self.networks.iter().map(|name| Network::Named(*name));
+        for network in [Network::Outbound, Network::None].into_iter().chain(named) {
             let known = self.docker.network(network).await.ok()?;
             if on.contains(&known.id) {
                 let network = Some(network);

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use corefn_core::network::Network;
 use corefn_engine::docker::DockerError;
 use corefn_engine::sandboxes::kind_of;
 use corefn_sandbox::claim::Kind;
@@ -15,9 +16,10 @@ impl Inner {
         kind.image != self.image
     }
 
-    /// Whether sandboxes of a kind are kept in any case. Those can hold the network of any image, too.
+    /// Whether sandboxes of a kind are kept in any case. (Those that have nothing in them yet can hold the network of any image, too.)
     fn is_kept_always(&self, kind: &Kind) -> bool {
-        !self.is_runtime(kind) && kind.network.is_some()
+        let is_always = matches!(kind.network, Some(Network::Outbound | Network::None));
+        !self.is_runtime(kind) && is_always
     }
 
     /// Keeps sandboxes of a kind from now on.

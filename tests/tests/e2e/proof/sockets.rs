@@ -1,8 +1,9 @@
 //! Functions on unix sockets that are frozen, and that have no network.
 
 use bollard::query_parameters::InspectContainerOptions;
-use corefn_core::config::{FunctionConfig, Network};
+use corefn_core::config::FunctionConfig;
 use corefn_core::names::env;
+use corefn_core::network::Network;
 use corefn_engine::docker::Condition;
 use corefn_tests::cli::corefn;
 use corefn_tests::keeper::Keeper;

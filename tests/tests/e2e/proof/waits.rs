@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use corefn_core::config::{FunctionConfig, Network};
+use corefn_core::config::FunctionConfig;
+use corefn_core::network::Network;
 use corefn_tests::keeper::Keeper;
 use corefn_tests::push::builds;
 use corefn_tests::{Home, probe, wait_until};
