@@ -55,6 +55,7 @@ mod schedule;
 mod secrets;
 mod standby;
 mod stream;
+mod tenants;
 mod turns;
 mod unknown;
 mod untouched;

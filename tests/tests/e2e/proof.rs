@@ -14,5 +14,6 @@ mod scale;
 mod soak;
 mod sockets;
 mod stall;
+mod tenants;
 mod times;
 mod waits;
