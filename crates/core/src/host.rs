@@ -27,7 +27,7 @@ pub struct Host {
     /// Prefix of images, networks, containers and Redis keys.
     #[serde(default = "default_namespace")]
     pub namespace: String,
-    /// Redis: `redis://host:port/db` or `unix:///path?db=0`, or an array of them, of which the first
+    /// Redis: `redis://host:port/db`, `rediss://host:port/db` or `unix:///path?db=0`, or an array of them, of which the first
     /// that answers as a master is used. Several are kept as one text, separated by spaces.
     #[serde(deserialize_with = "one_or_several")]
     pub redis: String,

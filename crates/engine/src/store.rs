@@ -16,6 +16,7 @@ mod schedules;
 mod scripts;
 mod servers;
 mod starts;
+mod tls;
 
 use std::time::{Duration, SystemTime};
 
@@ -50,7 +51,9 @@ pub struct Store {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The URL is none.
-    #[error("{url:?} names no Redis ({cause}): write redis://host:port/db or unix:///path")]
+    #[error(
+        "{url:?} names no Redis ({cause}): write redis://host:port/db, rediss://host:port/db for TLS, or unix:///path"
+    )]
     Url {
         /// What was given.
         url: String,

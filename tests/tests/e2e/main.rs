@@ -40,6 +40,7 @@ mod push_interrupted;
 mod push_limits;
 mod push_rejected;
 mod push_several;
+mod redis_tls;
 mod redis_user;
 mod refused;
 mod release;

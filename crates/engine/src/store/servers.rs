@@ -8,7 +8,7 @@ use std::time::Duration;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::io::tcp::TcpSettings;
 use redis::io::tcp::socket2::TcpKeepalive;
-use redis::{Client, IntoConnectionInfo as _, RedisError, Value};
+use redis::{Client, RedisError, Value};
 
 use super::{ANSWER_TIMEOUT, CONNECT_TIMEOUT, StoreError};
 
@@ -41,8 +41,7 @@ impl Servers {
     /// Reads URLs, separated by spaces. Does no IO.
     pub fn open(urls: &str) -> Result<Self, StoreError> {
         let open = |url: &str| {
-            let info = url.into_connection_info();
-            let client = info.and_then(|info| Client::open(info.set_tcp_settings(tcp())));
+            let client = super::tls::client(url, tcp());
             let client = client.map_err(|cause| StoreError::Url {
                 url: without_passwords(url),
                 cause,

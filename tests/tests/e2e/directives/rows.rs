@@ -63,7 +63,7 @@ pub const BAD: &[(Block, &str, &[&str])] = &[
         "corefn_redis nowhere;",
         &[
             "\"nowhere\" names no Redis",
-            "write redis://host:port/db or unix:///path",
+            "write redis://host:port/db, rediss://host:port/db for TLS, or unix:///path",
         ],
     ),
     (
