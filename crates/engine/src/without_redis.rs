@@ -70,6 +70,10 @@ pub async fn acquire(
                     let what = "did not get ready in time";
                     return Err(refused(deployment, ErrorCode::FunctionNotListening, what));
                 }
+                // (Docker may list it as running for a moment after it has told of its end.)
+                State::Ended if ended.as_ref().is_some_and(|(id, _)| *id == found.container) => {
+                    sleep(LOOK_AGAIN).await;
+                }
                 // Somebody may have stopped it. Only the second that ends is the function's
                 // failure: so of all who wait for one that fails, one more starts it.
                 State::Ended if is_shared && ended.is_some() => {
