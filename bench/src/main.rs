@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod bombs;
 mod burst;
 mod cold;
 mod cpu;
@@ -98,6 +99,11 @@ async fn run(plan: &Plan) -> Result<(), BenchError> {
         plan.refill_repeats
     );
     let refill = refill::measure(&site, &pinning, plan, most).await?;
+    eprintln!(
+        "Warm requests beside bombs, {} pairs each",
+        plan.bomb_repeats
+    );
+    let bombs = bombs::measure(&site, &pinning, plan, most).await?;
     eprintln!("Growth, {} pairs each", plan.growth_repeats);
     let growth = growth::measure(&site, &pinning, plan).await?;
     let starts = Starts {
@@ -106,6 +112,7 @@ async fn run(plan: &Plan) -> Result<(), BenchError> {
         runtimes,
         burst,
         refill,
+        bombs,
         thaw,
         crowd,
         rate,

@@ -54,6 +54,8 @@ pub struct Plan {
     pub thaw_repeats: u32,
     /// How many pairs of loads there are, of which one meets the making of sandboxes.
     pub refill_repeats: u32,
+    /// How many pairs of loads there are for each thing that a function can use up.
+    pub bomb_repeats: u32,
     /// How many crowds there are.
     pub crowd_repeats: u32,
     /// Seconds of each.
@@ -111,6 +113,7 @@ impl Args {
             burst_repeats: burst,
             thaw_repeats: thaw,
             refill_repeats: refill,
+            bomb_repeats: if self.quick { 1 } else { 5 },
             crowd_repeats,
             crowd_seconds,
             growth,

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::bombs::Bombs;
 use crate::cold::{Cold, Parts};
 use crate::cpu::Pinning;
 use crate::error::BenchError;
@@ -89,6 +90,9 @@ pub struct Report {
     /// The same of requests that take all of the machine that they can get.
     warm_refill_full_p99_ratio: f64,
     warm_refill_full_p99_ratio_spread: [f64; 2],
+    /// The same of the first beside a function that uses all that it gets, of what is felt the most.
+    warm_bomb_p99_ratio: f64,
+    warm_bomb_p99_ratio_spread: [f64; 2],
     /// Latency of the 99th percentile of a crowd's requests to a function of which nothing runs, in its first seconds, against
     /// the time that one request takes, of which nothing runs either.
     crowd_p99_ratio: f64,
@@ -158,6 +162,10 @@ struct ColdReport {
     /// How much of the throughput of the load that takes all the other has, which leaves room.
     refill_share: f64,
     refill_full_p99_us: Compared,
+    /// How many times warm requests met each bomb.
+    bomb_pairs: u32,
+    /// By what is used up.
+    bomb_p99_us: Bombs,
     thaw_ms: Compared,
     /// How many crowds there were, of how many seconds each.
     crowds: u32,
@@ -203,6 +211,8 @@ pub struct Starts {
     pub burst: Summary,
     /// Of warm requests meanwhile.
     pub refill: Refill,
+    /// The same beside functions that use all that they get.
+    pub bombs: Bombs,
     /// Of those that are frozen.
     pub thaw: Compared,
     /// Of a crowd.
@@ -255,14 +265,13 @@ impl Report {
             runtimes,
             burst,
             refill,
+            bombs,
             thaw,
             crowd,
             rate,
         } = starts;
-        let slowest = runtimes.values().map(|runtime| runtime.ratio);
-        let slowest = slowest
-            .max_by(|a, b| a.median.total_cmp(&b.median))
-            .expect("there is at least one runtime");
+        let worst_bomb = worst(bombs.values()).expect("there is at least one bomb");
+        let slowest = worst(runtimes.values()).expect("there is at least one runtime");
         let Requests { warm, on_socket } = requests;
         let most = warm
             .iter()
@@ -309,6 +318,8 @@ impl Report {
             warm_refill_p99_ratio_spread: spread(refill.paced.ratio),
             warm_refill_full_p99_ratio: refill.full.ratio.median,
             warm_refill_full_p99_ratio_spread: spread(refill.full.ratio),
+            warm_bomb_p99_ratio: worst_bomb.median,
+            warm_bomb_p99_ratio_spread: spread(worst_bomb),
             crowd_p99_ratio: crowd.ratio.median,
             crowd_p99_ratio_spread: spread(crowd.ratio),
             sandboxes_per_second: rate.median,
@@ -335,6 +346,8 @@ impl Report {
                 refill_p99_us: refill.paced,
                 refill_share: refill.paced_share,
                 refill_full_p99_us: refill.full,
+                bomb_pairs: plan.bomb_repeats,
+                bomb_p99_us: bombs.clone(),
                 thaw_ms: *thaw,
                 crowds: plan.crowd_repeats,
                 crowd_seconds: plan.crowd_seconds,
@@ -476,6 +489,12 @@ impl WarmReport {
     }
 }
 
+/// The ratio with the largest median.
+fn worst<'a>(all: impl Iterator<Item = &'a Compared>) -> Option<Summary> {
+    all.map(|compared| compared.ratio)
+        .max_by(|a, b| a.median.total_cmp(&b.median))
+}
+
 fn spread(summary: Summary) -> [f64; 2] {
     [summary.min, summary.max]
 }
@@ -530,6 +549,7 @@ pub(crate) mod tests {
             burst_repeats: 1,
             thaw_repeats: 1,
             refill_repeats: 1,
+            bomb_repeats: 1,
             crowd_repeats: 1,
             crowd_seconds: 1,
             growth: Counts {
@@ -564,6 +584,11 @@ pub(crate) mod tests {
                 paced_share: 0.25,
                 full: compared(900.0, 300.0),
             },
+            bombs: [
+                ("log", compared(200.0, 200.0)),
+                ("memory", compared(300.0, 250.0)),
+            ]
+            .into(),
             thaw: compared(12.0, 10.0),
             crowd: compared(150.0, 60.0),
             rate: part,
@@ -610,6 +635,7 @@ pub(crate) mod tests {
         near(&json["warm_refill_p99_ratio"], 1.65);
         near(&json["warm_refill_full_p99_ratio"], 3.3);
         near(&json["cold"]["refill_share"], 0.25);
+        near(&json["warm_bomb_p99_ratio"], 1.32);
         near(&json["crowd_p99_ratio"], 2.75);
         near(&json["sandboxes_per_second"], 100.0);
         near(&json["thaw_ms"], 13.2);

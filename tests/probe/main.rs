@@ -25,6 +25,8 @@
 //! | `/use/log/BYTES` | 200 when it has written so much to its log |
 //! | `/use/processors/MS` | how many milliseconds of processors it has used in so many |
 //! | `/reach/IP/PORT` | whether it can connect there within a second |
+//! | `/shout/PORT` | how many datagrams it could send to all that are near, by broadcast |
+//! | `/hears/PORT/MS` | from where it gets a datagram there within so long |
 //! | `/exit` | none: the process ends with code 3 |
 //! | `/dies/CONTAINER/COUNT` | none: as one that is killed; of another container than the one named, 200 |
 //! | anything with `Upgrade: echo` | 101, and then whatever it gets |
@@ -41,7 +43,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt as _;
@@ -329,6 +331,10 @@ fn answer(
             json(writer, request, &use_processors(number(time)).to_string())
         }
         ["reach", ip, port] => json(writer, request, &reach(ip, port)),
+        ["shout", port] => json(writer, request, &shout(number(port) as u16)?),
+        ["hears", port, time] => {
+            json(writer, request, &hears(number(port) as u16, number(time)))
+        }
         ["dies", container, count] => dies(container, number(count) as usize, writer),
         ["exit"] => {
             eprintln!("the probe exits because it was asked to");
@@ -543,13 +549,15 @@ fn whoami() -> String {
     let writable = |path: &str| fs::write(path, "probe").is_ok();
     format!(
         "{{\"uid\":{},\"gid\":{},\"effective\":{},\"permitted\":{},\"bounding\":{},\"no_new_privileges\":{},\
-         \"root_writable\":{},\"tmp_writable\":{}}}",
+         \"seccomp\":{},\"ipv6\":{},\"root_writable\":{},\"tmp_writable\":{}}}",
         field("Uid"),
         field("Gid"),
         field("CapEff"),
         field("CapPrm"),
         field("CapBnd"),
         field("NoNewPrivs"),
+        field("Seccomp"),
+        quote(fs::read("/proc/net/if_inet6").unwrap_or_default().as_slice()),
         writable("/probe"),
         writable("/tmp/probe")
     )
@@ -632,6 +640,39 @@ fn reach(ip: &str, port: &str) -> String {
         Ok(_) => quote(b"reached"),
         Err(error) => quote(error.to_string().as_bytes()),
     }
+}
+
+/// Sends to everybody near.
+fn shout(port: u16) -> io::Result<String> {
+    let socket = UdpSocket::bind(("0.0.0.0", 0))?;
+    socket.set_broadcast(true)?;
+    // (All hosts of the network it is on, of any network, and all that take part in multicast.)
+    let near = own_network().map(|network| network | 0xffff);
+    let all = [near, Some(u32::MAX), Some(0xe000_0001)];
+    let sent = all.into_iter().flatten().filter(|address| {
+        let to = (Ipv4Addr::from(*address), port);
+        socket.send_to(b"shout", to).is_ok()
+    });
+    Ok(sent.count().to_string())
+}
+
+/// The network that it is on, as the kernel's table of routes has it (proc(5)): that with a mask.
+fn own_network() -> Option<u32> {
+    let table = fs::read_to_string("/proc/net/route").ok()?;
+    table.lines().skip(1).find_map(|line| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let number = |at: usize| u32::from_str_radix(words.get(at)?, 16).ok();
+        (number(7)? != 0).then(|| Some(number(1)?.swap_bytes()))?
+    })
+}
+
+fn hears(port: u16, time: u64) -> String {
+    let heard = UdpSocket::bind(("0.0.0.0", port)).and_then(|socket| {
+        socket.set_read_timeout(Some(Duration::from_millis(time)))?;
+        socket.recv_from(&mut [0; 8])
+    });
+    let from = heard.map_or_else(|error| error.to_string(), |(_, from)| from.ip().to_string());
+    quote(from.as_bytes())
 }
 
 /// Sends each line but the first only when the upload `asked` has come once more.

@@ -360,6 +360,7 @@ pub fn plain_proxy(prefix: &str) -> String {
         (variable::PATH, "plain_path"),
     ];
     let text = text.replace(&format!("${}", name(variable::PREFIX)), prefix);
+    let text = text.replace(&format!("${}", name(variable::FUNCTION)), "plain");
     let text = plain
         .iter()
         .fold(text, |text, (ours, plain)| text.replace(&name(ours), plain));

@@ -23,6 +23,7 @@ const WANTED_GATE_COLD: f64 = 1.1;
 const WANTED_GATE_COLD_IMAGE: f64 = 1.02;
 const WANTED_BURST: f64 = 60.0;
 const WANTED_REFILL_P99: f64 = 1.5;
+const WANTED_BOMB_P99: f64 = 1.5;
 const WANTED_THAW: f64 = 15.0;
 const WANTED_CROWD_P99: f64 = 3.0;
 
@@ -88,6 +89,12 @@ impl fmt::Display for Report {
                 "p99, refill",
                 self.warm_refill_p99_ratio,
                 WANTED_REFILL_P99,
+                false,
+            ),
+            (
+                "p99, bombs",
+                self.warm_bomb_p99_ratio,
+                WANTED_BOMB_P99,
                 false,
             ),
             ("thaw, ms", self.thaw_ms, WANTED_THAW, false),
@@ -213,6 +220,14 @@ impl Report {
         let share = format!("{:.0} % of load", cold.refill_share * 100.0);
         row(f, &share, &cold.refill_p99_us, 0)?;
         row(f, "full load", &cold.refill_full_p99_us, 0)?;
+        writeln!(
+            f,
+            "\nWarm, p99 in µs at {share} beside a function that uses up what it gets, against the same beside one that sleeps"
+        )?;
+        heading(f, "", "asleep", &format!("{} pairs", cold.bomb_pairs))?;
+        for (what, p99) in &cold.bomb_p99_us {
+            row(f, what, p99, 0)?;
+        }
         writeln!(
             f,
             "\nFrozen: the first answer through CoreFn against Docker's call to go on, and an answer"

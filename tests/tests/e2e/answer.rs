@@ -161,6 +161,8 @@ async fn function_is_confined() {
         assert_eq!(got[capabilities], "0000000000000000", "{capabilities}");
     }
     assert_eq!(got["no_new_privileges"], "1");
+    // (A filter, as seccomp(2) has it: Docker's own, where it is not told of another.)
+    assert_eq!(got["seccomp"], "2");
     assert_eq!(got["root_writable"], false);
     assert_eq!(got["tmp_writable"], true);
 

@@ -1,6 +1,6 @@
 //! Functions and builds reach what lies beyond the host, and not the host itself.
 
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
 use std::time::Duration;
 
 use corefn_core::config::FunctionConfig;
@@ -51,6 +51,8 @@ impl Drop for Firewall<'_> {
 struct World {
     /// Something on the host that listens on all of its addresses.
     service: TcpListener,
+    /// The same of datagrams.
+    ears: UdpSocket,
     /// A machine beyond the host.
     beyond: Neighbour,
 }
@@ -59,6 +61,7 @@ impl World {
     fn create() -> Self {
         Self {
             service: TcpListener::bind("0.0.0.0:0").unwrap(),
+            ears: UdpSocket::bind("0.0.0.0:0").unwrap(),
             beyond: Neighbour::create(),
         }
     }
@@ -67,6 +70,25 @@ impl World {
     fn service(&self, address: Ipv4Addr) -> SocketAddrV4 {
         SocketAddrV4::new(address, self.service.local_addr().unwrap().port())
     }
+}
+
+/// Has a function send datagrams to all that are near.
+async fn shout(home: &Home, world: &World) {
+    let port = world.ears.local_addr().unwrap().port();
+    let sent = home.get(&format!("/demo/out/shout/{port}")).await;
+    assert_eq!(sent.json(), 3);
+}
+
+/// Whether the host hears any of them.
+async fn is_heard(home: &Home, world: &World) -> bool {
+    shout(home, world).await;
+    let patience = Some(Duration::from_millis(500));
+    world.ears.set_read_timeout(patience).unwrap();
+    let mut is_heard = false;
+    while world.ears.recv(&mut [0; 8]).is_ok() {
+        is_heard = true;
+    }
+    is_heard
 }
 
 /// The address of the host in a network of functions.
@@ -109,10 +131,35 @@ async fn functions_are_kept_from_the_host() {
         .await
         .failed(1, &["not loaded", "run corefn firewall load"]);
 
+    assert!(is_heard(&home, &world).await);
+
     let _firewall = Firewall::load(&home).await;
     for address in [near, far, inner, metadata] {
         assert!(!reaches(&home, "demo/out", address).await, "{address}");
     }
+    // Nor by broadcast; and there is no IPv6 but what is its own.
+    assert!(!is_heard(&home, &world).await);
+    home.deploy("demo/ears", probe::idle(600)).await;
+    assert_eq!(home.get("/demo/ears/status/204").await.status, 204);
+    let port = world.ears.local_addr().unwrap().port();
+    let ears = tokio::spawn(home.get(&format!("/demo/ears/hears/{port}/60000")).send());
+    let instance = home.store.instances().await.unwrap().into_iter();
+    let mut instance = instance.filter(|it| it.instance.function.as_str() == "demo/ears");
+    let ip = instance.next().unwrap().instance.address.port().unwrap();
+    while !ears.is_finished() {
+        shout(&home, &world).await;
+        // (What the host sends comes, whoever has shouted before.)
+        world.ears.send_to(b"host", (ip.ip(), port)).unwrap();
+    }
+    let heard = ears.await.unwrap().unwrap().json();
+    assert_eq!(heard, *near.ip().to_string());
+    let ipv6 = home.get("/demo/out/whoami").await.json()["ipv6"].clone();
+    let own = ipv6
+        .as_str()
+        .unwrap()
+        .lines()
+        .all(|line| line.ends_with(" lo"));
+    assert!(own, "{ipv6}");
     assert!(reaches(&home, "demo/out", beyond).await, "{beyond}");
     for address in [near, inner, far, beyond] {
         assert!(!reaches(&home, "demo/inside", address).await, "{address}");

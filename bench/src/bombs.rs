@@ -1,0 +1,108 @@
+//! What warm requests feel of a function beside theirs that uses all that it gets: the latency of a load that leaves the machine
+//! room, against that of the same load while the other function sleeps.
+
+use std::collections::BTreeMap;
+
+use corefn_core::config::{FunctionConfig, Limits};
+use corefn_tests::Client;
+use corefn_tests::probe;
+
+use crate::cpu::Pinning;
+use crate::error::BenchError;
+use crate::plan::Plan;
+use crate::site::{self, Site, WARM};
+use crate::stats::Compared;
+use crate::wrk::load;
+
+/// The function.
+const FUNCTION: &str = "bench/bombs";
+
+/// What it does, by what it is called in the report: paths of the probe. Each ends, and is asked for again.
+const BOMBS: [(&str, &str); 6] = [
+    ("memory", "use/memory"),
+    ("threads", "use/threads"),
+    ("files", "use/files"),
+    ("disk", "use/disk"),
+    ("processors", "use/processors/1000"),
+    ("log", "use/log/4000000"),
+];
+
+/// How the load fares beside each: microseconds within which 99 of 100 requests were answered.
+pub type Bombs = BTreeMap<&'static str, Compared>;
+
+/// Measures pairs beside each, each the other way round than the one before.
+///
+/// # Errors
+/// [`BenchError`] when a single request of the load fails.
+pub async fn measure(
+    site: &Site,
+    pinning: &Pinning,
+    plan: &Plan,
+    connections: u32,
+) -> Result<Bombs, BenchError> {
+    // (Its limits are those of any function, but for the memory, which would take long to fill.)
+    let config = FunctionConfig {
+        limits: Limits {
+            memory: 64 << 20,
+            ..Limits::default()
+        },
+        ..probe::idle(600)
+    };
+    site.home.deploy(FUNCTION, config).await;
+    let mut all = Bombs::new();
+    for (name, path) in BOMBS {
+        let path = format!("/{FUNCTION}/{path}");
+        let mut pairs = Vec::new();
+        for repeat in 0..plan.bomb_repeats {
+            let mut pair = (0.0, 0.0);
+            for side in 0..2 {
+                until_awake(&site.home.client()).await?;
+                let is_beside = (side + repeat).is_multiple_of(2);
+                let url = site.corefn_url(WARM);
+                let script = site.paced_script();
+                let load = load(&url, &script, pinning, connections, plan.seconds);
+                let load = match is_beside {
+                    true => tokio::select! {
+                        load = load => load,
+                        never = go_on(site.home.client(), &path) => match never {},
+                    },
+                    false => load.await,
+                };
+                let p99 = load?.p99;
+                match is_beside {
+                    true => pair.0 = p99,
+                    false => pair.1 = p99,
+                }
+            }
+            pairs.push(pair);
+        }
+        let compared = Compared::of(&pairs).ok_or_else(|| BenchError::BadLoad {
+            url: path,
+            why: "a figure is zero".to_owned(),
+        })?;
+        eprintln!("    {name}: {:.2}", compared.ratio.median);
+        all.insert(name, compared);
+    }
+    Ok(all)
+}
+
+/// Has it do the same over and over. (What it dies of is no error here.)
+async fn go_on(client: Client, path: &str) -> std::convert::Infallible {
+    loop {
+        let _ = client.get(path).send().await;
+    }
+}
+
+/// Waits until it serves, after what it may have died of.
+async fn until_awake(client: &Client) -> Result<(), BenchError> {
+    let path = format!("/{FUNCTION}/status/200");
+    let mut last = Ok(String::new());
+    for _ in 0..100 {
+        last = site::get(client, &path).await;
+        if last.is_ok() {
+            break;
+        }
+        tokio::time::sleep(site::SETTLE).await;
+    }
+    last.map(drop)
+}
