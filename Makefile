@@ -1,6 +1,6 @@
 # CoreFn's commands. The work is done by scripts/; each of them can be run without make as well.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo down test test-repeat proof chaos fuzz bench soak nginx-tests fmt lint doc clean
+.PHONY: help setup build release demo down test test-repeat proof chaos fuzz bench soak nginx-tests fmt lint doc clean
 
 CARGO ?= cargo
 
@@ -13,6 +13,10 @@ setup: ## Install what building and running needs (Debian 12, as root)
 build: ## Build the nginx module and the programs, in release mode
 	@scripts/setup --build
 	$(CARGO) build --release --workspace --locked
+
+release: ## Build what is released, the same bytes wherever it is built, with a bill of materials, into target/dist
+	@scripts/setup --build
+	@scripts/release
 
 demo: ## From nothing to an answer: set up, build, start, push examples/hello, call it
 	@scripts/demo
