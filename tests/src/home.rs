@@ -352,24 +352,22 @@ impl Home {
     /// # Panics
     /// When that fails.
     pub async fn image(&self, function: &str, config: FunctionConfig) -> Deployment {
-        let revision = self.next_revision(function);
-        let made = from_executable(&self.docker, &revision, &config, &probe::executable()).await;
+        self.image_of(&self.next_revision(function), config).await
+    }
+
+    /// The same for a revision that is known.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub async fn image_of(&self, revision: &Revision, config: FunctionConfig) -> Deployment {
+        let made = from_executable(&self.docker, revision, &config, &probe::executable()).await;
         made.unwrap_or_else(|error| panic!("no image of the probe: {error}"));
         revision.deployment(self.namespace(), config)
     }
 
     /// A new revision of a function.
     pub(crate) fn next_revision(&self, function: &str) -> Revision {
-        let number = self.revisions.fetch_add(1, Ordering::Relaxed) + 1;
-        let function: FunctionName = function.parse().expect("a function's name");
-        Revision {
-            repository: function.clone().into(),
-            function,
-            id: RevisionId(format!("r{number}")),
-            commit: format!("{number:040x}"),
-            account: None,
-            pending: false,
-        }
+        revision(function, self.revisions.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     /// Deploys the probe as a new revision of a function, and waits until every worker has it.
@@ -672,5 +670,21 @@ impl Drop for Home {
         // A test that fails already keeps its own reason.
         assert!(std::thread::panicking(), "{wrong}");
         eprintln!("{wrong}");
+    }
+}
+
+/// A revision of a function, `r<number>`.
+///
+/// # Panics
+/// When the function's name is none.
+pub fn revision(function: &str, number: u32) -> Revision {
+    let function: FunctionName = function.parse().expect("a function's name");
+    Revision {
+        repository: function.clone().into(),
+        function,
+        id: RevisionId(format!("r{number}")),
+        commit: format!("{number:040x}"),
+        account: None,
+        pending: false,
     }
 }

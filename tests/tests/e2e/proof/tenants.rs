@@ -8,12 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use corefn_build::image::{Revision, from_executable};
 use corefn_core::config::FunctionConfig;
-use corefn_core::function::{FunctionName, RevisionId};
 use corefn_core::names::{env, label};
 use corefn_core::network::Network;
 use corefn_engine::docker::Container;
+use corefn_tests::home::revision;
 use corefn_tests::keeper::Keeper;
 use corefn_tests::{Client, Home, probe};
 use rustix::process::{Pid, Signal, kill_process};
@@ -72,19 +71,8 @@ fn functions() -> Vec<(String, FunctionConfig)> {
 /// Deploys all of them under one name of a revision.
 async fn deploy(home: &Home, number: u32) {
     for (function, config) in functions() {
-        let function: FunctionName = function.parse().unwrap();
-        let revision = Revision {
-            repository: function.clone().into(),
-            function,
-            id: RevisionId(format!("r{number}")),
-            commit: format!("{number:040x}"),
-            account: None,
-            pending: false,
-        };
-        let made = from_executable(&home.docker, &revision, &config, &probe::executable()).await;
-        made.unwrap();
-        home.switch(&revision.deployment(home.namespace(), config))
-            .await;
+        let deployment = home.image_of(&revision(&function, number), config);
+        home.switch(&deployment.await).await;
     }
 }
 
