@@ -71,8 +71,8 @@ fn functions() -> Vec<(String, FunctionConfig)> {
 /// Deploys all of them under one name of a revision.
 async fn deploy(home: &Home, number: u32) {
     for (function, config) in functions() {
-        let deployment = home.image_of(&revision(&function, number), config);
-        home.switch(&deployment.await).await;
+        let revision = revision(&function, number);
+        home.switch(&home.image_of(&revision, config).await).await;
     }
 }
 
