@@ -277,7 +277,7 @@ mod tests {
         for bytes in [
             &b"{}"[..],
             b"null",
-            b"{\"claim\":{\"image\":\"x\",\"network\":\"all\"}}",
+            b"{\"claim\":{\"image\":\"x\",\"network\":\"build\"}}",
             b"\xff",
         ] {
             let claimer = Connection::open(&path).unwrap();
