@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use corefn_core::config::{FunctionConfig, Limits};
 use corefn_tests::Client;
-use corefn_tests::probe;
+use corefn_tests::{probe, wait_for};
 
 use crate::cpu::Pinning;
 use crate::error::BenchError;
 use crate::plan::Plan;
-use crate::site::{self, Site, WARM};
+use crate::site::{self, PATIENCE, Site, WARM};
 use crate::stats::Compared;
 use crate::wrk::load;
 
@@ -56,7 +56,7 @@ pub async fn measure(
         for repeat in 0..plan.bomb_repeats {
             let mut pair = (0.0, 0.0);
             for side in 0..2 {
-                until_awake(&site.home.client()).await?;
+                until_awake(site).await;
                 let is_beside = (side + repeat).is_multiple_of(2);
                 let url = site.corefn_url(WARM);
                 let script = site.paced_script();
@@ -93,16 +93,12 @@ async fn go_on(client: Client, path: &str) -> std::convert::Infallible {
     }
 }
 
-/// Waits until it serves, after what it may have died of.
-async fn until_awake(client: &Client) -> Result<(), BenchError> {
+/// Waits until it serves, after what it may have died of, and whatever it is backed off for.
+async fn until_awake(site: &Site) {
+    site.home.forgive(FUNCTION).await;
     let path = format!("/{FUNCTION}/status/200");
-    let mut last = Ok(String::new());
-    for _ in 0..100 {
-        last = site::get(client, &path).await;
-        if last.is_ok() {
-            break;
-        }
-        tokio::time::sleep(site::SETTLE).await;
-    }
-    last.map(drop)
+    wait_for("the bomb serves again", PATIENCE, async || {
+        site::get(&site.home.client(), &path).await.ok()
+    })
+    .await;
 }
