@@ -97,7 +97,7 @@ pub enum StoreError {
 
 impl Store {
     /// Names a Redis, or several, separated by spaces: then the first that answers as a master is
-    /// used, and the next when that is gone or no master any more. Does no IO; connections are
+    /// used, and the next when that is gone or no master any more. Reads the files that URLs name, and does no other IO; connections are
     /// made, and made again, as they are needed.
     ///
     /// # Errors
@@ -111,7 +111,7 @@ impl Store {
         })
     }
 
-    /// Checks that a URL names a Redis. Does no IO.
+    /// Checks that a URL names a Redis. Reads the files that it names, and does no other IO.
     ///
     /// # Errors
     /// [`StoreError::Url`] when it doesn't.

@@ -36,6 +36,7 @@ pub struct Recipe {
     context: File,
     /// Whether its commands get the host's certificate authorities.
     has_bundle: bool,
+    /// What its images were called before they were pinned.
     images: Arc<Images>,
 }
 
@@ -74,8 +75,8 @@ impl Recipe {
             (UNDERSTOOD, file.text()),
             (IGNORE_FILE, format!("{patterns}\n{UNDERSTOOD}\n{own}\n")),
         ];
-        let own = [UNDERSTOOD, IGNORE_FILE].map(Path::new);
-        let keeps = |path: &Path| !own.contains(&path) && ignore.keeps(path);
+        let replaced = [UNDERSTOOD, IGNORE_FILE].map(Path::new);
+        let keeps = |path: &Path| !replaced.contains(&path) && ignore.keeps(path);
         Ok(Self {
             context: tree.archive(0, keeps, added).await?,
             has_bundle,

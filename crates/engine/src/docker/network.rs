@@ -19,8 +19,8 @@ use super::{Docker, DockerError};
 const SHOWN_LOOKS: u32 = 20;
 const SHOWN_PAUSE: Duration = Duration::from_millis(50);
 
-/// The options of Docker's bridge driver that say whether containers reach each other, whether what they send gets the host's address, and what the
-/// bridge is called
+/// The options of Docker's bridge driver that say whether containers reach each other, whether what they send gets the
+/// host's address, and what the bridge is called
 /// (docs.docker.com, "Bridge network driver").
 const BETWEEN_CONTAINERS: &str = "com.docker.network.bridge.enable_icc";
 const MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";

@@ -38,7 +38,7 @@ struct Server {
 }
 
 impl Servers {
-    /// Reads URLs, separated by spaces. Does no IO.
+    /// Reads URLs, separated by spaces, and the files that they name. Does no other IO.
     pub fn open(urls: &str) -> Result<Self, StoreError> {
         let open = |url: &str| {
             let client = super::tls::client(url, tcp());
