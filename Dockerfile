@@ -127,6 +127,7 @@ RUN set -eu; \
     ln -sf /dev/stdout /var/log/nginx/corefn.log; \
     ln -sf /dev/stderr /var/log/nginx/error.log
 COPY nginx-conf/ /etc/nginx/
+RUN ln -s ../sites-available/corefn /etc/nginx/sites-enabled/
 COPY --from=build /src/target/stripped/libngx_http_corefn_module.so /usr/lib/nginx/modules/ngx_http_corefn_module.so
 EXPOSE 8080
 HEALTHCHECK --interval=5s --timeout=3s --retries=12 CMD ["begin", "health", "host"]

@@ -1,6 +1,6 @@
 # CoreFn's commands. The work is done by scripts/; each of them can be run without make as well.
 .DEFAULT_GOAL := help
-.PHONY: help setup build release demo down test test-repeat proof chaos fuzz bench soak nginx-tests fmt lint doc clean
+.PHONY: help setup build release module deb demo down test test-repeat proof chaos fuzz bench soak nginx-tests fmt lint doc clean
 
 CARGO ?= cargo
 
@@ -17,6 +17,14 @@ build: ## Build the nginx module and the programs, in release mode
 release: ## Build what is released, the same bytes wherever it is built, with a bill of materials, into target/dist
 	@scripts/setup --build
 	@scripts/release
+
+module: ## Build the module for the nginx NGINX, from the sources SOURCE, into target/module
+	@scripts/setup --module
+	@scripts/module "$(NGINX)" "$(SOURCE)"
+
+deb: ## Build packages for Debian, into target/deb
+	@scripts/setup --deb
+	@scripts/deb
 
 demo: ## From nothing to an answer: set up, build, start, push examples/hello, call it
 	@scripts/demo

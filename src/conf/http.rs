@@ -216,7 +216,7 @@ fn set_folder(
             return Ok(());
         }
         Err(format!(
-            "{folder:?} is no folder for {name}: write its path from the root, such as /var/func/{example}"
+            "{folder:?} is no folder for {name}: write its path from the root, such as /var/lib/corefn/{example}"
         ))
     };
     set_once(field, directive, check)

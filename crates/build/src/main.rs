@@ -2,22 +2,27 @@
 //! service that builds for hooks which may not do so themselves.
 #![forbid(unsafe_code)]
 
-use std::env;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use clap::{Parser, Subcommand};
+
+/// Builds what is pushed: as the proc-receive hook of a repository, which git runs without a word, or as a service.
+#[derive(Debug, Parser)]
+#[command(name = "corefn-build", version)]
+struct Arguments {
+    #[command(subcommand)]
+    what: Option<What>,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Build for hooks that may not do so themselves; $COREFN_HOME says for which installation
+    Serve,
+}
+
 fn main() -> ExitCode {
-    let arguments: Vec<_> = env::args().skip(1).collect();
-    let serves = match arguments.as_slice() {
-        [] => false,
-        [word] if word == "serve" => true,
-        _ => {
-            return failed(
-                "usage: corefn-build, as git's hook; or corefn-build serve",
-                2,
-            );
-        }
-    };
+    let serves = matches!(Arguments::parse().what, Some(What::Serve));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

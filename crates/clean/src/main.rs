@@ -24,7 +24,7 @@ use round::Cleaner;
 #[derive(Debug, Parser)]
 #[command(name = "corefn-clean", version)]
 struct Arguments {
-    /// The installation's folder, with host.toml in it [default: $COREFN_HOME, or ./var]
+    /// The installation's folder, with host.toml in it [default: $COREFN_HOME, else /var/lib/corefn, else ./var]
     #[arg(long, value_name = "DIR")]
     home: Option<PathBuf>,
     /// Seconds between two rounds

@@ -23,7 +23,7 @@ pub struct Arguments {
     #[arg(long, global = true)]
     pub json: bool,
 
-    /// The installation's home, with its host.toml [default: $COREFN_HOME, else ./var]
+    /// The installation's home, with its host.toml [default: $COREFN_HOME, else /var/lib/corefn, else ./var]
     // (The help of this and the next is documentation to the compiler, so names may stand there.)
     #[arg(long, global = true, value_name = "DIR")]
     pub home: Option<PathBuf>,

@@ -166,8 +166,8 @@ mod tests {
             )
         };
         assert_eq!(
-            line("/var/func").unwrap(),
-            "restrict,command=\"'/opt/c f/corefn' --home /var/func git-host serve alice\" t k"
+            line("/var/lib/corefn").unwrap(),
+            "restrict,command=\"'/opt/c f/corefn' --home /var/lib/corefn git-host serve alice\" t k"
         );
         let odd = line("/var/\"x\" $y").unwrap();
         let command = odd.split_once("command=\"").unwrap().1;

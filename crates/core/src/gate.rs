@@ -49,8 +49,8 @@ mod tests {
 
     #[test]
     fn sockets() {
-        let path = Caller::Router.socket(Path::new("/var/func/gate"));
-        assert_eq!(path, Path::new("/var/func/gate/router/docker.sock"));
+        let path = Caller::Router.socket(Path::new("/var/lib/corefn/gate"));
+        assert_eq!(path, Path::new("/var/lib/corefn/gate/router/docker.sock"));
         assert!(Caller::Router.has_socket(&path) && !Caller::Builder.has_socket(&path));
         for other in [
             "/var/run/docker.sock",

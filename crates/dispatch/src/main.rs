@@ -43,7 +43,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug, Parser)]
 #[command(name = "corefn-dispatch", version)]
 struct Arguments {
-    /// The installation's folder, with host.toml in it [default: $COREFN_HOME, or ./var]
+    /// The installation's folder, with host.toml in it [default: $COREFN_HOME, else /var/lib/corefn, else ./var]
     #[arg(long, value_name = "DIR")]
     home: Option<PathBuf>,
 }

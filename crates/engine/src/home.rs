@@ -2,7 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -10,8 +10,8 @@ use corefn_core::gate::Caller;
 use corefn_core::host::{GitHost, Host, HostError};
 use corefn_core::names::{self, env as variables};
 
-/// Where a home is looked for when nobody says: the demo's, beside where one is.
-const DEFAULT: &str = "var";
+/// Where a home is looked for when nobody says: that of the packages, and the demo's, in the current directory.
+const DEFAULTS: [&str; 2] = ["/var/lib/corefn", "var"];
 
 /// Why there is no home.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,16 @@ pub enum HomeError {
         /// Why.
         cause: io::Error,
     },
+    /// The settings are there, and others' to read.
+    #[error(
+        "{path} may not be read by this account: run this as root, or set {} to the directory that holds a {} of your own",
+        variables::HOME,
+        names::HOST_FILE
+    )]
+    Closed {
+        /// The file.
+        path: String,
+    },
     /// The environment names nobody who has Docker by way of the gate.
     #[error(
         "{variable} is {word:?}, and nobody is called so who has Docker by way of the gate: set it to builder, keeper or cleaner, or to \
@@ -50,23 +60,19 @@ pub enum HomeError {
     Wrong(#[from] HostError),
 }
 
-/// The home to use: `named` if it is given, else what the environment names, else `var` in the
-/// current directory if it is one.
+/// The home to use: `named` if it is given, else what the environment names, else `/var/lib/corefn`, else `var` in the
+/// current directory, if that is a home whose settings this process may read.
 ///
 /// # Errors
-/// [`HomeError::None`] where there is none of these; [`HomeError::Unreadable`] when the directory
-/// isn't there.
+/// [`HomeError::None`] where there is none of these; [`HomeError::Closed`] where one's settings are others' to read;
+/// [`HomeError::Unreadable`] when the directory that is named isn't there.
 pub fn find(named: Option<PathBuf>) -> Result<PathBuf, HomeError> {
-    let home = named
-        .or_else(|| {
-            env::var_os(variables::HOME)
-                .filter(is_set)
-                .map(PathBuf::from)
-        })
-        .or_else(|| {
-            Some(PathBuf::from(DEFAULT)).filter(|home| home.join(names::HOST_FILE).exists())
-        })
-        .ok_or(HomeError::None)?;
+    let named = named.or_else(|| {
+        env::var_os(variables::HOME)
+            .filter(is_set)
+            .map(PathBuf::from)
+    });
+    let home = named.map_or_else(|| first(&DEFAULTS), Ok)?;
     home.canonicalize().map_err(|cause| HomeError::Unreadable {
         path: home.display().to_string(),
         cause,
@@ -117,6 +123,23 @@ pub fn read_git_host(home: &Path) -> Result<GitHost, HomeError> {
     Ok(GitHost::parse(&name, &text)?)
 }
 
+/// The first of some folders with settings that this process may read.
+fn first(folders: &[&str]) -> Result<PathBuf, HomeError> {
+    let mut error = HomeError::None;
+    for folder in folders {
+        let settings = Path::new(folder).join(names::HOST_FILE);
+        match File::open(&settings) {
+            Ok(_) => return Ok(PathBuf::from(folder)),
+            Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => {
+                let path = settings.display().to_string();
+                error = HomeError::Closed { path };
+            }
+            Err(_) => {}
+        }
+    }
+    Err(error)
+}
+
 fn is_set(value: &OsString) -> bool {
     !value.is_empty()
 }
@@ -139,6 +162,27 @@ pub fn absolute(text: &str) -> Result<PathBuf, String> {
     if path.is_absolute() {
         Ok(path)
     } else {
-        Err("write a path from the root, such as /var/func".to_owned())
+        Err("write a path from the root, such as /var/lib/corefn".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_home_is_the_first_with_settings() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = ["none", "without", "a", "b"].map(|name| folder.path().join(name));
+        let [_, without, a, b] = &names;
+        for home in [without, a, b] {
+            fs::create_dir(home).unwrap();
+        }
+        for home in [a, b] {
+            fs::write(home.join(names::HOST_FILE), "").unwrap();
+        }
+        let names: Vec<_> = names.iter().map(|path| path.to_str().unwrap()).collect();
+        assert_eq!(first(&names).unwrap(), *a);
+        assert!(matches!(first(&names[..2]), Err(HomeError::None)));
     }
 }

@@ -27,7 +27,7 @@ const OTHER_FILES: u64 = 64;
 #[derive(Debug, Parser)]
 #[command(name = "corefn-gate", version)]
 struct Arguments {
-    /// The installation's folder, with host.toml in it [default: $COREFN_HOME, or ./var]
+    /// The installation's folder, with host.toml in it [default: $COREFN_HOME, else /var/lib/corefn, else ./var]
     #[arg(long, value_name = "DIR")]
     home: Option<PathBuf>,
     /// The same folder as the host of Docker knows it, for a gate in a container [default: the same]

@@ -21,7 +21,7 @@ use keeper::Keeper;
 #[derive(Debug, Parser)]
 #[command(name = "corefn-keep", version)]
 struct Arguments {
-    /// The installation's folder, with host.toml in it [default: $COREFN_HOME, or ./var]
+    /// The installation's folder, with host.toml in it [default: $COREFN_HOME, else /var/lib/corefn, else ./var]
     #[arg(long, value_name = "DIR")]
     home: Option<PathBuf>,
     /// The same folder as the host of Docker knows it, for a keeper in a container [default: the same]

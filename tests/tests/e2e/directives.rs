@@ -28,7 +28,10 @@ fn conf(block: Block, lines: &str) -> String {
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path temp-{kind};"))
         .join(" ");
-    let gate = match lines.contains("corefn_docker") || block == Main {
+    let names_docker = ["corefn_docker", "corefn/http.conf"]
+        .iter()
+        .any(|named| lines.contains(named));
+    let gate = match names_docker || block == Main {
         true => "",
         false => "corefn_docker unix:///nowhere/router/docker.sock;",
     };
@@ -72,14 +75,15 @@ fn wrong_values_are_refused_with_place_and_remedy() {
 fn files_for_operators_are_taken() {
     let folder = Folder::create("files");
     nginx::include_files(&folder);
-    let site = std::fs::read_to_string(programs::workspace().join("nginx-conf/conf.d/corefn.conf"))
-        .unwrap();
+    let read = |name: &str| {
+        std::fs::read_to_string(programs::workspace().join("nginx-conf").join(name)).unwrap()
+    };
+    let site = read("conf.d/corefn.conf") + &read("sites-available/corefn");
     let site = site.replace("/var/log/nginx", &folder.path().display().to_string());
     let checked = check(&folder, &conf(Http, &site));
     assert!(checked.accepted, "{}", checked.output);
 
-    let demo =
-        std::fs::read_to_string(programs::workspace().join("nginx-conf/demo.conf.in")).unwrap();
+    let demo = read("demo.conf.in");
     for folder_of_demo in ["nginx", "bin"] {
         std::fs::create_dir(folder.file(folder_of_demo)).unwrap();
     }

@@ -7,6 +7,7 @@ mod disk_full;
 mod engine;
 mod floor;
 mod killed;
+mod packages;
 mod pushes;
 mod readme;
 mod rollback;

@@ -342,9 +342,9 @@ mod tests {
             image,
             runtime: is_runtime.then_some(runtime),
             version: "v1",
-            folder: "/var/func/sandboxes/7",
+            folder: "/var/lib/corefn/sandboxes/7",
             socket: "keeper",
-            serving: Path::new("/var/func/serving/7"),
+            serving: Path::new("/var/lib/corefn/serving/7"),
         };
         let at = (&network, Ipv4Addr::new(10, 200, 0, 9));
         let at = has_network.then_some(at);
@@ -358,7 +358,7 @@ mod tests {
         let host = made.host_config.unwrap();
         assert_eq!(
             host.binds.unwrap(),
-            ["/var/func/sandboxes/7:/run/corefn:ro"]
+            ["/var/lib/corefn/sandboxes/7:/run/corefn:ro"]
         );
         assert_eq!(host.readonly_rootfs, Some(true));
         assert_eq!(host.cap_drop.unwrap(), ["ALL"]);
@@ -391,7 +391,7 @@ mod tests {
         assert!(!labels.contains_key(label::ADDRESS));
         let name = "ns--demo--hello--r1--0000000000000007--socket";
         describe("ns", name, &mut labels);
-        assert_eq!(labels[label::ADDRESS], "unix:/var/func/serving/7");
+        assert_eq!(labels[label::ADDRESS], "unix:/var/lib/corefn/serving/7");
     }
 
     #[test]
@@ -414,7 +414,7 @@ mod tests {
         let name = "ns--demo--hello--r1--0000000000000007--socket";
         describe("ns", name, &mut serves);
         assert_eq!(serves[label::FUNCTION], "demo/hello");
-        assert_eq!(serves[label::ADDRESS], "unix:/var/func/serving/7");
+        assert_eq!(serves[label::ADDRESS], "unix:/var/lib/corefn/serving/7");
         let mut holds = labels.clone();
         let name = "ns--demo--hello--r1--0000000000000007--network";
         describe("ns", name, &mut holds);

@@ -40,9 +40,9 @@ pub const GOOD: &[(Block, &str)] = &[
     (Http, "corefn_host_queue 0;"),
     (Http, "corefn_host_queue 4294967295;"),
     (Http, "corefn_max_starts 1;"),
-    (Http, "corefn_sandboxes /var/func/sandboxes;"),
-    (Http, "corefn_secrets /var/func/secrets;"),
-    (Http, "corefn_invocations /var/func/invocations;"),
+    (Http, "corefn_sandboxes /var/lib/corefn/sandboxes;"),
+    (Http, "corefn_secrets /var/lib/corefn/secrets;"),
+    (Http, "corefn_invocations /var/lib/corefn/invocations;"),
     (Http, "corefn_max_starts 16;"),
     (Http, "corefn_idle 2s;"),
     (Server, "corefn_idle 60s;"),
@@ -287,7 +287,7 @@ pub const BAD: &[(Block, &str, &[&str])] = &[
         "corefn_secrets here;",
         &[
             "\"here\" is no folder for corefn_secrets",
-            "such as /var/func/secrets",
+            "such as /var/lib/corefn/secrets",
         ],
     ),
     (
@@ -305,7 +305,7 @@ pub const BAD: &[(Block, &str, &[&str])] = &[
         "corefn_invocations here;",
         &[
             "\"here\" is no folder for corefn_invocations",
-            "such as /var/func/invocations",
+            "such as /var/lib/corefn/invocations",
         ],
     ),
     (
