@@ -22,6 +22,10 @@ const IDEMPOTENT: u32 = NGX_HTTP_GET
     | NGX_HTTP_TRACE
     | NGX_HTTP_PROPFIND;
 
+/// `NGX_HTTP_VERSION_30`, which older versions of nginx don't have. There `:authority` is made no header of, and only `host_start` and
+/// `host_end` have it (`ngx_http_v3_request.c`).
+const HTTP_3: usize = 3000;
+
 /// A request that has not ended.
 ///
 /// It is a pointer, and borrows nothing: nginx and its modules change the request at any time. What is read of it is
@@ -76,9 +80,20 @@ impl<'r> Request<'r> {
 
     /// The host that the client names, as it is written; none if it names none.
     pub fn host_as_written(self) -> Option<&'r [u8]> {
+        let fields = self.fields();
         // SAFETY: a header that is found is the request's.
-        let header = unsafe { self.fields().headers_in.host.as_ref()? };
-        Some(self.bytes(header.value))
+        if let Some(header) = unsafe { fields.headers_in.host.as_ref() } {
+            return Some(self.bytes(header.value));
+        }
+        // (Of HTTP/1, what is there is of the request line, and without the port.)
+        if fields.http_version != HTTP_3 || fields.host_start.is_null() {
+            return None;
+        }
+        let len = (fields.host_end as usize).checked_sub(fields.host_start as usize)?;
+        Some(self.bytes(ngx_str_t {
+            data: fields.host_start,
+            len,
+        }))
     }
 
     /// The host it is for, less a port; empty if it names none.

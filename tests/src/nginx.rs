@@ -3,7 +3,7 @@
 use std::ffi::{CStr, OsString};
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +20,14 @@ use crate::process::{self, Process};
 use crate::programs;
 use crate::wait::wait_until;
 
-/// The program. Debian keeps it where only root's `PATH` leads.
+/// The program, unless the environment names another. Debian keeps it where only root's `PATH` leads.
 const PROGRAM: &str = "/usr/sbin/nginx";
+
+/// The nginx that the module under test is for.
+pub fn program() -> PathBuf {
+    let named = std::env::var_os(format!("{}NGINX", env::RESERVED_PREFIX));
+    named.map_or_else(|| PROGRAM.into(), PathBuf::from)
+}
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -411,7 +417,7 @@ pub fn check(folder: &Folder, text: &str) -> Checked {
 }
 
 fn command(folder: &Folder, conf: &Path) -> Command {
-    let mut command = Command::new(PROGRAM);
+    let mut command = Command::new(program());
     let prefix = format!("{}/", folder.path().display());
     command.arg("-p").arg(prefix).arg("-c").arg(conf);
     command.arg("-e").arg(folder.file("log/error.log"));

@@ -6,6 +6,7 @@ mod crowd;
 mod disk_full;
 mod engine;
 mod floor;
+mod http3;
 mod killed;
 mod packages;
 mod pushes;
