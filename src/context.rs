@@ -19,7 +19,8 @@ use crate::error_page::ErrorPage;
 use crate::ngx::{Attached, Call, Callback, Handle, Request, Spares, now};
 use crate::proxying::Proxying;
 use crate::waiting::Ticket;
-use crate::zone::Place;
+use crate::worker;
+use crate::zone::{Ended, Place};
 
 /// How much longer than the runtime thread may take a request waits: the thread knows why it
 /// failed, and has the function's last output to fetch first.
@@ -143,6 +144,7 @@ impl Attached for Context {
     }
 
     fn on_end(&self) {
+        self.measure();
         self.on_redirect();
         self.soon.cancel();
         self.proxying.upstream.forget_addresses();
@@ -150,6 +152,33 @@ impl Attached for Context {
 }
 
 impl Context {
+    /// Counts the request, which has ended.
+    fn measure(&self) {
+        let (Some(r), Some(worker)) = (self.handle.request(), worker::get()) else {
+            return;
+        };
+        let metrics = &worker.shard.metrics;
+        let row = match self.instance() {
+            Some(peer) => peer.endpoint.row,
+            None => {
+                let function = self.function.borrow();
+                metrics.row(
+                    function
+                        .as_ref()
+                        .map(|it| it.deployed.function.plain_text()),
+                )
+            }
+        };
+        let (start, waited) = (self.start.get(), self.waited.get());
+        let ended = Ended {
+            status: r.status(),
+            took: r.age(),
+            waited: (waited > 0 || start != Start::Warm)
+                .then(|| (start, Duration::from_millis(waited))),
+        };
+        metrics.on_end(row, &ended);
+    }
+
     /// For those who may find it again later.
     fn weak(self: &Rc<Self>) -> Weak<Self> {
         Rc::downgrade(self)

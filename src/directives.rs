@@ -13,11 +13,11 @@ use crate::conf::{LocationConf, MainConf, http, location};
 use crate::context::Context;
 use crate::ngx::{
     Directive, choose_balancer, directives_end, location_directive, main_directive,
-    upstream_directive,
+    only_location_directive, upstream_directive,
 };
 
 /// The directives, for nginx.
-pub static mut COMMANDS: [ngx_command_t; 15] = [
+pub static mut COMMANDS: [ngx_command_t; 16] = [
     main(directive::REDIS, NGX_CONF_1MORE, http::set_redis),
     main(directive::DOCKER, NGX_CONF_TAKE1, http::set_docker),
     main(directive::NAMESPACE, NGX_CONF_TAKE1, http::set_namespace),
@@ -39,6 +39,11 @@ pub static mut COMMANDS: [ngx_command_t; 15] = [
     ),
     any(directive::QUEUE, NGX_CONF_TAKE1, location::set_queue),
     any(directive::IDLE, NGX_CONF_TAKE1, location::set_idle),
+    only_location_directive::<CorefnModule>(
+        directive::STATUS,
+        NGX_CONF_NOARGS,
+        location::set_status,
+    ),
     upstream_directive::<CorefnModule>(directive::INSTANCES, NGX_CONF_NOARGS, set_instances),
     directives_end(),
 ];

@@ -9,7 +9,7 @@ use corefn_core::table::Peer;
 
 use crate::line::{Line, Room};
 use crate::ngx::{Address, now};
-use crate::zone::Slot;
+use crate::zone::{RowIndex, Slot};
 
 /// A request that is under way at an instance.
 pub trait ActiveRequest {
@@ -24,6 +24,8 @@ pub struct Endpoint {
     pub counters: Slot,
     /// Where the instance listens.
     pub address: Rc<Address>,
+    /// Where its function's requests are counted.
+    pub row: RowIndex,
     active: RefCell<Slab<Weak<dyn ActiveRequest>>>,
     ejected: Cell<bool>,
     readmissions: Cell<u32>,
@@ -32,10 +34,11 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// One at an address.
-    pub fn new(counters: Slot, address: Address) -> Self {
+    pub fn new(counters: Slot, address: Address, row: RowIndex) -> Self {
         Self {
             counters,
             address: Rc::new(address),
+            row,
             active: RefCell::default(),
             ejected: Cell::new(false),
             readmissions: Cell::new(0),

@@ -24,7 +24,7 @@ use crate::line::Terms;
 use crate::ngx::{Answer, Attached, PhaseHandler, Request, now};
 use crate::waiting::{Ticket, Waiter};
 use crate::worker::{self, Worker};
-use crate::{CorefnModule, respond, resume};
+use crate::{CorefnModule, respond, resume, status};
 
 /// How often a request may be given an instance that is gone before it gets there.
 const MAX_ATTEMPTS: u32 = 3;
@@ -45,6 +45,7 @@ impl PhaseHandler for Precontent {
 
     fn handle(r: Request<'_>) -> Answer {
         let conf = match r.location_conf::<CorefnModule>() {
+            Some(conf) if conf.is_status() => return status::answer(r),
             Some(conf) if conf.enabled() => conf,
             _ => return Answer::Declined,
         };

@@ -22,6 +22,7 @@ mod proxying;
 mod respond;
 mod resume;
 mod retry;
+mod status;
 mod variables;
 mod waiting;
 mod worker;

@@ -32,14 +32,17 @@ pub use address::Address;
 pub use attached::{Attached, Handle, Spares};
 pub use balancer::{Balancer, Choice, Tries, choose as choose_balancer};
 pub use callback::{Call, Callback};
-pub use conf::{Directive, directives_end, location_directive, main_directive, upstream_directive};
+pub use conf::{
+    Directive, directives_end, location_directive, main_directive, only_location_directive,
+    upstream_directive,
+};
 pub use descriptors::reserve as reserve_descriptors;
 pub use event_fd::EventFd;
 pub use filter::{Chain, Filters, install as install_filters};
 pub use module::{Module, context, module};
 pub use phase::{PhaseHandler, add as add_phase_handler};
 pub use pin::pin;
-pub use process::{is_first_worker, now, serves_requests, with_cycle};
+pub use process::{is_first_worker, now, serves_requests, version, with_cycle};
 pub use request::Request;
 pub use response::Answer;
 pub use shared::{Layout, Shared, SharedZone, declare as declare_zone};

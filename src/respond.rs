@@ -6,6 +6,7 @@ use corefn_core::names::header;
 use crate::context::Context;
 use crate::error_page::ErrorPage;
 use crate::ngx::{Answer, Request};
+use crate::worker;
 
 const PROBLEM: &str = "application/problem+json";
 const HTML: &str = "text/html; charset=utf-8";
@@ -39,6 +40,9 @@ pub fn announce(r: Request<'_>, context: &Context, code: ErrorCode) {
 }
 
 fn name_error(r: Request<'_>, context: &Context, code: ErrorCode) -> Option<()> {
+    if let Some(worker) = worker::get() {
+        worker.shard.metrics.on_error(code);
+    }
     r.set_header(header::ERROR, code.as_str())?;
     if let Some(seconds) = context.retry_after(code) {
         r.set_header("Retry-After", &seconds.to_string())?;

@@ -203,7 +203,7 @@ fn dispatcher(shard: &Shard, address: instance::Address) -> Result<Rc<Peer<Endpo
         container: String::new(),
         address,
     };
-    let endpoint = Endpoint::new(slot, at);
+    let endpoint = Endpoint::new(slot, at, shard.metrics.row(None));
     Ok(Rc::new(Peer { instance, endpoint }))
 }
 
@@ -575,7 +575,8 @@ impl Worker {
     fn make_endpoint(&self, instance: Instance) -> Option<Rc<Peer<Endpoint>>> {
         let id = instance.id;
         let address = Address::new(&instance.address).ok()?;
-        let endpoint = Endpoint::new(self.shard.instance(id).ok()?, address);
+        let row = self.shard.metrics.row(Some(instance.function.plain_text()));
+        let endpoint = Endpoint::new(self.shard.instance(id).ok()?, address, row);
         let peer = Rc::new(Peer { instance, endpoint });
         let mut endpoints = self.endpoints.borrow_mut();
         endpoints.retain(|_, peer| peer.strong_count() > 0);

@@ -21,12 +21,18 @@ pub struct LocationConf {
     start_timeout: Option<Duration>,
     queue: Option<u32>,
     idle: Option<Duration>,
+    status: Option<()>,
 }
 
 impl LocationConf {
     /// Whether requests here are for functions.
     pub fn enabled(&self) -> bool {
         self.enabled.unwrap_or(false)
+    }
+
+    /// Whether requests here are told what is measured. That is of a location alone, and not of those within.
+    pub fn is_status(&self) -> bool {
+        self.status.is_some()
     }
 
     /// How long a request may wait for an instance.
@@ -72,10 +78,27 @@ pub fn set_enabled(
         }
     };
     set(&mut location.enabled, directive, on)?;
-    if on && let Some(main) = CorefnModule::main_conf_mut(directive.conf()) {
-        main.used = true;
+    if on {
+        use_module(directive);
     }
     Ok(())
+}
+
+/// `corefn_status;`
+pub fn set_status(
+    location: &mut LocationConf,
+    directive: &mut Directive<'_>,
+) -> Result<(), String> {
+    set(&mut location.status, directive, ())?;
+    use_module(directive);
+    Ok(())
+}
+
+/// There is a location for which the module has to do something.
+fn use_module(directive: &mut Directive<'_>) {
+    if let Some(main) = CorefnModule::main_conf_mut(directive.conf()) {
+        main.used = true;
+    }
 }
 
 /// `corefn_start_timeout TIME;` default `30s`.

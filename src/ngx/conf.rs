@@ -101,6 +101,16 @@ pub const fn location_directive<M: HttpModuleLocationConf>(
     directive(name, place, NGX_HTTP_LOC_CONF_OFFSET, setter)
 }
 
+/// A directive of the level `location` alone.
+pub const fn only_location_directive<M: HttpModuleLocationConf>(
+    name: &'static CStr,
+    arguments: u32,
+    setter: Setter<M::LocationConf>,
+) -> ngx_command_t {
+    let place = NGX_HTTP_LOC_CONF | arguments;
+    directive(name, place, NGX_HTTP_LOC_CONF_OFFSET, setter)
+}
+
 /// What the table ends with.
 pub const fn directives_end() -> ngx_command_t {
     ngx_command_t::empty()

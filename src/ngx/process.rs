@@ -1,9 +1,14 @@
 //! The process that this is, and its clock.
 
 use ngx::ffi::{
-    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_current_msec, ngx_cycle, ngx_cycle_t, ngx_process,
-    ngx_worker,
+    NGINX_VERSION, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_current_msec, ngx_cycle,
+    ngx_cycle_t, ngx_process, ngx_worker,
 };
+
+/// The version of nginx that this was built for, such as `1.22.1`.
+pub fn version() -> &'static str {
+    NGINX_VERSION.to_str().unwrap_or_default()
+}
 
 /// Whether it serves requests: the master, the helpers of caches and everyone else don't.
 pub fn serves_requests() -> bool {

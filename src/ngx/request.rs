@@ -3,11 +3,13 @@
 use std::ffi::CStr;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
+use std::time::Duration;
 
 use ngx::core::Pool;
 use ngx::ffi::{
     NGX_HTTP_DELETE, NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_OPTIONS, NGX_HTTP_PROPFIND,
-    NGX_HTTP_PUT, NGX_HTTP_TRACE, ngx_escape_uri, ngx_http_request_t, ngx_str_t, ngx_uint_t,
+    NGX_HTTP_PUT, NGX_HTTP_TRACE, ngx_cached_time, ngx_escape_uri, ngx_http_request_t, ngx_str_t,
+    ngx_uint_t,
 };
 use ngx::http::{HttpModuleLocationConf, HttpModuleMainConf};
 
@@ -115,6 +117,34 @@ impl<'r> Request<'r> {
     pub fn target(self) -> Option<&'r [u8]> {
         let fields = self.fields();
         (fields.valid_unparsed_uri() != 0).then(|| self.bytes(fields.unparsed_uri))
+    }
+
+    /// The status that the client got, as the log has it; 0 for none.
+    pub fn status(self) -> u16 {
+        let fields = self.fields();
+        let status = match fields.err_status {
+            0 => fields.headers_out.status,
+            status => status,
+        };
+        u16::try_from(status).unwrap_or(0)
+    }
+
+    /// How long ago its first byte came, by nginx's clock.
+    pub fn age(self) -> Duration {
+        let fields = self.fields();
+        // SAFETY: nginx keeps its cached time for as long as the process lives.
+        let (sec, msec) = unsafe {
+            let time = &*ngx_cached_time;
+            (time.sec, time.msec)
+        };
+        let seconds = sec - fields.start_sec;
+        let millis = seconds * 1000 + msec as i64 - fields.start_msec as i64;
+        Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+    }
+
+    /// Whether it is a GET or a HEAD.
+    pub fn is_read(self) -> bool {
+        self.fields().method as u32 & (NGX_HTTP_GET | NGX_HTTP_HEAD) != 0
     }
 
     /// How many bytes the body has, if that is known.

@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use corefn_core::instance::InstanceId;
 use corefn_core::lease::{Activity, renewal};
-use corefn_engine::runtime::Gauges;
+use corefn_core::metrics::{Phase, StartWay};
+use corefn_engine::runtime::{Gauges, Service};
 
 use super::instance_key;
 use super::memory::{Memory, System};
@@ -19,6 +21,7 @@ pub struct Watch(Sender<(InstanceId, Option<usize>)>);
 /// The runtime thread's end.
 pub struct HostGauges {
     memory: Memory,
+    shard: usize,
     /// Only the runtime thread locks it.
     watched: Mutex<Watched>,
 }
@@ -29,13 +32,18 @@ struct Watched {
 }
 
 /// Both ends.
-pub fn pair(memory: Memory) -> (Watch, HostGauges) {
+pub fn pair(memory: Memory, shard: usize) -> (Watch, HostGauges) {
     let (sender, changes) = channel();
     let watched = Mutex::new(Watched {
         changes,
         slots: HashMap::new(),
     });
-    (Watch(sender), HostGauges { memory, watched })
+    let gauges = HostGauges {
+        memory,
+        shard,
+        watched,
+    };
+    (Watch(sender), gauges)
 }
 
 impl Watch {
@@ -92,6 +100,14 @@ impl Gauges for HostGauges {
             });
             due.collect()
         })
+    }
+
+    fn started(&self, way: StartWay, steps: &[(Phase, Duration)]) {
+        self.memory.totals().started(way, steps);
+    }
+
+    fn reached(&self, service: Service, is_up: bool) {
+        self.memory.totals().reached(self.shard, service, is_up);
     }
 
     fn renewed(&self, instance: InstanceId, until: u64) {

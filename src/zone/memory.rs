@@ -2,12 +2,17 @@
 
 use std::sync::atomic::AtomicU64;
 
+use corefn_sync::metrics::Rows;
 use corefn_sync::zone::{Counters, Header, Mutex, Processes, Zone};
 use ngx::core::SlabPool;
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
+use super::totals::{COUNTS, FIXED_ROWS, Row, Totals};
 use crate::ngx::{Layout, Shared};
+
+/// Which part of the zone is for rows of functions: one in so many.
+const METRICS_PART: usize = 8;
 
 /// A mapped zone.
 #[derive(Clone)]
@@ -16,23 +21,37 @@ pub struct Memory {
     header: Shared<[Header]>,
     keys: Shared<[AtomicU64]>,
     counters: Shared<[Counters]>,
+    totals: Shared<[Totals]>,
+    row_keys: Shared<[AtomicU64]>,
+    rows: Shared<[Row]>,
 }
 
 impl Layout for Memory {
     fn create(pool: SlabPool, size: usize) -> Option<Self> {
         let each = size_of::<AtomicU64>() + size_of::<Counters>();
         // nginx's slab allocator keeps a description of each page beside the pages, and gives whole pages.
-        let usable = size.checked_sub(size / 64 + (24 << 10))?;
-        let count = usable.checked_sub(size_of::<Header>())? / each;
+        let usable = size.checked_sub(size / 64 + (32 << 10))?;
+        let measured = usable / METRICS_PART;
+        let row_count = FIXED_ROWS + measured / (size_of::<AtomicU64>() + size_of::<Row>());
+        let fixed = size_of::<Header>() + size_of::<Totals>() + FIXED_ROWS * size_of::<Row>();
+        let count = usable.checked_sub(measured + fixed)? / each;
         let header = Shared::allocate(&pool, 1, Header::default)?;
         let keys = Shared::allocate(&pool, count, AtomicU64::default)?;
         let counters = Shared::allocate_as_it_is(&pool, count)?;
-        Some(Self {
+        let totals = Shared::allocate(&pool, 1, Totals::default)?;
+        let row_keys = Shared::allocate(&pool, row_count, AtomicU64::default)?;
+        let rows = Shared::allocate_as_it_is(&pool, row_count)?;
+        let memory = Self {
             pool,
             header,
             keys,
             counters,
-        })
+            totals,
+            row_keys,
+            rows,
+        };
+        memory.rows().begin();
+        Some(memory)
     }
 }
 
@@ -45,6 +64,23 @@ impl Memory {
             counters: self.counters.get(),
             mutex: self,
         }
+    }
+}
+
+impl Memory {
+    /// What is counted of functions.
+    pub fn rows(&self) -> Rows<'_, &Self, COUNTS> {
+        Rows {
+            keys: self.row_keys.get(),
+            rows: self.rows.get(),
+            fixed: FIXED_ROWS,
+            mutex: self,
+        }
+    }
+
+    /// What is counted of all of them together.
+    pub fn totals(&self) -> &Totals {
+        &self.totals.get()[0]
     }
 }
 

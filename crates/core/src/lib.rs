@@ -26,6 +26,7 @@ pub mod invocation;
 pub mod keys;
 pub mod lease;
 pub mod manifest;
+pub mod metrics;
 pub mod names;
 pub mod nearest;
 pub mod network;

@@ -132,6 +132,8 @@ pub mod directive {
     pub const MAX_STARTS: &CStr = c"corefn_max_starts";
     /// `http`, `server`, `location`: the idle time of functions that set none.
     pub const IDLE: &CStr = c"corefn_idle";
+    /// `location`: requests here are told what is measured.
+    pub const STATUS: &CStr = c"corefn_status";
     /// `upstream`: peers are the instances of the request's function.
     pub const INSTANCES: &CStr = c"corefn_instances";
 }

@@ -38,6 +38,7 @@ use corefn_core::deployment::Deployment;
 use corefn_core::error::Failure;
 use corefn_core::function::{FunctionName, RevisionId};
 use corefn_core::instance::{Instance, InstanceId};
+use corefn_core::metrics::{Phase, StartWay};
 
 use crate::acquire::Start;
 use crate::docker::Docker;
@@ -171,13 +172,26 @@ pub trait Outbox: Send + Sync + 'static {
     fn send(&self, update: Update);
 }
 
-/// The counts of work that the workers of a host share. Must not block.
+/// What the thread needs, and a worker is told of whether it has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// Redis.
+    Redis,
+    /// Docker's events.
+    Docker,
+}
+
+/// What the workers of a host count together. Must not block.
 pub trait Gauges: Send + Sync + 'static {
     /// The leases that this process should renew at `now`, each for how many milliseconds. An
     /// instance that is returned is claimed: no other worker gets it for the next interval.
     fn due(&self, now: u64) -> Vec<(InstanceId, u64)>;
     /// A lease may be relied on until then.
     fn renewed(&self, instance: InstanceId, until: u64);
+    /// An instance was started, in these steps.
+    fn started(&self, way: StartWay, steps: &[(Phase, Duration)]);
+    /// A service can be used now, or not any more.
+    fn reached(&self, service: Service, is_up: bool);
 }
 
 /// The thread.

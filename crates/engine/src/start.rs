@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use corefn_core::deployment::Deployment;
 use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::instance::{Instance, InstanceId};
+use corefn_core::metrics::Phase;
 
 use crate::docker::{Docker, DockerError, Joined, Placement, Purpose};
 
@@ -123,10 +124,10 @@ async fn run(
         let created = docker.create(deployment, placement, Joined::Network(&network), purpose);
         let error = match created.await {
             Ok(container) => {
-                steps.done("created");
+                steps.done(Phase::Created);
                 match docker.start(&container).await {
                     Ok(()) => {
-                        steps.done("started");
+                        steps.done(Phase::Started);
                         return Ok((container, placement));
                     }
                     Err(error) => {

@@ -7,6 +7,8 @@
 
 mod count;
 mod line;
+#[cfg(not(loom))]
+pub mod metrics;
 mod wakeup;
 #[cfg(not(loom))]
 pub mod zone;

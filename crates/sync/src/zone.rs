@@ -149,6 +149,12 @@ impl<M: Mutex> Zone<'_, M> {
         }
     }
 
+    /// How many processes own a shard.
+    pub fn owners(&self) -> usize {
+        let owners = self.header.owners.iter();
+        owners.filter(|owner| owner.load(Relaxed) != 0).count()
+    }
+
     /// Attaches a shard to the counters of a key, which are given out if the key has none. Their index; none
     /// if all are given out.
     pub fn attach(&self, key: u64, shard: usize) -> Option<usize> {

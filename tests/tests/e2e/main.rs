@@ -29,6 +29,7 @@ mod invocations;
 mod leftover;
 mod lifecycle;
 mod meddling;
+mod metrics;
 mod outage;
 mod overload;
 mod panic;

@@ -12,6 +12,7 @@ use super::failures::Failures;
 use super::health::Health;
 use super::instances::Instances;
 use super::redis::Redis;
+use super::{Gauges, Service};
 use crate::docker::{Container, Docker, DockerError, InstanceEvent, InstanceEventKind};
 use crate::pauses::Pauses;
 
@@ -19,6 +20,7 @@ use crate::pauses::Pauses;
 pub(super) struct ContainerEvents {
     pub redis: Arc<Redis>,
     pub docker: Arc<Docker>,
+    pub gauges: Arc<dyn Gauges>,
     pub instances: Arc<Instances>,
     pub health: Arc<Health>,
     pub failures: Arc<Failures>,
@@ -34,6 +36,7 @@ pub(super) async fn follow_containers(parts: ContainerEvents) {
             // Logged once, not with each attempt.
             Err(error) if !failing => {
                 error!("{error}");
+                parts.gauges.reached(Service::Docker, false);
                 failing = true;
             }
             Err(_) => {}
@@ -47,6 +50,7 @@ impl ContainerEvents {
         let mut events = std::pin::pin!(self.docker.instance_events().await?);
         self.catch_up().await?;
         if std::mem::take(failing) {
+            self.gauges.reached(Service::Docker, true);
             info!("Docker can be used again");
         }
         while let Some(event) = events.next().await {

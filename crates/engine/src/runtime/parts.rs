@@ -66,6 +66,7 @@ impl Parts {
             redis: redis.clone(),
             docker: docker.clone(),
             outbox: outbox.clone(),
+            gauges: gauges.clone(),
             instances: instances.clone(),
             health: health.clone(),
             failures: failures.clone(),
@@ -110,6 +111,7 @@ impl Parts {
         tasks.spawn(follow_containers(ContainerEvents {
             redis: self.redis.clone(),
             docker: self.docker.clone(),
+            gauges: self.gauges.clone(),
             instances: self.instances.clone(),
             health: self.health.clone(),
             failures: self.failures.clone(),
@@ -127,7 +129,8 @@ impl Parts {
         if let Some(ear) = self.ear.take() {
             tasks.spawn(look::listen(ear, self.outbox.clone()));
         }
-        tasks.spawn(outages(self.redis.clone(), self.instances.clone()));
+        let (redis, gauges) = (self.redis.clone(), self.gauges.clone());
+        tasks.spawn(outages(redis, gauges, self.instances.clone()));
         tasks
     }
 }

@@ -9,6 +9,7 @@ use corefn_core::deployment::Deployment;
 use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::function::{FunctionName, RevisionId};
 use corefn_core::instance::{Instance, InstanceId};
+use corefn_core::metrics::StartWay;
 
 use super::answer::Answer;
 use super::failures::{Failures, some_millis};
@@ -17,7 +18,7 @@ use super::health::Health;
 use super::instances::Instances;
 use super::redis::Redis;
 use super::subscribers::Subscribers;
-use super::{Outbox, Update};
+use super::{Gauges, Outbox, Update};
 use crate::acquire::{Launcher, Ledger, Need, Order, Refusal, Start, acquire, one_more};
 use crate::clock;
 use crate::docker::Docker;
@@ -30,6 +31,7 @@ pub(super) struct Starts {
     pub redis: Arc<Redis>,
     pub docker: Arc<Docker>,
     pub outbox: Arc<dyn Outbox>,
+    pub gauges: Arc<dyn Gauges>,
     pub instances: Arc<Instances>,
     pub health: Arc<Health>,
     pub failures: Arc<Failures>,
@@ -315,6 +317,7 @@ impl Launcher for Starts {
         let steps = Steps::begin();
         let instance = thaw(&self.docker, deployment, frozen, timeout, needless).await?;
         log_launch("thawed", &instance, steps.elapsed(), "");
+        self.gauges.started(StartWay::Thaw, &steps.phases());
         Some(instance)
     }
 
@@ -335,7 +338,7 @@ impl Launcher for Starts {
         let start = start_in_sandbox(docker, sandboxes, deployment, timeout, needless, &mut steps);
         let instance = start.await?;
         if let Some(instance) = &instance {
-            log_start(instance, "a sandbox", &steps);
+            self.tell(instance, StartWay::Sandbox, &steps);
         }
         Ok(instance)
     }
@@ -355,7 +358,7 @@ impl Launcher for Starts {
             let start =
                 start_in_held_network(docker, sandboxes, deployment, timeout, needless, &mut steps);
             if let Some(instance) = start.await? {
-                log_start(&instance, "its image, on a sandbox's network", &steps);
+                self.tell(&instance, StartWay::Network, &steps);
                 return Ok(instance);
             }
         }
@@ -363,7 +366,7 @@ impl Launcher for Starts {
         let number = self.redis.ask(self.redis.store.next_address()).await?;
         let (docker, steps) = (&self.docker, &mut steps);
         let instance = start(docker, deployment, number, left, needless, steps).await?;
-        log_start(&instance, "its image", steps);
+        self.tell(&instance, StartWay::Image, steps);
         Ok(instance)
     }
 
@@ -374,10 +377,18 @@ impl Launcher for Starts {
     }
 }
 
-/// Tells of a start that has ended just now.
-fn log_start(instance: &Instance, from: &str, steps: &Steps) {
-    let from = format!(" from {from} ({steps})");
-    log_launch("started", instance, steps.elapsed(), &from);
+impl Starts {
+    /// Tells of a start that has ended just now.
+    fn tell(&self, instance: &Instance, way: StartWay, steps: &Steps) {
+        let from = match way {
+            StartWay::Sandbox => "a sandbox",
+            StartWay::Network => "its image, on a sandbox's network",
+            StartWay::Image | StartWay::Thaw => "its image",
+        };
+        let from = format!(" from {from} ({steps})");
+        log_launch("started", instance, steps.elapsed(), &from);
+        self.gauges.started(way, &steps.phases());
+    }
 }
 
 fn log_launch(what: &str, instance: &Instance, took: Duration, from: &str) {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use corefn_core::deployment::Deployment;
 use corefn_core::error::Failure;
 use corefn_core::instance::Instance;
+use corefn_core::metrics::Phase;
 use tracing::warn;
 
 use super::Steps;
@@ -32,7 +33,7 @@ pub async fn start_in_sandbox(
     let Some(taken) = sandboxes.start(docker, deployment).await else {
         return Ok(None);
     };
-    steps.done("handed over");
+    steps.done(Phase::HandedOver);
     let begun = Begun {
         container: taken.container,
         id: taken.id,
@@ -60,7 +61,7 @@ pub async fn start_in_held_network(
     let Some(holder) = sandboxes.hold(docker, deployment).await else {
         return Ok(None);
     };
-    steps.done("held");
+    steps.done(Phase::Held);
     let run = run_beside(docker, deployment, &holder, steps);
     let begun = tokio::time::timeout(timeout, run).await;
     let why = match begun {
@@ -120,7 +121,7 @@ async fn run_beside(
     let joined = Joined::Holder(of);
     let created = docker.create(deployment, *placement, joined, Purpose::Serve);
     let container = created.await?;
-    steps.done("created");
+    steps.done(Phase::Created);
     let begun = Begun {
         holder: Some(of.clone()),
         ..Begun::alone(container.clone(), *placement)

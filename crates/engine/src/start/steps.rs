@@ -3,11 +3,13 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use corefn_core::metrics::Phase;
+
 /// A start's steps until its container runs. What is left until its end is the wait until that is ready.
 #[derive(Debug)]
 pub struct Steps {
     begin: Instant,
-    done: Vec<(&'static str, Duration)>,
+    done: Vec<(Phase, Duration)>,
 }
 
 impl Steps {
@@ -19,9 +21,21 @@ impl Steps {
         }
     }
 
-    /// A step is done: a word for the log.
-    pub(super) fn done(&mut self, step: &'static str) {
+    /// A step is done.
+    pub(super) fn done(&mut self, step: Phase) {
         self.done.push((step, self.begin.elapsed()));
+    }
+
+    /// How long each step took, of a start that has ended just now.
+    pub fn phases(&self) -> Vec<(Phase, Duration)> {
+        let end = (Phase::Ready, self.elapsed());
+        let mut before = Duration::ZERO;
+        let each = self.done.iter().chain([&end]).map(|(step, after)| {
+            let took = after.saturating_sub(before);
+            before = *after;
+            (*step, took)
+        });
+        each.collect()
     }
 
     /// How long it has taken until now.
@@ -51,13 +65,17 @@ mod tests {
         let steps = Steps {
             begin: Instant::now(),
             done: vec![
-                ("created", Duration::from_micros(80_120)),
-                ("started", Duration::from_millis(140)),
+                (Phase::Created, Duration::from_micros(80_120)),
+                (Phase::Started, Duration::from_millis(140)),
             ],
         };
         assert_eq!(
             steps.to_string(),
             "created after 80.1 ms, started after 140.0 ms"
         );
+        let phases = steps.phases();
+        assert_eq!(phases[0], (Phase::Created, Duration::from_micros(80_120)));
+        assert_eq!(phases[1], (Phase::Started, Duration::from_micros(59_880)));
+        assert_eq!((phases.len(), phases[2].0), (3, Phase::Ready));
     }
 }

@@ -52,6 +52,8 @@ pub const GOOD: &[(Block, &str)] = &[
         Http,
         "corefn_idle 60s; server { corefn_idle 30s; location / { corefn_idle 5s; } }",
     ),
+    (Location, "corefn_status;"),
+    (Location, "corefn on; corefn_status;"),
     (Upstream, "corefn_instances;"),
     (Upstream, "corefn_instances; keepalive 16;"),
 ];
@@ -130,6 +132,21 @@ pub const BAD: &[(Block, &str, &[&str])] = &[
         Server,
         "corefn_namespace a;",
         &["\"corefn_namespace\" directive is not allowed here"],
+    ),
+    (
+        Location,
+        "corefn_status on;",
+        &["invalid number of arguments", "corefn_status"],
+    ),
+    (
+        Location,
+        "corefn_status; corefn_status;",
+        &["corefn_status is set twice", "delete one"],
+    ),
+    (
+        Server,
+        "corefn_status;",
+        &["\"corefn_status\" directive is not allowed here"],
     ),
     (
         Http,

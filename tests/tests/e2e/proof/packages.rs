@@ -254,9 +254,12 @@ async fn works_as_it_should(machine: &Machine) {
         assert_ne!(machine.there(&script).await.code, 0, "{account} has Docker");
     }
     // (The values are sealed by root, and opened by nginx's workers and by the builder.)
-    let secret = "printf hidden | corefn secret set me/shout TOKEN && corefn secret rotate && \
-                  docker rm -f $(docker ps -q --filter label=corefn.function=me/shout)";
-    machine.there(secret).await.succeeded();
+    let secret = format!(
+        "printf hidden | corefn secret set me/shout TOKEN && corefn secret rotate && \
+         docker rm -f $(docker ps -q --filter label={}=me/shout)",
+        label::FUNCTION
+    );
+    machine.there(&secret).await.succeeded();
     assert_eq!(
         machine.call("/me/shout/HelloWorld", "x").await,
         "Hello world!"
