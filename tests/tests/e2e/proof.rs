@@ -8,6 +8,7 @@ mod engine;
 mod floor;
 mod http3;
 mod killed;
+mod metrics;
 mod packages;
 mod pushes;
 mod readme;
