@@ -179,6 +179,18 @@ impl Context {
         metrics.on_end(row, &ended);
     }
 
+    /// That of the request; of a copy that nginx has made to fetch an answer for its cache, one that is for the same function.
+    pub fn of_request(r: Request<'_>) -> Option<Rc<Self>> {
+        Self::find(r).or_else(|| {
+            let original = Self::find(r.original()?)?;
+            let copy = Self::of(r)?;
+            copy.function.replace(original.function.borrow().clone());
+            copy.prefix.set(original.prefix.get());
+            copy.percentile.set(original.percentile.get());
+            Some(copy)
+        })
+    }
+
     /// For those who may find it again later.
     fn weak(self: &Rc<Self>) -> Weak<Self> {
         Rc::downgrade(self)

@@ -99,6 +99,10 @@ fn decide(r: Request<'_>, context: &Rc<Context>, conf: &LocationConf) -> Result<
     {
         context.take_place(worker.enter(&deployed.function.plain(), most)?);
     }
+    if r.is_cached() {
+        // nginx looks into its cache first. What is there needs no instance, and is no work of one.
+        return Ok(Step::Proceed);
+    }
     find_instance(r, worker, context, &function, conf)
 }
 

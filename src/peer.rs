@@ -9,7 +9,7 @@ use corefn_core::retry::ATTEMPTS;
 
 use crate::context::Context;
 use crate::handler::{self, Step};
-use crate::ngx::{Attached, Attempt, Balancer, Choice, Request, Tries, Upstream};
+use crate::ngx::{Attempt, Balancer, Choice, Request, Tries, Upstream};
 use crate::{respond, resume, retry};
 
 impl Balancer for Context {
@@ -21,7 +21,9 @@ impl Balancer for Context {
     }
 
     fn on_begin(r: Request<'_>) -> Result<Rc<Self>, String> {
-        match Self::find(r).filter(|context| context.peer().is_some()) {
+        // (One that may be answered from a cache gets its instance when it is not.)
+        let context = Self::of_request(r);
+        match context.filter(|context| context.function.borrow().is_some()) {
             Some(context) => {
                 context.proxying.reset();
                 Ok(context)
@@ -45,6 +47,10 @@ impl Balancer for Context {
             Ok(Step::Wait) => {
                 self.proxying.end_with(None);
                 Choice::Wait
+            }
+            Err(code) if self.proxying.upstream.has_stale_answer() => {
+                self.proxying.on_failure(code);
+                Choice::Busy
             }
             Err(code) => {
                 self.proxying.end_with(Some(code));

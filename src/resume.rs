@@ -45,7 +45,8 @@ fn resume(context: &Context, resumption: Resumption) {
         return context.handle().resume();
     }
     match context.stage() {
-        Stage::Failed(code) => finish(context, code),
+        Stage::Failed(code) if !upstream.has_stale_answer() => finish(context, code),
+        Stage::Failed(_) => upstream.wake(),
         Stage::Open | Stage::Waiting | Stage::Granted | Stage::Lost => upstream.wake(),
     }
 }

@@ -9,7 +9,7 @@ use corefn_engine::acquire::Start;
 use crate::CorefnModule;
 use crate::conf::Sources;
 use crate::context::Context;
-use crate::ngx::{Attached, Index, Kept, Request, Variable};
+use crate::ngx::{Index, Kept, Request, Variable};
 
 /// A variable's value, if it has one.
 type Value<'r> = Option<&'r [u8]>;
@@ -60,26 +60,29 @@ pub static VARIABLES: [Variable; 14] = [
 
 /// nginx takes a variable that could not be read for empty, and would send the function what isn't true.
 fn revoke(r: Request<'_>) -> Value<'_> {
-    Context::find(r)?.revoke();
+    Context::of_request(r)?.revoke();
     None
 }
 
 fn get_function(r: Request<'_>) -> Value<'_> {
-    let context = Context::find(r)?;
+    let context = Context::of_request(r)?;
     let function = context.function.borrow();
     text(r, function.as_ref()?.deployed.function.plain_text())
 }
 
 fn get_revision(r: Request<'_>) -> Value<'_> {
-    text(r, &Context::find(r)?.instance()?.instance.revision.0)
+    text(r, &Context::of_request(r)?.instance()?.instance.revision.0)
 }
 
 fn get_instance(r: Request<'_>) -> Value<'_> {
-    text(r, &Context::find(r)?.instance()?.instance.id.to_string())
+    text(
+        r,
+        &Context::of_request(r)?.instance()?.instance.id.to_string(),
+    )
 }
 
 fn get_start(r: Request<'_>) -> Value<'_> {
-    let context = Context::find(r)?;
+    let context = Context::of_request(r)?;
     context.instance()?;
     Some(match context.start.get() {
         Start::Warm => b"warm",
@@ -89,14 +92,14 @@ fn get_start(r: Request<'_>) -> Value<'_> {
 }
 
 fn get_wait(r: Request<'_>) -> Value<'_> {
-    let waited = Context::find(r)?.waited();
+    let waited = Context::of_request(r)?.waited();
     text(r, &format!("{}.{:03}", waited / 1000, waited % 1000))
 }
 
 /// The path and query for the function: what the client sent, byte for byte, less the prefix. If
 /// nginx has rewritten the path, then that, escaped again.
 fn get_uri(r: Request<'_>) -> Value<'_> {
-    let prefix = Context::find(r)?.prefix.get();
+    let prefix = Context::of_request(r)?.prefix.get();
     let Some(target) = r.target() else {
         return rewritten(r, prefix);
     };
@@ -115,7 +118,7 @@ fn rewritten(r: Request<'_>, prefix: usize) -> Value<'_> {
 }
 
 fn get_prefix(r: Request<'_>) -> Value<'_> {
-    let prefix = Context::find(r)?.prefix.get();
+    let prefix = Context::of_request(r)?.prefix.get();
     r.path().get(..prefix)
 }
 

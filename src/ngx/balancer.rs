@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_void};
 use std::rc::Rc;
 
 use ngx::ffi::{
-    NGX_AGAIN, NGX_DONE, NGX_ERROR, NGX_HTTP_UPSTREAM_CREATE, NGX_OK, NGX_PEER_FAILED,
+    NGX_AGAIN, NGX_BUSY, NGX_DONE, NGX_ERROR, NGX_HTTP_UPSTREAM_CREATE, NGX_OK, NGX_PEER_FAILED,
     ngx_array_push, ngx_conf_t, ngx_connection_log_error_e_NGX_ERROR_INFO, ngx_event_connect_peer,
     ngx_event_get_peer, ngx_http_request_t, ngx_http_upstream_server_t,
     ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_peer_connection_t, ngx_uint_t,
@@ -54,7 +54,9 @@ pub enum Choice {
     },
     /// There is none yet.
     Wait,
-    /// There is none.
+    /// There is none. nginx goes by what the operator has said for that.
+    Busy,
+    /// There is none, for something is wrong.
     Fail,
 }
 
@@ -176,6 +178,7 @@ unsafe extern "C" fn get<B: Balancer>(
                 own.on_wait();
                 NGX_AGAIN as ngx_int_t
             }
+            Choice::Busy => NGX_BUSY as ngx_int_t,
             Choice::Wait | Choice::Fail => NGX_ERROR as ngx_int_t,
         }
     })

@@ -8,8 +8,8 @@ use std::time::Duration;
 use ngx::core::Pool;
 use ngx::ffi::{
     NGX_HTTP_DELETE, NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_OPTIONS, NGX_HTTP_PROPFIND,
-    NGX_HTTP_PUT, NGX_HTTP_TRACE, ngx_cached_time, ngx_escape_uri, ngx_http_request_t, ngx_str_t,
-    ngx_uint_t,
+    NGX_HTTP_PUT, NGX_HTTP_TRACE, ngx_cached_time, ngx_escape_uri, ngx_http_request_t,
+    ngx_http_upstream_conf_t, ngx_module_t, ngx_str_t, ngx_uint_t,
 };
 use ngx::http::{HttpModuleLocationConf, HttpModuleMainConf};
 
@@ -27,6 +27,11 @@ const IDEMPOTENT: u32 = NGX_HTTP_GET
 /// `NGX_HTTP_VERSION_30`, which older versions of nginx don't have. There `:authority` is made no header of, and only `host_start` and
 /// `host_end` have it (`ngx_http_v3_request.c`).
 const HTTP_3: usize = 3000;
+
+unsafe extern "C" {
+    /// nginx's own module that proxies. No header of nginx's has it.
+    static ngx_http_proxy_module: ngx_module_t;
+}
 
 /// A request that has not ended.
 ///
@@ -140,6 +145,31 @@ impl<'r> Request<'r> {
         let seconds = sec - fields.start_sec;
         let millis = seconds * 1000 + msec as i64 - fields.start_msec as i64;
         Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+    }
+
+    /// Whether nginx's proxy looks for the answer in a cache before it asks anybody for it, in the request's location.
+    pub fn is_cached(self) -> bool {
+        let fields = self.fields();
+        // SAFETY: nginx sets the module's index before it reads a configuration, and what the module has of a location begins
+        // with what it has of its upstream (ngx_http_proxy_module.c).
+        let conf = unsafe {
+            let own = *fields.loc_conf.add(ngx_http_proxy_module.ctx_index);
+            own.cast::<ngx_http_upstream_conf_t>().as_ref()
+        };
+        conf.is_some_and(|conf| conf.cache() != 0 && fields.method & conf.cache_methods != 0)
+    }
+
+    /// The request of which this is a copy that nginx makes to fetch an answer, or a part of one, for its cache.
+    pub fn original(self) -> Option<Self> {
+        let fields = self.fields();
+        let raw = NonNull::new(fields.parent)?;
+        let original = Self {
+            raw,
+            lives: PhantomData,
+        };
+        // (Nothing else has its location and its path.)
+        let of = original.fields();
+        (of.loc_conf == fields.loc_conf && original.path() == self.path()).then_some(original)
     }
 
     /// Whether it is a GET or a HEAD.

@@ -6,9 +6,10 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 
 use ngx::ffi::{
-    NGX_DONE, NGX_HTTP_UPSTREAM_FT_ERROR, ngx_connection_log_error_e_NGX_ERROR_INFO,
-    ngx_connection_t, ngx_http_finalize_request, ngx_http_request_t, ngx_http_run_posted_requests,
-    ngx_http_upstream_t, ngx_int_t, ngx_msec_t, ngx_uint_t,
+    NGX_DONE, NGX_HTTP_CACHE_EXPIRED, NGX_HTTP_UPSTREAM_FT_ERROR, NGX_HTTP_UPSTREAM_FT_NOLIVE,
+    ngx_connection_log_error_e_NGX_ERROR_INFO, ngx_connection_t, ngx_http_finalize_request,
+    ngx_http_request_t, ngx_http_run_posted_requests, ngx_http_upstream_t, ngx_int_t, ngx_msec_t,
+    ngx_uint_t,
 };
 
 use smallvec::SmallVec;
@@ -122,6 +123,25 @@ impl Upstream {
     /// Whether nginx proxies the request.
     pub fn is_under_way(&self) -> bool {
         self.upstream.get().is_some()
+    }
+
+    /// Whether nginx has an answer that is too old, which the operator would have rather than none.
+    pub fn has_stale_answer(&self) -> bool {
+        // SAFETY: nginx is not done with it, and its configuration is its location's, which outlives the request.
+        let found = unsafe {
+            self.upstream.get().and_then(|upstream| {
+                let upstream = upstream.as_ref();
+                Some((
+                    upstream.cache_status(),
+                    upstream.conf.as_ref()?.cache_use_stale,
+                ))
+            })
+        };
+        // (Where the operator says `error`, nginx takes what has no peer for one.)
+        found.is_some_and(|(status, use_stale)| {
+            status == NGX_HTTP_CACHE_EXPIRED
+                && use_stale & NGX_HTTP_UPSTREAM_FT_NOLIVE as ngx_uint_t != 0
+        })
     }
 
     /// Whether nginx waits for a peer.

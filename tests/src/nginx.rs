@@ -51,6 +51,8 @@ pub struct Conf {
     pub faults: bool,
     /// Whether functions are served: the module's directives, the upstream and `location /`.
     pub functions: bool,
+    /// Whether their answers may be kept in a cache.
+    pub cached: bool,
     /// Outside of all blocks.
     pub main: String,
     /// In `http`.
@@ -103,9 +105,9 @@ impl Conf {
                  corefn_zone corefn {zone};\n    include corefn/upstream.conf;\n    {format}\n    \
                  access_log log/access.log probe;"
             );
+            let include = if self.cached { "cached" } else { "functions" };
             root = format!(
-                "location / {{\n            {location}\n            corefn on;\n            \
-                 proxy_pass http://functions$corefn_uri;\n            include corefn/proxy.conf;\n        }}"
+                "location / {{\n            {location}\n            include corefn/{include}.conf;\n        }}"
             );
         }
         format!(
@@ -346,15 +348,28 @@ impl Nginx {
     }
 }
 
+/// What `proxy.conf` in a folder comes to, with what it includes.
+///
+/// # Panics
+/// When it can't be read.
+pub fn proxy_conf(folder: &Path) -> String {
+    let read = |name: &str| {
+        let path = folder.join(name);
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    };
+    let own = read("proxy.conf");
+    let include = "include corefn/common.conf;";
+    assert!(own.contains(include), "{own}");
+    own.replace(include, &read("common.conf"))
+}
+
 /// The directives that a location of functions includes, for one that proxies without the module, below a prefix: in place of
 /// the module's variables those of [`PLAIN_VARIABLES`].
 ///
 /// # Panics
 /// When they can't be read.
 pub fn plain_proxy(prefix: &str) -> String {
-    let path = programs::workspace().join("nginx-conf/corefn/proxy.conf");
-    let text =
-        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let text = proxy_conf(&programs::workspace().join("nginx-conf/corefn"));
     let name = |name: &CStr| name.to_str().expect("they are ASCII").to_owned();
     let plain = [
         (variable::CONNECTION, "plain_connection"),

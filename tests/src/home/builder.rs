@@ -40,6 +40,7 @@ impl Builder {
                 module: true,
                 faults: false,
                 functions: true,
+                cached: false,
                 main: String::new(),
                 http: String::new(),
                 server: String::new(),
@@ -204,6 +205,13 @@ impl Builder {
     #[must_use]
     pub fn without_nginx(mut self) -> Self {
         self.nginx = false;
+        self
+    }
+
+    /// Answers of functions may be kept in a cache, which [`Builder::http`] and [`Builder::location`] are to name.
+    #[must_use]
+    pub fn cached(mut self) -> Self {
+        self.conf.cached = true;
         self
     }
 

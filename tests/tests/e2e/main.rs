@@ -4,6 +4,7 @@
 mod address;
 mod answer;
 mod backoff;
+mod cache;
 mod cli;
 mod clock;
 mod coalesce;

@@ -11,7 +11,7 @@ use corefn_core::config::FunctionConfig;
 use corefn_core::names::label;
 use corefn_engine::docker::Container;
 use corefn_tests::load::Load;
-use corefn_tests::{Home, probe, wait_for, wait_until};
+use corefn_tests::{Home, nginx, probe, wait_for, wait_until};
 use hyper::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::TcpStream;
@@ -205,7 +205,7 @@ async fn nobody_tells_that_the_instance_is_dead() {
 
 /// A copy of `corefn/proxy.conf` for a location of its own, with other lines for the next upstream.
 fn proxy_conf(home: &Home, name: &str, lines: &str) {
-    let text = home.folder.read("corefn/proxy.conf");
+    let text = nginx::proxy_conf(&home.folder.file("corefn"));
     let ours = "proxy_next_upstream error timeout non_idempotent;";
     assert!(text.contains(ours), "{text}");
     let text = text.replace(ours, lines);
