@@ -17,6 +17,7 @@ mod ends;
 mod env;
 mod errors;
 mod exact;
+mod examples;
 mod exceed;
 mod failure;
 mod firewall;
