@@ -133,14 +133,14 @@ impl Drop for Machine {
     }
 }
 
-/// The block of commands in a section of the README.
-fn commands(section: &str) -> String {
-    let text = std::fs::read_to_string(workspace().join("README.md")).unwrap();
+/// The commands in a section of a page, each block by itself.
+fn blocks(page: &str, section: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(workspace().join(page)).unwrap();
     let found = text.split("\n## ").find(|part| part.starts_with(section));
     let found = found.unwrap_or_else(|| panic!("no section {section}"));
     let blocks = found.split("```sh\n").skip(1);
     blocks
-        .filter_map(|block| block.split("```").next())
+        .filter_map(|block| Some(block.split("```").next()?.to_owned()))
         .collect()
 }
 
@@ -176,7 +176,7 @@ async fn packages_from_nothing_and_back() {
     }
 
     // The README's words. What a registry would give is brought as soon as there is an engine.
-    let words = commands("Install");
+    let words = blocks("README.md", "Install").concat();
     let (install, others) = words.split_once('\n').unwrap();
     let begin = Instant::now();
     machine
@@ -222,7 +222,13 @@ async fn packages_from_nothing_and_back() {
     works_as_it_should(&machine).await;
     upgraded_under_traffic(&machine).await;
     removed_and_installed_again(&machine, install).await;
+    let kept = blocks("docs/packages.md", "Backup and restore");
+    let [backup, restore] = &kept[..] else {
+        panic!("not two blocks: {kept:?}");
+    };
+    machine.there(backup).await.succeeded();
     purged(&machine, &nginx_before).await;
+    restored(&machine, install, restore).await;
 }
 
 /// Each service runs as its account, and what was set by root is had by those who need it.
@@ -380,6 +386,38 @@ async fn purged(machine: &Machine, nginx_before: &str) {
         .succeeded();
     let left = machine.there(LEFT).await;
     assert_eq!(left.succeeded(), "");
+}
+
+/// After a purge, what was kept elsewhere is there again: the function, its secret, its repository and who may push.
+async fn restored(machine: &Machine, install: &str, restore: &str) {
+    let script = format!(
+        "DEBIAN_FRONTEND=noninteractive {install} -q -y && sed -i 's|{STOCK}|{LINE}|' {SITE}"
+    );
+    machine.there(&script).await.succeeded();
+    assert_eq!(
+        machine.there("corefn ls --json").await.succeeded().trim(),
+        "[]"
+    );
+    let restored = machine.there(restore).await;
+    println!("{}{}", restored.output, restored.errors);
+    restored.succeeded();
+    wait_until("the function answers", PATIENCE, async || {
+        machine.call("/me/shout/HelloWorld", "x").await == "Hello world!"
+    })
+    .await;
+    let secrets = machine.there("corefn secret list me/shout").await;
+    assert!(secrets.succeeded().contains("TOKEN"), "{secrets:?}");
+    // (The host's key is what it was, so whoever pushed before may again.)
+    let push = format!(
+        "cd shout && git -c user.name=A -c user.email=a@example.com commit -q --allow-empty -m Again && \
+         git push ssh://git@{}:7022/me/shout HEAD:main",
+        machine.address
+    );
+    let pushed = machine.here(&push).await;
+    println!("{}", pushed.errors);
+    pushed.succeeded();
+    let doctor = machine.there("corefn doctor").await;
+    assert_eq!(doctor.code, 0, "{doctor:?}");
 }
 
 /// Debian's site, what it does with files, and what is written in place of that.
