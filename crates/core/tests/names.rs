@@ -34,7 +34,7 @@ const ALONE: &str = "tests/probe/main.rs";
 const HOLD_CONFIGURATION: &[&str] = &["tests/", "bench/"];
 
 /// Words after `corefn.` that make it a file's name and no label.
-const FILE_ENDINGS: &[&str] = &["toml", "conf", "log", "so", "sock", "pid", "fish"];
+const FILE_ENDINGS: &[&str] = &["toml", "conf", "log", "so", "sock", "pid", "fish", "json"];
 
 #[test]
 fn names_have_one_home() {
