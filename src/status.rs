@@ -70,6 +70,7 @@ fn snapshot(worker: &Worker) -> Snapshot {
         waits: metrics.waits(),
         errors: metrics.errors(),
         starts: metrics.starts(),
+        fates: metrics.fates(),
         redis: metrics.is_up(Service::Redis),
         docker: metrics.is_up(Service::Docker),
     }

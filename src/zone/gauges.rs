@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use corefn_core::instance::InstanceId;
 use corefn_core::lease::{Activity, renewal};
-use corefn_core::metrics::{Phase, StartWay};
+use corefn_core::metrics::{Fate, Phase, StartWay};
 use corefn_engine::runtime::{Gauges, Service};
 
 use super::instance_key;
@@ -104,6 +104,10 @@ impl Gauges for HostGauges {
 
     fn started(&self, way: StartWay, steps: &[(Phase, Duration)]) {
         self.memory.totals().started(way, steps);
+    }
+
+    fn ended(&self, instance: InstanceId, fate: Fate) {
+        self.memory.totals().ended(instance.get(), fate);
     }
 
     fn reached(&self, service: Service, is_up: bool) {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use corefn_core::error::ErrorCode;
 use corefn_core::metrics::{
-    CODE_COUNTS, FunctionMetrics, Histogram, NO_FUNCTION, OTHER_FUNCTIONS, StartMetrics, StartWay,
-    bucket, code_index,
+    CODE_COUNTS, Fate, FunctionMetrics, Histogram, NO_FUNCTION, OTHER_FUNCTIONS, StartMetrics,
+    StartWay, bucket, code_index,
 };
 use corefn_engine::acquire::Start;
 use corefn_engine::runtime::Service;
@@ -132,6 +132,11 @@ impl Metrics {
     /// What is counted of starts, by way.
     pub fn starts(&self) -> [StartMetrics; StartWay::ALL.len()] {
         self.memory.totals().starts()
+    }
+
+    /// How many instances each fate has met.
+    pub fn fates(&self) -> [u64; Fate::ALL.len()] {
+        self.memory.totals().fates.read()
     }
 
     /// Whether this worker can use something.

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use corefn_core::error::ErrorCode;
 use corefn_core::metrics::{
-    BUCKETS, CODE_COUNTS, Histogram, Phase, StartMetrics, StartWay, bucket,
+    BUCKETS, CODE_COUNTS, Fate, Histogram, Phase, StartMetrics, StartWay, bucket,
 };
 use corefn_engine::runtime::Service;
-use corefn_sync::metrics::{Counts, Flags, SharedHistogram};
+use corefn_sync::metrics::{Counted, Counts, Flags, SharedHistogram};
 use corefn_sync::zone::SHARDS;
 
 /// How many counts a row has: those of statuses, the time in milliseconds, and how many waited for which start.
@@ -33,6 +33,9 @@ pub struct Totals {
     /// How often each error was answered.
     pub errors: Counts<{ ErrorCode::ALL.len() }>,
     starts: [Starts; StartWay::ALL.len()],
+    /// What has become of instances.
+    pub fates: Counts<{ Fate::ALL.len() }>,
+    told: Counted,
     /// What each worker can't use.
     down: [Flags; SHARDS],
 }
@@ -51,6 +54,8 @@ impl Default for Totals {
             waits: SharedHistogram::default(),
             errors: Counts::default(),
             starts: Default::default(),
+            fates: Counts::default(),
+            told: Counted::default(),
             down: std::array::from_fn(|_| Flags::default()),
         }
     }
@@ -75,6 +80,18 @@ impl Totals {
         for (phase, took) in steps {
             let at = Phase::ALL.iter().position(|it| it == phase);
             starts.phases.add(at.unwrap_or(0), micros(*took));
+        }
+    }
+
+    /// Something has become of an instance, of which every worker tells.
+    pub fn ended(&self, instance: u64, fate: Fate) {
+        let fate = Fate::ALL.iter().position(|it| *it == fate).unwrap_or(0);
+        // (Running out of memory is not its end, and may be told of besides.)
+        if self
+            .told
+            .is_first(instance.wrapping_mul(4).wrapping_add(fate as u64))
+        {
+            self.fates.add(fate, 1);
         }
     }
 

@@ -52,6 +52,8 @@ metrics! {
     COLD_STARTS "corefn_cold_starts_total" "counter" ["way"] "Instances that were started, by what from: a sandbox, their image on a sandbox's network, their image alone; or thawed."
     START_DURATION "corefn_start_duration_seconds" "histogram" ["way"] "How long such a start took, until the instance was ready."
     START_PHASE "corefn_start_phase_seconds_total" "counter" ["way", "phase"] "The time that such starts took in each of their steps."
+    STOPS "corefn_stops_total" "counter" ["reason"] "Instances that have ended: because somebody had Docker end them, as the cleaner does with idle ones (stopped), or by themselves (died)."
+    OUT_OF_MEMORY "corefn_out_of_memory_total" "counter" [] "Instances that had no more memory, so that the kernel ended a process of theirs."
     REDIS_UP "corefn_redis_up" "gauge" [] "Whether the worker that answers can use Redis."
     DOCKER_UP "corefn_docker_up" "gauge" [] "Whether it follows Docker's events, or the gate's."
 }
@@ -88,6 +90,22 @@ impl StartWay {
             Self::Thaw => "thaw",
         }
     }
+}
+
+/// What has become of an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Somebody had Docker end it.
+    Stopped,
+    /// It ended by itself.
+    Died,
+    /// It had no more memory, which need not be its end.
+    OutOfMemory,
+}
+
+impl Fate {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Stopped, Self::Died, Self::OutOfMemory];
 }
 
 /// A step of a start.
@@ -258,6 +276,8 @@ pub struct Snapshot {
     pub errors: [u64; ErrorCode::ALL.len()],
     /// What is known of starts in each of [`StartWay::ALL`].
     pub starts: [StartMetrics; StartWay::ALL.len()],
+    /// How many instances each of [`Fate::ALL`] has met.
+    pub fates: [u64; Fate::ALL.len()],
     /// Whether Redis can be used.
     pub redis: bool,
     /// Whether Docker can.
@@ -344,6 +364,12 @@ pub fn text(snapshot: &Snapshot) -> String {
             }
         }
     }
+    let [stopped, died, out_of_memory] = snapshot.fates;
+    text.begin(&STOPS);
+    text.sample(&STOPS, "", &["stopped"], stopped);
+    text.sample(&STOPS, "", &["died"], died);
+    text.begin(&OUT_OF_MEMORY);
+    text.sample(&OUT_OF_MEMORY, "", &[], out_of_memory);
     for (metric, up) in [(&REDIS_UP, snapshot.redis), (&DOCKER_UP, snapshot.docker)] {
         text.begin(metric);
         text.sample(metric, "", &[], u8::from(up));
@@ -405,6 +431,9 @@ pub fn json(snapshot: &Snapshot) -> String {
         "overhead": buckets(&snapshot.overhead()),
         "errors": errors,
         "starts": starts,
+        "stopped": snapshot.fates[0],
+        "died": snapshot.fates[1],
+        "out_of_memory": snapshot.fates[2],
         "redis": snapshot.redis,
         "docker": snapshot.docker,
     });
@@ -528,6 +557,7 @@ mod tests {
             waits,
             errors,
             starts,
+            fates: [8, 1, 0],
             redis: true,
             docker: false,
         }
@@ -560,6 +590,8 @@ mod tests {
             "corefn_cold_starts_total{way=\"sandbox\"} 2",
             "corefn_start_duration_seconds_bucket{way=\"sandbox\",le=\"0.005\"} 2",
             "corefn_start_phase_seconds_total{way=\"sandbox\",phase=\"handed_over\"} 0.0015",
+            "corefn_stops_total{reason=\"stopped\"} 8",
+            "corefn_out_of_memory_total 0",
             "corefn_redis_up 1",
             "corefn_docker_up 0",
         ] {
@@ -575,7 +607,10 @@ mod tests {
         assert_eq!(value["overhead"]["buckets"]["0.025"], 3);
         assert_eq!(value["starts"]["sandbox"]["phases"]["handed_over"], 0.0015);
         assert_eq!(value["errors"]["unknown-function"], 5);
-        assert_eq!(value["docker"], false);
+        assert_eq!(
+            (&value["died"], &value["docker"]),
+            (&1.into(), &false.into())
+        );
     }
 
     #[test]

@@ -38,7 +38,7 @@ use corefn_core::deployment::Deployment;
 use corefn_core::error::Failure;
 use corefn_core::function::{FunctionName, RevisionId};
 use corefn_core::instance::{Instance, InstanceId};
-use corefn_core::metrics::{Phase, StartWay};
+use corefn_core::metrics::{Fate, Phase, StartWay};
 
 use crate::acquire::Start;
 use crate::docker::Docker;
@@ -190,6 +190,8 @@ pub trait Gauges: Send + Sync + 'static {
     fn renewed(&self, instance: InstanceId, until: u64);
     /// An instance was started, in these steps.
     fn started(&self, way: StartWay, steps: &[(Phase, Duration)]);
+    /// Something has become of an instance. All workers of a host hear of it, and it is counted once.
+    fn ended(&self, instance: InstanceId, fate: Fate);
     /// A service can be used now, or not any more.
     fn reached(&self, service: Service, is_up: bool);
 }

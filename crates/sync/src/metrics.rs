@@ -176,6 +176,27 @@ impl<const N: usize> Counts<N> {
     }
 }
 
+/// How many of those that were counted last are remembered.
+const REMEMBERED: usize = 256;
+
+/// Which have been counted, of those that several processes hear of at about the same time.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Counted([AtomicU64; REMEMBERED]);
+
+impl Default for Counted {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; REMEMBERED])
+    }
+}
+
+impl Counted {
+    /// Whether this is the first to tell of it. (A key whose place another has taken meanwhile may be told twice.)
+    pub fn is_first(&self, key: u64) -> bool {
+        self.0[key as usize % REMEMBERED].swap(key, Relaxed) != key
+    }
+}
+
 /// What may be true or not for each worker, by shard.
 #[derive(Debug, Default)]
 #[repr(C)]
@@ -281,6 +302,8 @@ mod tests {
         counts.add(1, 4);
         counts.add(2, 4);
         assert_eq!(counts.read(), [0, 4]);
+        let counted = Counted::default();
+        assert!(counted.is_first(5) && !counted.is_first(5) && counted.is_first(6));
         let flags = Flags::default();
         flags.set(1, true);
         flags.set(2, true);

@@ -86,6 +86,8 @@ async fn requests_and_starts_are_counted_over_all_workers() {
             "corefn_start_duration_seconds_count{way=\"image\"}".to_owned(),
             1.0,
         ),
+        ("corefn_stops_total{reason=\"died\"}".to_owned(), 1.0),
+        ("corefn_stops_total{reason=\"stopped\"}".to_owned(), 0.0),
         ("corefn_functions".to_owned(), 2.0),
         ("corefn_instances{state=\"idle\"}".to_owned(), 1.0),
         ("corefn_workers".to_owned(), 4.0),
@@ -151,6 +153,23 @@ async fn requests_and_starts_are_counted_over_all_workers() {
         .unwrap();
     assert_eq!(hello["codes"]["204"], 100);
     assert_eq!(said["starts"]["image"]["count"], 1);
+
+    // An end that all workers hear of is one.
+    let instances = home.instances("demo/hello").await;
+    home.docker
+        .stop(&instances[0].id, Duration::from_secs(1))
+        .await
+        .unwrap();
+    wait_until("its end is counted", PATIENCE, async || {
+        told(&home).await["corefn_stops_total{reason=\"stopped\"}"] > 0.0
+    })
+    .await;
+    home.deploy("demo/other", probe::config()).await;
+    assert_eq!(home.get("/demo/other/x").await.status, 200);
+    assert_eq!(
+        told(&home).await["corefn_stops_total{reason=\"stopped\"}"],
+        1.0
+    );
 
     // As any location of nginx's.
     assert_eq!(home.get("/closed").await.status, 403);

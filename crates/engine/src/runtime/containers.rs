@@ -7,6 +7,7 @@ use futures_util::StreamExt;
 use tracing::{error, info, warn};
 
 use corefn_core::instance::Instance;
+use corefn_core::metrics::Fate;
 
 use super::failures::Failures;
 use super::health::Health;
@@ -24,6 +25,16 @@ pub(super) struct ContainerEvents {
     pub instances: Arc<Instances>,
     pub health: Arc<Health>,
     pub failures: Arc<Failures>,
+}
+
+/// What is counted of it.
+fn fate(kind: InstanceEventKind) -> Option<Fate> {
+    match kind {
+        InstanceEventKind::Stopped => Some(Fate::Stopped),
+        InstanceEventKind::Died => Some(Fate::Died),
+        InstanceEventKind::OutOfMemory => Some(Fate::OutOfMemory),
+        InstanceEventKind::Paused => None,
+    }
 }
 
 /// Runs for as long as the thread does.
@@ -55,6 +66,9 @@ impl ContainerEvents {
         }
         while let Some(event) = events.next().await {
             let is_known = self.instances.known.find(event.id).is_some();
+            if let Some(fate) = fate(event.kind) {
+                self.gauges.ended(event.id, fate);
+            }
             match event.kind {
                 InstanceEventKind::Stopped | InstanceEventKind::Died if is_known => {
                     info!("instance {} of {} has ended", event.id, event.function);
