@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use corefn_core::function::check_segment;
 
@@ -53,6 +54,14 @@ impl Folder {
     /// A file in it.
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
+    }
+
+    /// Runs a command that removes what was made beside it, and says so if something may be left.
+    pub fn tidy(&self, command: &mut Command) {
+        let status = command.stdout(Stdio::null()).status();
+        if !matches!(status, Ok(status) if status.success()) {
+            eprintln!("something of {} may be left: {status:?}", self.name);
+        }
     }
 
     /// Writes a file in it. Whoever reads it meanwhile has the old one or the new one; who may read it stays as it was.

@@ -215,12 +215,7 @@ impl Person {
 
     /// The ssh command, for git: with this key and no other, and without asking anything.
     pub fn ssh_command(&self) -> String {
-        format!(
-            "ssh -F none -i '{}' -o IdentitiesOnly=yes -o IdentityAgent=none -o BatchMode=yes \
-             -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile='{}' -o LogLevel=ERROR",
-            self.key.display(),
-            self.known_hosts.display()
-        )
+        ssh_command(&self.key, &self.known_hosts)
     }
 
     /// Runs `ssh` with more options, for a command.
@@ -306,4 +301,14 @@ fn start_sshd(folder: &Folder, port: &Port) -> Process {
     let mut command = Command::new("/usr/sbin/sshd");
     command.args(["-D", "-e", "-f"]).arg(config);
     Process::spawn(folder, "sshd", &mut command)
+}
+
+/// The ssh command with a key and no other, and a file of hosts that are known, without asking anything.
+pub fn ssh_command(key: &Path, known_hosts: &Path) -> String {
+    format!(
+        "ssh -F none -i '{}' -o IdentitiesOnly=yes -o IdentityAgent=none -o BatchMode=yes \
+         -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile='{}' -o LogLevel=ERROR",
+        key.display(),
+        known_hosts.display()
+    )
 }

@@ -241,16 +241,22 @@ mod tests {
         (keys.collect(), rows.collect())
     }
 
-    #[test]
-    fn names_get_rows_of_their_own_until_there_is_none() {
-        let (keys, rows) = memory(5);
+    /// The rows in it, of which two are of fixed use.
+    fn rows((keys, rows): &(Vec<AtomicU64>, Vec<Row<2>>)) -> Rows<'_, Alone, 2> {
         let rows = Rows {
-            keys: &keys,
-            rows: &rows,
+            keys,
+            rows,
             fixed: 2,
             mutex: Alone,
         };
         rows.begin();
+        rows
+    }
+
+    #[test]
+    fn names_get_rows_of_their_own_until_there_is_none() {
+        let memory = memory(5);
+        let rows = rows(&memory);
         let longest = "n".repeat(MAX_NAME);
         let names = ["a/b", "a/c", &longest];
         // (Two have the same place.)
@@ -280,14 +286,8 @@ mod tests {
 
     #[test]
     fn without_room_for_rows_there_are_none() {
-        let (keys, rows) = memory(2);
-        let rows = Rows {
-            keys: &keys,
-            rows: &rows,
-            fixed: 2,
-            mutex: Alone,
-        };
-        rows.begin();
+        let memory = memory(2);
+        let rows = rows(&memory);
         assert_eq!(rows.find(6, "a/b"), None);
         assert_eq!(rows.used().count(), 2);
     }

@@ -2,7 +2,6 @@
 //! and down again.
 
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -12,6 +11,7 @@ use corefn_engine::docker::Docker;
 use corefn_tests::cli::{Ran, ran};
 use corefn_tests::client::Client;
 use corefn_tests::folder::Folder;
+use corefn_tests::git_host::ssh_command;
 use corefn_tests::port::Port;
 use corefn_tests::programs::workspace;
 use corefn_tests::{docker, wait_until};
@@ -116,11 +116,7 @@ impl Host {
     }
 
     fn ssh_command(&self) -> String {
-        format!(
-            "ssh -F /dev/null -i {} -o IdentitiesOnly=yes -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile={}",
-            self.folder.file("key").display(),
-            self.folder.file("known_hosts").display()
-        )
+        ssh_command(&self.folder.file("key"), &self.folder.file("known_hosts"))
     }
 
     /// The containers of functions.
@@ -141,18 +137,9 @@ impl Drop for Host {
                       docker build -q --target build -t $NAME/build . >/dev/null 2>&1; \
                       docker images --format '{{.Repository}}:{{.Tag}}' | grep \"^$NAME/\" | xargs -r docker rmi; \
                       rm -rf ../state";
-        let status = std::process::Command::new("sh")
-            .args(["-c", script])
-            .current_dir(self.folder.path())
-            .envs(self.settings())
-            .stdout(Stdio::null())
-            .status();
-        if !matches!(status, Ok(status) if status.success()) {
-            eprintln!(
-                "something of {} may be left: {status:?}",
-                self.folder.name()
-            );
-        }
+        let mut command = std::process::Command::new("sh");
+        let command = command.args(["-c", script]).envs(self.settings());
+        self.folder.tidy(command.current_dir(self.folder.path()));
     }
 }
 

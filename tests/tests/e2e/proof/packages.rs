@@ -1,13 +1,13 @@
 //! Debian's packages, on a machine that has nothing but nginx: installed by the README's words, upgraded under traffic, removed.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use corefn_core::names::label;
 use corefn_tests::cli::{Ran, ran};
 use corefn_tests::client::Client;
 use corefn_tests::folder::Folder;
+use corefn_tests::git_host::ssh_command;
 use corefn_tests::load::Load;
 use corefn_tests::programs::{target, workspace};
 use corefn_tests::wait_until;
@@ -88,11 +88,7 @@ impl Machine {
     }
 
     fn ssh(&self) -> String {
-        format!(
-            "ssh -F /dev/null -i {} -o IdentitiesOnly=yes -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile={}",
-            self.folder.file("key").display(),
-            self.folder.file("known_hosts").display()
-        )
+        ssh_command(&self.folder.file("key"), &self.folder.file("known_hosts"))
     }
 
     /// What a function that is there says.
@@ -119,17 +115,9 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         let script = "docker rm -f -v $NAME; docker rmi -f $NAME/bare";
-        let status = std::process::Command::new("sh")
-            .args(["-c", script])
-            .env("NAME", self.folder.name())
-            .stdout(Stdio::null())
-            .status();
-        if !matches!(status, Ok(status) if status.success()) {
-            eprintln!(
-                "something of {} may be left: {status:?}",
-                self.folder.name()
-            );
-        }
+        let mut command = std::process::Command::new("sh");
+        let command = command.args(["-c", script]);
+        self.folder.tidy(command.env("NAME", self.folder.name()));
     }
 }
 
