@@ -21,6 +21,7 @@ COPY scripts scripts
 RUN scripts/setup --build
 COPY Cargo.toml Cargo.lock build.rs ca.pem* ./
 COPY .cargo* .cargo
+COPY page page
 COPY src src
 COPY crates crates
 COPY examples examples

@@ -18,6 +18,7 @@ use crate::endpoint::{ActiveRequest, Endpoint, Seat};
 use crate::error_page::ErrorPage;
 use crate::ngx::{Attached, Call, Callback, Handle, Request, Spares, now};
 use crate::proxying::Proxying;
+use crate::viewers::Viewing;
 use crate::waiting::Ticket;
 use crate::worker;
 use crate::zone::{Ended, Place};
@@ -56,6 +57,8 @@ pub struct Context {
     seat: RefCell<Option<Seat>>,
     /// Among the requests that are under way at a function that takes only so many.
     place: RefCell<Option<Place>>,
+    /// What it is told of what there is, where that is what it is for.
+    pub viewing: RefCell<Option<Rc<Viewing>>>,
     /// What is due when it has waited for too long, or its instance has not begun to answer in time.
     timer: Callback<Self>,
     /// What is due when nginx has returned.
@@ -108,6 +111,7 @@ impl Attached for Context {
             patience: Cell::new(0),
             seat: RefCell::default(),
             place: RefCell::default(),
+            viewing: RefCell::default(),
             timer: Callback::default(),
             soon: Callback::default(),
         }
@@ -139,6 +143,7 @@ impl Attached for Context {
 
     fn on_leave(&self) {
         self.stop_waiting();
+        self.soon.cancel();
         self.seat.take();
         self.place.take();
     }
@@ -147,13 +152,18 @@ impl Attached for Context {
         self.measure();
         self.on_redirect();
         self.soon.cancel();
+        // (nginx has done with what it was sent.)
+        self.viewing.take();
         self.proxying.upstream.forget_addresses();
     }
 }
 
 impl Context {
-    /// Counts the request, which has ended.
+    /// Counts the request, which has ended, unless it was for none but what is counted.
     fn measure(&self) {
+        if self.viewing.borrow().is_some() {
+            return;
+        }
         let (Some(r), Some(worker)) = (self.handle.request(), worker::get()) else {
             return;
         };
@@ -192,7 +202,7 @@ impl Context {
     }
 
     /// For those who may find it again later.
-    fn weak(self: &Rc<Self>) -> Weak<Self> {
+    pub fn weak(self: &Rc<Self>) -> Weak<Self> {
         Rc::downgrade(self)
     }
 

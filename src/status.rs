@@ -1,16 +1,51 @@
-//! What is measured, for who asks for it: Prometheus' text, or JSON.
+//! What there is, for who asks for it: the page and what it is told, Prometheus' text, JSON, and the logs of builds.
+//!
+//! All of it is one location's, and the client says by `Accept` which it wants.
 
-use corefn_core::metrics::{self, Snapshot};
-use corefn_engine::runtime::Service;
+use std::rc::Rc;
+use std::time::Duration;
 
-use crate::ngx::{Answer, Request, now, version};
+use corefn_core::error::ErrorCode;
+use corefn_core::feed::EVENT_STREAM;
+use corefn_core::metrics;
+use corefn_core::page::{self, Page, page};
+use corefn_engine::runtime::Command;
+
+use crate::context::Context;
+use crate::ngx::{Answer, Attached, Request, guard, is_ending, now};
 use crate::respond;
+use crate::source::{View, snapshot};
+use crate::viewers::{PATIENCE, Viewer, Viewing, Wish};
 use crate::worker::{self, Worker};
 
 /// "Method Not Allowed".
 const WRONG_METHOD: u16 = 405;
 
-/// The answer to a request for it.
+/// "Bad Request".
+const BAD_REQUEST: u16 = 400;
+
+/// "Not Found".
+const NOT_FOUND: u16 = 404;
+
+/// "Service Unavailable".
+const UNAVAILABLE: u16 = 503;
+
+/// What a log's name comes behind, in the query.
+const LOG: &str = "log=";
+
+/// The media type of a log.
+const PLAIN: &str = "text/plain; charset=utf-8";
+
+/// How often a page is told what has changed.
+const OFTEN: Duration = Duration::from_secs(1);
+
+/// How long a page may take to read what it is told.
+const SLOWEST: Duration = Duration::from_secs(60);
+
+/// After how long a page must ask anew: whoever may no longer see it has to be refused at some time.
+const LONGEST: Duration = Duration::from_secs(600);
+
+/// The answer to a request.
 pub fn answer(r: Request<'_>) -> Answer {
     if !r.is_read() {
         return Answer::status(WRONG_METHOD);
@@ -18,60 +53,235 @@ pub fn answer(r: Request<'_>) -> Answer {
     if let Err(status) = r.discard_body() {
         return Answer::Status(status);
     }
-    let body = worker::get().and_then(|worker| {
-        let snapshot = snapshot(&worker);
-        let (kind, body) = if wants_json(r) {
-            (metrics::JSON, metrics::json(&snapshot))
-        } else {
-            (metrics::TEXT, metrics::text(&snapshot))
+    let Some(worker) = worker::get() else {
+        return Answer::status(respond::INTERNAL);
+    };
+    let accepts = |kind: &str| {
+        let mut values = r.headers("Accept");
+        values.any(|value| value.starts_with(kind.as_bytes()))
+    };
+    let json = accepts(metrics::JSON);
+    if let Some(name) = r.query().strip_prefix(LOG.as_bytes()) {
+        let Some(build) = build(name) else {
+            return Answer::status(BAD_REQUEST);
         };
-        r.begin_response(200, kind, body.len())?;
-        r.set_header("Cache-Control", "no-store")?;
-        Some(body)
-    });
-    body.map_or(Answer::status(respond::INTERNAL), Answer::Body)
+        let number = worker.viewers.draw();
+        let answer = begin(r, &worker, Wish::Log(number), PATIENCE);
+        worker.runtime.send(Command::ReadLog { number, build });
+        return answer;
+    }
+    if accepts(EVENT_STREAM) {
+        let feed = Wish::Feed {
+            feed: Box::default(),
+            since: now(),
+            sent: None,
+        };
+        return begin(r, &worker, feed, Duration::ZERO);
+    }
+    if accepts(PAGE) {
+        return or_internal(page_for(r).map(Answer::Body));
+    }
+    // (nginx asks for it as a part of something else: it is not to wait for that.)
+    if !r.is_main() {
+        return or_internal(measured(r, &worker, json).map(Answer::Body));
+    }
+    let answer = begin(r, &worker, Wish::Metrics { json }, PATIENCE);
+    survey(&worker);
+    answer
 }
 
-/// Whether the client asks for JSON before anything else.
-fn wants_json(r: Request<'_>) -> bool {
-    r.headers("Accept")
-        .any(|value| value.starts_with(metrics::JSON.as_bytes()))
+/// What the media type of the page begins with.
+const PAGE: &str = "text/html";
+
+fn or_internal(answer: Option<Answer>) -> Answer {
+    answer.unwrap_or(Answer::status(respond::INTERNAL))
 }
 
-/// What this worker knows, and what all of them count.
-fn snapshot(worker: &Worker) -> Snapshot {
-    let metrics = &worker.shard.metrics;
-    let (mut busy, mut idle, mut in_flight) = (0, 0, 0);
+/// The build of which a query wants the log: `<revision>/<repository>`.
+fn build(name: &[u8]) -> Option<String> {
+    let name = str::from_utf8(name).ok()?;
+    let is_plain = |it: char| it.is_ascii_alphanumeric() || "-_./".contains(it);
+    let (revision, repository) = name.split_once('/')?;
+    name.chars()
+        .all(is_plain)
+        .then(|| format!("{revision} {repository}"))
+}
+
+/// Has the request wait for what it wants; `after` a time it gets what there is.
+fn begin(r: Request<'_>, worker: &Worker, wish: Wish, after: Duration) -> Answer {
+    // (nginx would look for its rest, where it is to be seen whether the client goes away.)
+    if r.is_discarding() || !r.is_main() {
+        return Answer::status(BAD_REQUEST);
+    }
+    let Some(context) = Context::of(r) else {
+        return Answer::status(respond::INTERNAL);
+    };
+    context.viewing.replace(Some(Rc::new(Viewing::new(wish))));
+    let viewer: Rc<dyn Viewer> = context.clone();
+    if !worker.viewers.join(Rc::downgrade(&viewer)) {
+        return Answer::status(UNAVAILABLE);
+    }
+    if !r.suspend() {
+        return Answer::status(respond::INTERNAL);
+    }
+    context.call_after(after, on_time);
+    Answer::Suspended
+}
+
+/// Has it looked for what no worker knows by itself.
+fn survey(worker: &Worker) {
+    if worker.viewers.should_ask(now()) {
+        worker.runtime.send(Command::Survey);
+    }
+}
+
+impl Viewer for Context {
+    fn on_survey(&self, is_news: bool) {
+        let Some(viewing) = self.viewing.borrow().clone() else {
+            return;
+        };
+        match &*viewing.wish.borrow() {
+            Wish::Metrics { .. } => {}
+            Wish::Feed { .. } if is_news => {}
+            Wish::Feed { .. } | Wish::Log(_) => return,
+        }
+        go_on(self, &viewing);
+    }
+
+    fn on_log(&self, number: u64, log: &Result<Option<String>, ErrorCode>) {
+        let Some(viewing) = self.viewing.borrow().clone() else {
+            return;
+        };
+        let is_mine = matches!(&*viewing.wish.borrow(), Wish::Log(mine) if *mine == number);
+        if !is_mine {
+            return;
+        }
+        self.handle().answer(|r| match log {
+            Ok(Some(log)) => {
+                or_internal(head(r, PLAIN, log.len()).map(|()| Answer::Body(log.clone())))
+            }
+            Ok(None) => Answer::status(NOT_FOUND),
+            Err(code) => Answer::status(code.status()),
+        });
+    }
+}
+
+/// Called when it is time.
+fn on_time(context: &Rc<Context>) {
+    let again = || {
+        let Some(viewing) = context.viewing.borrow().clone() else {
+            return;
+        };
+        if matches!(&*viewing.wish.borrow(), Wish::Feed { .. }) {
+            // (Nothing else comes back to it.)
+            context.call_after(OFTEN, on_time);
+            if let Some(worker) = worker::get() {
+                survey(&worker);
+            }
+        }
+        go_on(context, &viewing);
+        if context.handle().request().is_some() && has_rest(&viewing) {
+            context.call_soon(on_time);
+        }
+    };
+    guard::twice("on_time", again);
+}
+
+fn has_rest(viewing: &Viewing) -> bool {
+    match &*viewing.wish.borrow() {
+        Wish::Feed { feed, .. } => feed.has_rest() && viewing.parts.is_sent(),
+        Wish::Metrics { .. } | Wish::Log(_) => false,
+    }
+}
+
+/// What becomes of a request that waits.
+enum Step {
+    /// It is answered with what is measured.
+    Measured { json: bool },
+    /// It is told that what it wants can't be had.
+    Unavailable,
+    /// It is told this, behind a header if there was none yet.
+    Tell { text: String, is_first: bool },
+    /// It has been told enough.
+    End,
+    /// It has not read yet what it was told.
+    Wait,
+}
+
+/// Gives what there is. The request may be gone when this returns.
+fn go_on(context: &Context, viewing: &Viewing) {
+    let Some(worker) = worker::get() else {
+        return;
+    };
+    let (handle, parts) = (context.handle(), &viewing.parts);
+    let step = next(&worker, viewing);
+    match step {
+        Step::Measured { json } => {
+            handle.answer(|r| or_internal(measured(r, &worker, json).map(Answer::Body)));
+        }
+        Step::Unavailable => handle.answer(|_| Answer::status(UNAVAILABLE)),
+        Step::Tell { text, is_first } => {
+            if !is_first || parts.begin(handle, begin_feed) {
+                parts.send(handle, text);
+            }
+        }
+        Step::End => parts.end(handle),
+        Step::Wait => {}
+    }
+}
+
+fn next(worker: &Worker, viewing: &Viewing) -> Step {
     let now = now();
-    for peer in worker
-        .endpoints
-        .borrow()
-        .values()
-        .filter_map(|it| it.upgrade())
-    {
-        let load = u64::from(peer.endpoint.counters.load());
-        in_flight += load;
-        match load {
-            0 if peer.endpoint.is_usable(now) => idle += 1,
-            0 => {}
-            _ => busy += 1,
+    match &mut *viewing.wish.borrow_mut() {
+        Wish::Metrics { json } => Step::Measured { json: *json },
+        Wish::Log(_) => Step::Unavailable,
+        Wish::Feed { feed, since, sent } => {
+            let is_over = is_ending() || now > *since + LONGEST.as_millis() as u64;
+            let is_slow = sent.is_some_and(|sent| now > sent + SLOWEST.as_millis() as u64);
+            if !viewing.parts.is_sent() {
+                return if is_slow { Step::End } else { Step::Wait };
+            }
+            if is_over && sent.is_some() {
+                return Step::End;
+            }
+            let is_first = sent.replace(now).is_none();
+            let text = feed.next(&View::new(worker));
+            Step::Tell { text, is_first }
         }
     }
-    let waiting = worker.shard.host().map_or(0, |slot| slot.load());
-    Snapshot {
-        nginx: version().to_owned(),
-        workers: metrics.workers(),
-        deployed: worker.table.borrow().len() as u64,
-        busy,
-        idle,
-        in_flight,
-        waiting: waiting.into(),
-        functions: metrics.functions(),
-        waits: metrics.waits(),
-        errors: metrics.errors(),
-        starts: metrics.starts(),
-        fates: metrics.fates(),
-        redis: metrics.is_up(Service::Redis),
-        docker: metrics.is_up(Service::Docker),
-    }
+}
+
+/// The header of what a page is told.
+fn begin_feed(r: Request<'_>) -> Option<()> {
+    head(r, EVENT_STREAM, None)?;
+    // (Other servers on the way are not to gather it.)
+    r.set_header("X-Accel-Buffering", "no")
+}
+
+/// Begins a response, which nobody is to keep.
+fn head(r: Request<'_>, kind: &str, length: impl Into<Option<usize>>) -> Option<()> {
+    r.begin_response(200, kind, length)?;
+    r.set_header("Cache-Control", "no-store")?;
+    r.set_header("Vary", "Accept")?;
+    r.set_header("X-Content-Type-Options", "nosniff")
+}
+
+fn page_for(r: Request<'_>) -> Option<String> {
+    let Page { document, policy } = page();
+    head(r, page::HTML, document.len())?;
+    r.set_header("Content-Security-Policy", policy)?;
+    r.set_header("Referrer-Policy", "no-referrer")?;
+    Some(document.clone())
+}
+
+/// What is measured, as text or JSON, behind its header.
+fn measured(r: Request<'_>, worker: &Worker, json: bool) -> Option<String> {
+    let snapshot = snapshot(worker);
+    let (kind, body) = if json {
+        (metrics::JSON, metrics::json(&snapshot))
+    } else {
+        (metrics::TEXT, metrics::text(&snapshot))
+    };
+    head(r, kind, body.len())?;
+    Some(body)
 }

@@ -30,6 +30,8 @@ use crate::ngx::{
     Address, Callback, SharedZone, guard, log, now, pin, reserve_descriptors, serves_requests,
     with_cycle, with_signals_blocked,
 };
+use crate::recent::Recent;
+use crate::viewers::Viewers;
 use crate::waiting::{Resumption, Waiting};
 use crate::zone::{Place, Shard, Slot, Taken};
 
@@ -64,6 +66,12 @@ pub struct Worker {
     lines: RefCell<HashMap<FunctionName, Rc<Line>>>,
     /// Whether it will be looked, in a while, whether somebody in a line can go on.
     will_look: Cell<bool>,
+    /// Those who look at what there is.
+    pub viewers: Viewers,
+    /// What is remembered for them.
+    pub recent: Recent,
+    /// Whether a keeper is to keep sandboxes.
+    pub has_keeper: bool,
     /// This worker's part of the shared memory.
     pub shard: Shard,
 }
@@ -170,7 +178,8 @@ fn make(cycle: &ngx_cycle_t, main: &MainConf) -> Result<Worker, String> {
     pin();
     let notifier = inbox.notifier();
     let log = lines(move |level, text| notifier.tell(level, text));
-    let spawn = || Runtime::spawn(&main.settings(), inbox.notifier(), gauges, ear, log);
+    let settings = main.settings();
+    let spawn = || Runtime::spawn(&settings, inbox.notifier(), gauges, ear, log);
     let runtime = with_signals_blocked(spawn).map_err(|error| error.to_string())?;
     Ok(Worker {
         runtime,
@@ -187,6 +196,9 @@ fn make(cycle: &ngx_cycle_t, main: &MainConf) -> Result<Worker, String> {
         limited: RefCell::default(),
         lines: RefCell::default(),
         will_look: Cell::new(false),
+        viewers: Viewers::default(),
+        recent: Recent::default(),
+        has_keeper: settings.sandboxes.is_some(),
         shard,
     })
 }
@@ -323,6 +335,7 @@ impl Worker {
         }
         self.former.replace(former);
         self.limited.take();
+        self.recent.on_all_changed();
         self.filled.set(true);
         self.unavailable.replace(None);
         self.waiting.on_table_filled();
@@ -355,6 +368,7 @@ impl Worker {
                     self.waiting.on_replaced(&deployment.function);
                 }
                 let function = deployment.function.clone();
+                self.recent.on_changed(&function);
                 table.on_deployed(*deployment);
                 drop(table);
                 self.serve_line(&function);
@@ -362,12 +376,14 @@ impl Worker {
             Update::Removed(function) => {
                 self.limited.borrow_mut().remove(&function);
                 self.table.borrow_mut().on_removed(&function);
+                self.recent.on_changed(&function);
                 log::cycle(log::NGX_LOG_INFO, &format!("{function} is removed"));
                 self.waiting.on_replaced(&function);
                 self.serve_line(&function);
             }
             Update::Ready { instance, until } => {
                 let function = instance.function.clone();
+                self.recent.on_started(&function);
                 self.add_instance(&mut self.table.borrow_mut(), instance, until);
                 self.serve_line(&function);
             }
@@ -380,14 +396,16 @@ impl Worker {
                     self.serve_lines();
                 }
             }
-            Update::BackedOff {
+            Update::Failed {
                 function,
                 revision,
                 failure,
             } => {
-                let until = now() + failure.retry_ms.unwrap_or_default();
-                let table = self.table.borrow();
-                table.on_back_off(&function, &revision, failure.code, until);
+                if let Some(pause) = failure.retry_ms {
+                    let table = self.table.borrow();
+                    table.on_back_off(&function, &revision, failure.code, now() + pause);
+                }
+                self.recent.on_failure(&function, &revision, failure);
             }
             Update::Ended(id) => {
                 if let Some(peer) = self.endpoint(id) {
@@ -400,6 +418,8 @@ impl Worker {
                     self.serve_line(&peer.instance.function);
                 }
             }
+            Update::Surveyed(survey) => self.viewers.on_survey(*survey),
+            Update::Log { number, log } => self.viewers.on_log(number, &log),
             Update::Look => self.serve_lines(),
             Update::LookAgain => {
                 self.will_look.set(false);

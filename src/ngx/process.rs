@@ -2,7 +2,7 @@
 
 use ngx::ffi::{
     NGINX_VERSION, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_current_msec, ngx_cycle,
-    ngx_cycle_t, ngx_process, ngx_worker,
+    ngx_cycle_t, ngx_exiting, ngx_process, ngx_quit, ngx_terminate, ngx_worker,
 };
 
 /// The version of nginx that this was built for, such as `1.22.1`.
@@ -28,6 +28,12 @@ pub fn with_cycle<T>(action: impl FnOnce(&ngx_cycle_t) -> T) -> Option<T> {
 pub fn is_first_worker() -> bool {
     // SAFETY: nginx sets it as the process begins, before anything of a module runs in it.
     unsafe { ngx_worker == 0 }
+}
+
+/// Whether it finishes what it has under way, and then ends.
+pub fn is_ending() -> bool {
+    // SAFETY: words that are read whole, and that only this thread and its signal handlers write.
+    unsafe { ngx_exiting != 0 || ngx_quit != 0 || ngx_terminate != 0 }
 }
 
 /// Milliseconds of the monotonic clock when the event loop last woke.

@@ -172,6 +172,16 @@ impl<'r> Request<'r> {
         (of.loc_conf == fields.loc_conf && original.path() == self.path()).then_some(original)
     }
 
+    /// Whether a client has made it, and not nginx for a part of another.
+    pub fn is_main(self) -> bool {
+        std::ptr::eq(self.as_ptr(), self.fields().main)
+    }
+
+    /// Whether more of its body is yet to be read and forgotten.
+    pub fn is_discarding(self) -> bool {
+        self.fields().discard_body() != 0
+    }
+
     /// Whether it is a GET or a HEAD.
     pub fn is_read(self) -> bool {
         self.fields().method as u32 & (NGX_HTTP_GET | NGX_HTTP_HEAD) != 0

@@ -74,8 +74,14 @@ unsafe fn send(r: *mut ngx_http_request_t, body: &str) {
 }
 
 impl Request<'_> {
-    /// Begins a response of ours: its status, and the type and length of its body. None if there is no memory.
-    pub fn begin_response(mut self, status: u16, kind: &str, length: usize) -> Option<()> {
+    /// Begins a response of ours: its status, and the type of its body, and its length if that is known. None if there is no
+    /// memory.
+    pub fn begin_response(
+        mut self,
+        status: u16,
+        kind: &str,
+        length: impl Into<Option<usize>>,
+    ) -> Option<()> {
         let content_type = self.text(kind)?;
         let out = &mut self.fields_mut().headers_out;
         out.status = ngx_uint_t::from(status);
@@ -83,7 +89,7 @@ impl Request<'_> {
         out.content_type = content_type;
         out.content_type_len = kind.len();
         out.content_type_lowcase = ptr::null_mut();
-        out.content_length_n = length as off_t;
+        out.content_length_n = length.into().map_or(-1, |length| length as off_t);
         Some(())
     }
 

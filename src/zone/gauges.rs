@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use corefn_core::instance::InstanceId;
 use corefn_core::lease::{Activity, renewal};
-use corefn_core::metrics::{Fate, Phase, StartWay};
+use corefn_core::metrics::Fate;
+use corefn_core::start::{Phase, StartWay};
 use corefn_engine::runtime::{Gauges, Service};
 
 use super::instance_key;

@@ -8,8 +8,9 @@ use std::time::Duration;
 use corefn_core::error::ErrorCode;
 use corefn_core::metrics::{
     CODE_COUNTS, Fate, FunctionMetrics, Histogram, NO_FUNCTION, OTHER_FUNCTIONS, StartMetrics,
-    StartWay, bucket, code_index,
+    bucket, code_index,
 };
+use corefn_core::start::StartWay;
 use corefn_engine::acquire::Start;
 use corefn_engine::runtime::Service;
 

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use corefn_core::error::ErrorCode;
-use corefn_core::metrics::{
-    BUCKETS, CODE_COUNTS, Fate, Histogram, Phase, StartMetrics, StartWay, bucket,
-};
+use corefn_core::metrics::{BUCKETS, CODE_COUNTS, Fate, Histogram, StartMetrics, bucket};
+use corefn_core::start::{Phase, StartWay};
 use corefn_engine::runtime::Service;
 use corefn_sync::metrics::{Counted, Counts, Flags, SharedHistogram};
 use corefn_sync::zone::SHARDS;

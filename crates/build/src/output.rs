@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anstream::adapter::StripBytes;
@@ -11,6 +12,7 @@ use tokio::io::{AsyncWriteExt as _, Stderr};
 use tokio::time::Instant;
 
 use crate::error::BuildError;
+use crate::tail::Tail;
 use crate::wire::Far;
 
 /// Writes to the pusher (git prefixes each line with `remote:`) and to the log.
@@ -21,6 +23,7 @@ pub struct Output {
     pusher: Option<Screen>,
     patience: Option<Duration>,
     log: Option<File>,
+    tail: Option<Arc<Tail>>,
     at_line_start: bool,
     /// How many bytes programs may print, and how many they have left.
     limit: u64,
@@ -54,6 +57,7 @@ impl Output {
             pusher: Some(screen),
             patience: None,
             log: None,
+            tail: None,
             at_line_start: true,
             limit: u64::MAX,
             left: u64::MAX,
@@ -74,6 +78,11 @@ impl Output {
             path.display()
         )))?);
         Ok(())
+    }
+
+    /// Keeps it there as well.
+    pub(crate) fn keep_tail(&mut self, tail: Arc<Tail>) {
+        self.tail = Some(tail);
     }
 
     /// Writes one line.
@@ -119,6 +128,9 @@ impl Output {
             // A full disk must not reject a push that would succeed.
             let _ = log.write_all(bytes);
         }
+        if let Some(tail) = &self.tail {
+            tail.add(bytes);
+        }
         let Some(pusher) = &mut self.pusher else {
             return;
         };
@@ -143,11 +155,8 @@ impl Output {
 
     /// Writes an error, and what helps.
     pub async fn error(&mut self, error: &BuildError) {
-        let text = error.to_string();
-        let lines = text.lines().chain(error.remedy());
-        for (count, line) in lines.enumerate() {
-            let mark = if count == 0 { "error:" } else { "      " };
-            self.line(&format!("{mark} {line}")).await;
+        for line in error_lines(error) {
+            self.line(&line).await;
         }
     }
 
@@ -156,6 +165,17 @@ impl Output {
     pub fn wait_no_longer_than(&mut self, patience: Duration) {
         self.patience = Some(patience);
     }
+}
+
+/// An error, and what helps, as the pusher reads it.
+pub(crate) fn error_lines(error: &BuildError) -> Vec<String> {
+    let text = error.to_string();
+    let lines = text.lines().chain(error.remedy());
+    let marked = lines.enumerate().map(|(count, line)| {
+        let mark = if count == 0 { "error:" } else { "      " };
+        format!("{mark} {line}")
+    });
+    marked.collect()
 }
 
 /// After how long without output the pusher is told that the build goes on.

@@ -16,6 +16,7 @@ use crate::error::BuildError;
 use crate::interrupt::{Stop, unless};
 use crate::job::Job;
 use crate::output::Output;
+use crate::record::Record;
 use crate::tree::Tree;
 
 pub(crate) use archive::read_at_begin;
@@ -52,8 +53,24 @@ pub(crate) fn host(home: &Path) -> Result<Host, BuildError> {
     Ok(host)
 }
 
-/// Builds and deploys what was pushed.
+/// Builds and deploys what was pushed, and has Redis keep how that went.
 pub(crate) async fn work(
+    host: &Host,
+    job: &Job,
+    tree: Tree,
+    branch: &mut impl Branch,
+    stop: &mut Stop<'_>,
+    output: &mut Output,
+) -> Result<(), BuildError> {
+    job.check()?;
+    let record = Record::begin(host, job)?;
+    output.keep_tail(record.tail());
+    let result = build_and_deploy(host, job, tree, branch, stop, output).await;
+    record.end(&result).await;
+    result
+}
+
+async fn build_and_deploy(
     host: &Host,
     job: &Job,
     tree: Tree,

@@ -120,94 +120,152 @@ impl ErrorCode {
         .then_some(1)
     }
 
-    fn row(self) -> (&'static str, u16, &'static str) {
+    /// What the operator, or whoever asks, can do about it, as Markdown.
+    pub fn remedy(self) -> &'static str {
+        self.row().3
+    }
+
+    fn row(self) -> (&'static str, u16, &'static str, &'static str) {
         match self {
             Self::BadPath => (
                 "bad-path",
                 400,
                 "The path does not spell the function's prefix plainly",
+                "spell it `/demo/hello`",
             ),
-            Self::UnknownFunction => ("unknown-function", 404, "No function is deployed here"),
-            Self::UnknownRevision => ("unknown-revision", 404, "The revision is not released"),
-            Self::UnknownExport => ("unknown-export", 404, "The function has no such export"),
+            Self::UnknownFunction => (
+                "unknown-function",
+                404,
+                "No function is deployed here",
+                "`corefn ls` lists what is",
+            ),
+            Self::UnknownRevision => (
+                "unknown-revision",
+                404,
+                "The revision is not released",
+                "`corefn revisions` lists those that are",
+            ),
+            Self::UnknownExport => (
+                "unknown-export",
+                404,
+                "The function has no such export",
+                "see the function's source for its exports",
+            ),
             Self::TooLarge => (
                 "too-large",
                 413,
                 "The body is larger than the function takes",
+                "send less, or raise it in `corefn.toml`",
             ),
             Self::FunctionExited => (
                 "function-exited",
                 502,
                 "The function exited while it started, or soon after",
+                "see its last output in the error log",
             ),
             Self::FunctionNotListening => (
                 "function-not-listening",
                 504,
                 "The function started but never got ready",
+                "listen on 0.0.0.0 and the port in `$PORT`",
             ),
-            Self::StartTimeout => ("start-timeout", 504, "No instance got ready in time"),
+            Self::StartTimeout => (
+                "start-timeout",
+                504,
+                "No instance got ready in time",
+                "see the error log for what took the time",
+            ),
             Self::QueueFull => (
                 "queue-full",
                 503,
                 "Too many requests wait for this function",
+                "try again; raise the limit",
             ),
             Self::QueueTimeout => (
                 "queue-timeout",
                 503,
                 "No instance had room for the request in time",
+                "try again; raise `scale.concurrency` or `scale.max` in `corefn.toml`",
             ),
             Self::TooManyRequests => (
                 "too-many-requests",
                 429,
                 "As many requests are under way as the function takes",
+                "try again; raise the limit in `corefn.toml`",
             ),
             Self::ZoneFull => (
                 "zone-full",
                 503,
                 "The router has no memory left to count the request",
+                "give that memory a larger size: the directive and its figures are in `nginx-conf`",
             ),
-            Self::DockerUnavailable => {
-                ("docker-unavailable", 503, "No container can be started now")
-            }
+            Self::DockerUnavailable => (
+                "docker-unavailable",
+                503,
+                "No container can be started now",
+                "see whether Docker runs, and who may use its socket",
+            ),
             Self::RedisUnavailable => (
                 "redis-unavailable",
                 503,
                 "The router can not look the function up now",
+                "see whether Redis runs",
             ),
-            Self::ImageMissing => ("image-missing", 502, "The image of the function is missing"),
-            Self::SecretMissing => ("secret-missing", 502, "A secret of the function is missing"),
+            Self::ImageMissing => (
+                "image-missing",
+                502,
+                "The image of the function is missing",
+                "push the repository again",
+            ),
+            Self::SecretMissing => (
+                "secret-missing",
+                502,
+                "A secret of the function is missing",
+                "set it again, or put the keys back; the log of nginx says which",
+            ),
             Self::FunctionDied => (
                 "function-died",
                 502,
                 "The function ended the connection without an answer",
+                "see what the function wrote: `corefn logs`; whether it ran out of memory (`limits.memory`) is in nginx's log",
             ),
             Self::FunctionUnreachable => (
                 "function-unreachable",
                 502,
                 "The function can not be connected to",
+                "see what the function wrote, and whether it still listens on `$PORT`",
             ),
             Self::FunctionTimeout => (
                 "function-timeout",
                 504,
                 "The function did not begin to answer in time",
+                "make it faster, or raise the limit in `corefn.toml`",
             ),
             Self::BadAnswer => (
                 "bad-answer",
                 502,
                 "The function's answer can not be understood",
+                "correct the function, or raise the size",
             ),
             Self::UnknownInvocation => (
                 "unknown-invocation",
                 404,
                 "The function has no such invocation, or it ended too long ago",
+                "ask where the `Location` of the 202 says",
             ),
             Self::DispatcherUnavailable => (
                 "dispatcher-unavailable",
                 503,
                 "Nobody can keep the invocation now",
+                "see whether `corefn-dispatch` runs, and who may use its socket",
             ),
-            Self::NotKept => ("not-kept", 507, "The invocation can not be kept"),
-            Self::Internal => ("internal", 500, "The router failed"),
+            Self::NotKept => (
+                "not-kept",
+                507,
+                "The invocation can not be kept",
+                "see to the room and the rights in its folder; its log says what is wrong",
+            ),
+            Self::Internal => ("internal", 500, "The router failed", "the error log has it"),
         }
     }
 }

@@ -38,6 +38,10 @@
 //! | `dead:<function>` | hash | invocation → JSON of the same, of those that are not called again | none | dispatcher, CLI | dispatcher, CLI |
 //! | `removed` | set | `<function> <invocation>` that somebody has removed, and of which the dispatcher is to remove the file | none | CLI | dispatcher |
 //! | `done:<function>:<invocation>` | string | JSON of the same: it has ended well | [`KNOWN`](crate::invocation::KNOWN) | dispatcher | dispatcher |
+//! | `starts` | list | the last [`STARTS`](crate::survey::STARTS) as JSON of [`Started`](crate::survey::Started), the newest first | none | router | router |
+//! | `builds` | hash | `<revision> <repository>` → JSON of [`Build`](crate::survey::Build), of the last [`BUILDS`](crate::survey::BUILDS) | none | builder | router |
+//! | `built` | hash | `deployed` and `rejected`: how many builds have ended so | none | builder | router |
+//! | `log:<revision> <repository>` | string | the end of a build's log; that of one that has not ended is there only while somebody is at it | [`LOG_TTL`], [`RUNNING_TTL`] until the build has ended | builder | router |
 //! | `events` | channel | JSON of [`Event`](crate::event::Event) | – | all | router |
 //!
 //! An instance that is in `instances` but not in `ready:<function>` gets no work. If it is in `frozen:<function>` it may be
@@ -77,8 +81,14 @@ pub const DISPATCHER_TTL: Duration = Duration::from_secs(15);
 /// How often a dispatcher says that it is at work.
 pub const DISPATCHER_RENEWAL: Duration = Duration::from_secs(5);
 
+/// How long the log of a build that has ended is kept.
+pub const LOG_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// How long a build counts as being under way after its log was last written.
+pub const RUNNING_TTL: Duration = Duration::from_secs(30);
+
 /// The keys of which there is one.
-const ALONE: [&str; 16] = [
+const ALONE: [&str; 19] = [
     "epoch",
     "functions",
     "routes",
@@ -94,12 +104,15 @@ const ALONE: [&str; 16] = [
     "tried",
     "dead",
     "removed",
+    "starts",
+    "builds",
+    "built",
     // (A channel; scripts are given its name as they are given keys.)
     "events",
 ];
 
 /// What the keys begin with of which there are several.
-const SEVERAL: [&str; 16] = [
+const SEVERAL: [&str; 17] = [
     "ready",
     "lease",
     "frozen",
@@ -116,6 +129,7 @@ const SEVERAL: [&str; 16] = [
     "later",
     "dead",
     "done",
+    "log",
 ];
 
 /// Spells the keys of one installation.
@@ -313,6 +327,31 @@ impl Keys {
         self.key(&format!("done:{function}:{invocation}"))
     }
 
+    /// The last starts.
+    pub fn starts(&self) -> String {
+        self.key("starts")
+    }
+
+    /// The last builds.
+    pub fn builds(&self) -> String {
+        self.key("builds")
+    }
+
+    /// How many builds have ended.
+    pub fn built(&self) -> String {
+        self.key("built")
+    }
+
+    /// The log of a build ([`Build::id`](crate::survey::Build::id)).
+    pub fn log(&self, build: &str) -> String {
+        self.log_prefix() + build
+    }
+
+    /// What the keys of logs start with, for scripts that make them.
+    pub fn log_prefix(&self) -> String {
+        self.key("log:")
+    }
+
     /// The channel of events.
     pub fn events(&self) -> String {
         self.key("events")
@@ -381,6 +420,11 @@ mod tests {
                 keys.done(&function, InvocationId::from_random([0, 1])),
                 "done:a/b:00000000000000000000000000000001",
             ),
+            (keys.starts(), "starts"),
+            (keys.builds(), "builds"),
+            (keys.built(), "built"),
+            (keys.log("r1 a/b"), "log:r1 a/b"),
+            (keys.log_prefix(), "log:"),
             (keys.events(), "events"),
         ];
         let patterns = keys.patterns();

@@ -40,6 +40,11 @@ impl<E> Function<E> {
         Some((code, left))
     }
 
+    /// Its instances that may get work, or have got some.
+    pub fn peers(&self) -> Vec<Rc<Peer<E>>> {
+        self.peers.borrow().clone()
+    }
+
     /// The least loaded of the instances that `usable` lets pass. The load is asked for only where
     /// there is a choice.
     pub fn pick(
@@ -150,6 +155,11 @@ impl<E> Table<E> {
             self.routes.insert(route, function.clone());
         }
         self.functions.insert(name, function);
+    }
+
+    /// The functions' names.
+    pub fn names(&self) -> impl Iterator<Item = &FunctionName> {
+        self.functions.keys()
     }
 
     /// How many functions there are.

@@ -10,7 +10,7 @@ use corefn_core::error::ErrorCode;
 fn every_error_is_documented() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors.md");
     let text = std::fs::read_to_string(&path).unwrap();
-    let documented: BTreeMap<String, (String, bool)> = text
+    let documented: BTreeMap<String, (String, bool, String)> = text
         .lines()
         .filter_map(|line| line.strip_prefix("| `"))
         .map(|row| {
@@ -20,16 +20,20 @@ fn every_error_is_documented() {
             let waits = row.contains("`Retry-After`");
             (
                 cells[0].trim_end_matches('`').to_owned(),
-                (cells[1].to_owned(), waits),
+                (cells[1].to_owned(), waits, cells[3].to_owned()),
             )
         })
         .collect();
-    let coded: BTreeMap<String, (String, bool)> = ErrorCode::ALL
+    let coded: BTreeMap<String, (String, bool, String)> = ErrorCode::ALL
         .into_iter()
         .map(|code| {
             (
                 code.to_string(),
-                (code.status().to_string(), code.retry_after().is_some()),
+                (
+                    code.status().to_string(),
+                    code.retry_after().is_some(),
+                    code.remedy().to_owned(),
+                ),
             )
         })
         .collect();

@@ -21,6 +21,7 @@ const HOMES: &[&str] = &[
     "crates/core/src/names.rs",
     "crates/core/src/keys.rs",
     "crates/core/src/metrics.rs",
+    "crates/core/src/metrics/tests.rs",
     "crates/core/src/host.rs",
 ];
 

@@ -4,7 +4,7 @@
 use corefn_core::keys::Keys;
 
 /// The commands, those that scripts call included, and those by which a client begins.
-const COMMANDS: [&str; 56] = [
+const COMMANDS: [&str; 60] = [
     "auth",
     "del",
     "evalsha",
@@ -17,6 +17,7 @@ const COMMANDS: [&str; 56] = [
     "hget",
     "hgetall",
     "hincrby",
+    "hkeys",
     "hlen",
     "hmget",
     "hscan",
@@ -24,6 +25,9 @@ const COMMANDS: [&str; 56] = [
     "hvals",
     "incr",
     "info",
+    "lpush",
+    "lrange",
+    "ltrim",
     "multi",
     "pexpire",
     "ping",

@@ -19,6 +19,7 @@ mod renew;
 mod standby;
 mod starts;
 mod subscribers;
+mod survey;
 
 use std::io;
 use std::os::unix::net::UnixDatagram;
@@ -35,10 +36,12 @@ use tracing::error;
 
 use corefn_core::compact::Packed;
 use corefn_core::deployment::Deployment;
-use corefn_core::error::Failure;
+use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::function::{FunctionName, RevisionId};
 use corefn_core::instance::{Instance, InstanceId};
-use corefn_core::metrics::{Fate, Phase, StartWay};
+use corefn_core::metrics::Fate;
+use corefn_core::start::{Phase, StartWay};
+use corefn_core::survey::Survey;
 
 use crate::acquire::Start;
 use crate::docker::Docker;
@@ -101,6 +104,15 @@ pub enum Command {
     },
     /// [`Update::LookAgain`], in a while.
     LookAgain,
+    /// [`Update::Surveyed`], within some seconds.
+    Survey,
+    /// The log of a build. It is answered with [`Update::Log`], within some seconds.
+    ReadLog {
+        /// What the answer is to be known by.
+        number: u64,
+        /// Which build ([`Build::id`](corefn_core::survey::Build::id)).
+        build: String,
+    },
     /// The event loop has lost an update: everything must be sent anew.
     StartOver,
 }
@@ -148,6 +160,15 @@ pub enum Update {
     Look,
     /// The answer to [`Command::LookAgain`].
     LookAgain,
+    /// The answer to [`Command::Survey`].
+    Surveyed(Box<Survey>),
+    /// The answer to [`Command::ReadLog`].
+    Log {
+        /// The command's.
+        number: u64,
+        /// The log, if it is kept; or why it can't be had.
+        log: Result<Option<String>, ErrorCode>,
+    },
     /// The answer to [`Command::Scale`].
     Scaled {
         /// Of which function.
@@ -155,8 +176,8 @@ pub enum Update {
         /// Whether there is one more. If not there are enough, somebody else is at it, or it has failed.
         started: bool,
     },
-    /// A revision isn't started again for as long as the failure says.
-    BackedOff {
+    /// A revision could not be started, and isn't again for as long as the failure says, if it does.
+    Failed {
         /// Of which function.
         function: FunctionName,
         /// Which one.
@@ -384,6 +405,8 @@ async fn run(
                 timeout,
             }) => parts.starts.scale(deployment, idle, timeout),
             Some(Command::LookAgain) => parts.look_again(),
+            Some(Command::Survey) => parts.surveyor.survey(),
+            Some(Command::ReadLog { number, build }) => parts.surveyor.read_log(number, build),
             Some(Command::Check { instance }) => parts.health.check(instance),
             Some(Command::StartOver) => return End::Over,
             None => return End::Stopped,

@@ -14,6 +14,7 @@ use corefn_core::deployment::Deployment;
 use corefn_core::instance::{Address, Instance, InstanceId};
 use corefn_core::names::{FUNCTION_PATH, env};
 use corefn_core::network::Network;
+use corefn_core::survey::SandboxCount;
 use corefn_sandbox::archive;
 use corefn_sandbox::claim::{self, Claimed, Fetch, Form, Kind};
 use corefn_sandbox::executables::{Digest, Executables};
@@ -128,6 +129,14 @@ impl Sandboxes {
     /// Why it is not, and where it should be.
     pub fn are_kept(&self) -> Result<(), String> {
         claim::is_there(&self.keeper).map_err(|error| format!("{}: {error}", self.keeper.display()))
+    }
+
+    /// How many of each kind wait, and should.
+    ///
+    /// # Errors
+    /// When the keeper does not answer.
+    pub async fn count(&self) -> io::Result<Vec<SandboxCount>> {
+        claim::count(&self.keeper).await
     }
 
     /// Whether one could become an instance of a deployment.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use corefn_core::deployment::Deployment;
 use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::instance::{Instance, InstanceId};
-use corefn_core::metrics::Phase;
+use corefn_core::start::Phase;
 
 use crate::docker::{Docker, DockerError, Joined, Placement, Purpose};
 

@@ -12,6 +12,7 @@ mod invocations;
 mod leases;
 mod locks;
 mod queues;
+mod records;
 mod schedules;
 mod scripts;
 mod servers;

@@ -18,6 +18,7 @@ use corefn_core::instance::InstanceId;
 use corefn_core::names::{self, label};
 use corefn_core::network::{Network, NetworkName};
 use corefn_core::pool::{Pool, Size, Task};
+use corefn_core::survey::SandboxCount;
 use corefn_engine::clock;
 use corefn_engine::docker::{Docker, OPEN_FILES, SANDBOX_FOLDER};
 use corefn_engine::pauses::Pauses;
@@ -101,6 +102,8 @@ impl Claims {
 
 /// The sandboxes of a kind.
 struct Waiting {
+    /// The runtime in them, by name.
+    runtime: Option<String>,
     pool: Pool<InstanceId>,
     sandboxes: HashMap<InstanceId, (Sandbox, oneshot::Sender<oneshot::Sender<Connection>>)>,
     pauses: Pauses,
@@ -109,8 +112,9 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn new(size: Size) -> Self {
+    fn new(size: Size, runtime: Option<String>) -> Self {
         Self {
+            runtime,
             pool: Pool::new(size),
             sandboxes: HashMap::new(),
             pauses: Pauses::of_service(),
@@ -146,7 +150,7 @@ impl Keeper {
                 image: image.clone(),
                 network: Some(network),
             };
-            (kind, Waiting::new(sandboxes.size()))
+            (kind, Waiting::new(sandboxes.size(), None))
         });
         Ok(Self(Rc::new(Inner {
             docker: Docker::new(&host.docker, &host.namespace),
@@ -199,6 +203,10 @@ impl Inner {
                 self.changed.notify_one();
                 return self.executables.fetch(&self.docker, wanted).await;
             }
+            Ok(Ok(Request::Count)) => {
+                let _ = claim::answer_count(&claimer, self.counts()).await;
+                return;
+            }
             // It has gone, or does not speak as we do.
             Ok(Err(_)) | Err(_) => return,
         };
@@ -230,6 +238,20 @@ impl Inner {
             return;
         }
         given::until_settled(&self.docker, &self.store, &sandbox.container).await;
+    }
+
+    /// How many wait of each kind, and should.
+    fn counts(&self) -> Vec<SandboxCount> {
+        let mut kinds = self.kinds.borrow_mut();
+        let counts = kinds.iter_mut().map(|(kind, waiting)| SandboxCount {
+            runtime: waiting.runtime.clone(),
+            network: kind.network,
+            waiting: waiting.pool.waiting(),
+            wanted: waiting.pool.target(clock::now()),
+        });
+        let mut counts: Vec<_> = counts.collect();
+        counts.sort_by(|a, b| (&a.runtime, a.network).cmp(&(&b.runtime, b.network)));
+        counts
     }
 
     /// Takes a sandbox that waits.
@@ -283,7 +305,7 @@ impl Inner {
             self.make_image().await?;
         }
         for kind in self.wanted().await? {
-            self.keep(&kind);
+            self.keep(&kind).await;
         }
         self.take_over().await?;
         self.tidy_up().await;

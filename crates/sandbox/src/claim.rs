@@ -2,7 +2,7 @@
 //! the archives that they are handed.
 //!
 //! Whoever wants something connects to the keeper's socket and sends one [`Request`], in JSON. The keeper answers with the
-//! sandbox, in JSON, and the connection to it; or with `null`, when none waits or none was asked for. From then on the sandbox is the claimer's: if that dies
+//! sandbox, in JSON, and the connection to it; or with `null`, when none waits or none was asked for; or with how many wait. From then on the sandbox is the claimer's: if that dies
 //! before it has said what the sandbox is to become, the connection closes, and the sandbox ends.
 
 use std::io;
@@ -15,11 +15,15 @@ use serde::{Deserialize, Serialize};
 use corefn_core::function::FunctionName;
 use corefn_core::instance::InstanceId;
 use corefn_core::network::Network;
+use corefn_core::survey::SandboxCount;
 
 use crate::message::{Connection, Message};
 
 /// The most bytes of a message: names of images have 255 at most.
 const LIMIT: usize = 4096;
+
+/// The most bytes of an answer that names all kinds.
+const KINDS_LIMIT: usize = 64 * 1024;
 
 /// What sandboxes have in common that can stand in for each other.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -54,6 +58,8 @@ pub enum Request {
     Claim(Kind),
     /// That what a sandbox is handed is on the host soon.
     Fetch(Fetch),
+    /// How many wait.
+    Count,
 }
 
 /// An executable, or the files of a function, and where they are to be had.
@@ -94,7 +100,7 @@ pub struct Claimed {
 /// # Errors
 /// When the keeper can't be reached, or what it says is no answer.
 pub async fn claim(keeper: &Path, kind: &Kind) -> io::Result<Option<Claimed>> {
-    let answer = ask(keeper, &Request::Claim(kind.clone())).await?;
+    let answer = ask(keeper, &Request::Claim(kind.clone()), LIMIT).await?;
     let mut files = answer.files.into_iter();
     match (
         read::<Option<Sandbox>>(&answer.bytes)?,
@@ -115,7 +121,15 @@ pub async fn claim(keeper: &Path, kind: &Kind) -> io::Result<Option<Claimed>> {
 /// # Errors
 /// As of [`claim`].
 pub async fn fetch(keeper: &Path, fetch: Fetch) -> io::Result<()> {
-    ask(keeper, &Request::Fetch(fetch)).await.map(drop)
+    ask(keeper, &Request::Fetch(fetch), LIMIT).await.map(drop)
+}
+
+/// Asks the keeper at a path how many sandboxes of each kind wait.
+///
+/// # Errors
+/// As of [`claim`].
+pub async fn count(keeper: &Path) -> io::Result<Vec<SandboxCount>> {
+    read(&ask(keeper, &Request::Count, KINDS_LIMIT).await?.bytes)
 }
 
 /// Whether somebody takes connections at a path, as a keeper does.
@@ -126,10 +140,10 @@ pub fn is_there(keeper: &Path) -> io::Result<()> {
     Connection::open(keeper).map(drop)
 }
 
-async fn ask(keeper: &Path, request: &Request) -> io::Result<Message> {
+async fn ask(keeper: &Path, request: &Request, limit: usize) -> io::Result<Message> {
     let keeper = Connection::open(keeper)?;
     keeper.send(&json(request)?, &[]).await?;
-    let answer = keeper.receive(LIMIT).await?;
+    let answer = keeper.receive(limit).await?;
     if answer.bytes.is_empty() {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
@@ -161,6 +175,19 @@ pub async fn answer(
     claimer.send(&json(&sandbox)?, &files).await
 }
 
+/// The keeper's side: says how many wait. Kinds for which there is no room in the answer are left out.
+///
+/// # Errors
+/// When the asker has gone.
+pub async fn answer_count(asker: &Connection, mut counts: Vec<SandboxCount>) -> io::Result<()> {
+    let mut bytes = json(&counts)?;
+    while bytes.len() > KINDS_LIMIT {
+        counts.truncate(counts.len() / 2);
+        bytes = json(&counts)?;
+    }
+    asker.send(&bytes, &[]).await
+}
+
 fn json(value: &impl Serialize) -> io::Result<Vec<u8>> {
     Ok(serde_json::to_vec(value)?)
 }
@@ -188,6 +215,15 @@ mod tests {
             image: "corefn/demo/hello:r1".to_owned(),
             digest: "00".repeat(32),
             form: Form::Executable,
+        }
+    }
+
+    fn counted() -> SandboxCount {
+        SandboxCount {
+            runtime: Some("python".to_owned()),
+            network: kind().network,
+            waiting: 3,
+            wanted: 4,
         }
     }
 
@@ -221,6 +257,9 @@ mod tests {
                 Request::Fetch(executable())
             );
             answer(&claimer, None).await.unwrap();
+            let asker = listener.accept().await.unwrap();
+            assert_eq!(wanted(&asker).await.unwrap(), Request::Count);
+            answer_count(&asker, vec![counted(); 1000]).await.unwrap();
             // One that dies.
             drop(listener.accept().await.unwrap());
             near
@@ -231,6 +270,9 @@ mod tests {
             assert_eq!(claimed.sandbox, sandbox());
             assert!(claim(&path, &kind).await.unwrap().is_none());
             fetch(&path, executable()).await.unwrap();
+            let counts = count(&path).await.unwrap();
+            assert_eq!(counts[0], counted());
+            assert!(counts.len() >= 250, "{}", counts.len());
             let error = claim(&path, &kind).await.unwrap_err();
             let gone = [
                 io::ErrorKind::UnexpectedEof,

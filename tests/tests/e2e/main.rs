@@ -34,6 +34,7 @@ mod meddling;
 mod metrics;
 mod outage;
 mod overload;
+mod page;
 mod panic;
 mod path;
 mod proof;

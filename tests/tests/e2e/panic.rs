@@ -11,7 +11,9 @@ use bollard::query_parameters::KillContainerOptions;
 use corefn_core::config::FunctionConfig;
 use corefn_tests::client::Stream;
 use corefn_tests::programs::workspace;
-use corefn_tests::{Home, nginx, probe, process, wait_until};
+use corefn_tests::{Home, nginx, probe, process, wait_for, wait_until};
+
+use crate::page::Told;
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -299,6 +301,27 @@ async fn timer_of_an_answer() {
     assert_eq!(answer.said(), (504, Some("function-timeout")));
     assert_eq!(alerts(&home, "overdue"), 1);
     nothing_is_left(&home).await;
+}
+
+#[tokio::test]
+async fn timer_and_room_of_a_page() {
+    let slow = "location = /slow { corefn_status; limit_rate 500; }";
+    let builder = Home::builder("panicpage").workers(1).with_faults();
+    let home = builder.server(slow).start().await;
+    let worker = home.nginx.workers();
+    let mut told = Told::open(&home, "/slow").await;
+    for entry in ["on_time", "go_on"] {
+        home.fault(entry);
+        let after = wait_for("it has happened", LONG, async || {
+            let message = told.next().await.unwrap();
+            (!home.is_fault_due()).then_some(message)
+        });
+        let after = after.await["time"].as_u64().unwrap();
+        let next = told.next().await.unwrap();
+        assert!(next["time"].as_u64().unwrap() > after, "{entry}");
+        assert_eq!(alerts(&home, entry), 1, "{entry}");
+    }
+    assert_eq!(home.nginx.workers(), worker);
 }
 
 #[test]

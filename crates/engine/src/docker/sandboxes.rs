@@ -113,6 +113,12 @@ impl Docker {
         Ok(entrypoint.unwrap_or_default())
     }
 
+    /// The stack that an image is of, as its label says; none if it has none, or can't be looked at.
+    pub async fn stack_of(&self, image: &str) -> Option<String> {
+        let found = self.client().await.ok()?.inspect_image(image).await.ok()?;
+        found.config?.labels?.remove(label::STACK)
+    }
+
     /// Gives a sandbox other limits than it was made with.
     ///
     /// # Errors

@@ -143,7 +143,7 @@ impl Listener {
                 function,
                 revision,
                 failure,
-            } => self.starts.report_back_off(function, revision, failure),
+            } => self.starts.report_failure(function, revision, failure),
             Event::Turn { .. } => {}
         }
         if let Some(standby) = &self.standby {

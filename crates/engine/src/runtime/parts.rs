@@ -18,6 +18,7 @@ use super::renew::{Renewals, renew};
 use super::standby::{Standby, stand_by};
 use super::starts::Starts;
 use super::subscribers::Subscribers;
+use super::survey::Surveyor;
 use super::{Gauges, Outbox, Settings};
 use crate::docker::Docker;
 use crate::sandboxes::Sandboxes;
@@ -34,6 +35,7 @@ pub(super) struct Parts {
     ear: Option<UnixDatagram>,
     pub health: Arc<Health>,
     pub starts: Arc<Starts>,
+    pub surveyor: Arc<Surveyor>,
     standby: Option<Arc<Standby>>,
 }
 
@@ -62,6 +64,12 @@ impl Parts {
             instances: instances.clone(),
             health: health.clone(),
         };
+        let sandboxes = sandboxes.map(Arc::new);
+        let surveyor = Arc::new(Surveyor {
+            redis: redis.clone(),
+            outbox: outbox.clone(),
+            sandboxes: sandboxes.clone(),
+        });
         let starts = Arc::new(Starts {
             redis: redis.clone(),
             docker: docker.clone(),
@@ -88,6 +96,7 @@ impl Parts {
             ear: Some(ear),
             health,
             starts,
+            surveyor,
             standby,
         }
     }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
+use corefn_core::backoff::is_own_fault;
 use corefn_core::deployment::Deployment;
 use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::function::{FunctionName, RevisionId};
 use corefn_core::instance::{Instance, InstanceId};
-use corefn_core::metrics::StartWay;
+use corefn_core::start::StartWay;
 
 use super::answer::Answer;
 use super::failures::{Failures, some_millis};
@@ -18,6 +19,7 @@ use super::health::Health;
 use super::instances::Instances;
 use super::redis::Redis;
 use super::subscribers::Subscribers;
+use super::survey::keep_start;
 use super::{Gauges, Outbox, Update};
 use crate::acquire::{Launcher, Ledger, Need, Order, Refusal, Start, acquire, one_more};
 use crate::clock;
@@ -37,7 +39,7 @@ pub(super) struct Starts {
     pub failures: Arc<Failures>,
     pub fallback: Fallback,
     /// Sandboxes of the host, if a keeper keeps any.
-    pub sandboxes: Option<Sandboxes>,
+    pub sandboxes: Option<Arc<Sandboxes>>,
     /// What happens to the functions for which somebody waits.
     pub subscribers: Subscribers,
     /// How many containers of the installation may be started at once.
@@ -83,7 +85,7 @@ impl Starts {
         let got = self.get_one_more(deployment, need, idle, timeout).await;
         if let Err(failure) = &got {
             let (function, revision) = (&deployment.function, &deployment.revision);
-            self.report_back_off(function, revision, failure);
+            self.report_failure(function, revision, failure);
             if failure.code != ErrorCode::RedisUnavailable {
                 self.failures.report(function, failure);
             }
@@ -175,7 +177,7 @@ impl Starts {
             },
             _ => refusal,
         };
-        self.report_back_off(&deployment.function, &deployment.revision, &failure);
+        self.report_failure(&deployment.function, &deployment.revision, &failure);
         if !is_reported {
             self.failures.report(&deployment.function, &failure);
         }
@@ -192,15 +194,16 @@ impl Starts {
         });
     }
 
-    /// Has the event loop remember that a revision isn't started for a while, if so it is.
-    pub fn report_back_off(
+    /// Has the event loop know that a revision could not be started, if that is the function's own fault or it isn't started
+    /// for a while.
+    pub fn report_failure(
         &self,
         function: &FunctionName,
         revision: &RevisionId,
         failure: &Failure,
     ) {
-        if failure.retry_ms.is_some() {
-            self.outbox.send(Update::BackedOff {
+        if failure.retry_ms.is_some() || is_own_fault(failure.code) {
+            self.outbox.send(Update::Failed {
                 function: function.clone(),
                 revision: revision.clone(),
                 failure: failure.clone(),
@@ -317,7 +320,7 @@ impl Launcher for Starts {
         let steps = Steps::begin();
         let instance = thaw(&self.docker, deployment, frozen, timeout, needless).await?;
         log_launch("thawed", &instance, steps.elapsed(), "");
-        self.gauges.started(StartWay::Thaw, &steps.phases());
+        self.record(&instance, StartWay::Thaw, &steps);
         Some(instance)
     }
 
@@ -387,7 +390,13 @@ impl Starts {
         };
         let from = format!(" from {from} ({steps})");
         log_launch("started", instance, steps.elapsed(), &from);
-        self.gauges.started(way, &steps.phases());
+        self.record(instance, way, steps);
+    }
+
+    fn record(&self, instance: &Instance, way: StartWay, steps: &Steps) {
+        let phases = steps.phases();
+        self.gauges.started(way, &phases);
+        keep_start(&self.redis, instance, way, &phases);
     }
 }
 

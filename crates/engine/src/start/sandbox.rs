@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use corefn_core::deployment::Deployment;
 use corefn_core::error::Failure;
 use corefn_core::instance::Instance;
-use corefn_core::metrics::Phase;
+use corefn_core::start::Phase;
 use tracing::warn;
 
 use super::Steps;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use corefn_core::metrics::Phase;
+use corefn_core::start::Phase;
 
 /// A start's steps until its container runs. What is left until its end is the wait until that is ready.
 #[derive(Debug)]

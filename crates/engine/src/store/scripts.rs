@@ -24,6 +24,7 @@ pub(super) struct Scripts {
     pub take: Script,
     pub drain: Script,
     pub forget: Script,
+    pub keep_build: Script,
     pub swap_calls: Script,
     pub enqueue: Script,
     pub take_invocations: Script,
@@ -54,6 +55,7 @@ impl Default for Scripts {
             take: Script::new(TAKE),
             drain: Script::new(DRAIN),
             forget: Script::new(FORGET),
+            keep_build: Script::new(KEEP_BUILD),
             swap_calls: Script::new(SWAP_CALLS),
             enqueue: Script::new(&[ADD, queues::ENQUEUE].concat()),
             take_invocations: Script::new(&[ADD, queues::TAKE].concat()),
@@ -448,4 +450,21 @@ if now == ARGV[3] then return 1 end
 if now ~= ARGV[2] then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
 return 1
+";
+
+/// KEYS builds, built; ARGV build, JSON of it, the count that it adds to or nothing, how many are kept, prefix of logs.
+const KEEP_BUILD: &str = r"
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+if ARGV[3] ~= '' then
+  redis.call('HINCRBY', KEYS[2], ARGV[3], 1)
+end
+local all = redis.call('HKEYS', KEYS[1])
+local surplus = #all - tonumber(ARGV[4])
+if surplus > 0 then
+  table.sort(all)
+  for at = 1, surplus do
+    redis.call('HDEL', KEYS[1], all[at])
+    redis.call('DEL', ARGV[5] .. all[at])
+  end
+end
 ";

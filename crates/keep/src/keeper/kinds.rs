@@ -10,6 +10,9 @@ use corefn_sandbox::claim::Kind;
 
 use super::{Inner, Waiting};
 
+/// How many digits of an image's identifier people are shown, as Docker does.
+const DIGITS: usize = 12;
+
 impl Inner {
     /// Whether sandboxes of a kind have a runtime in them.
     pub(super) fn is_runtime(&self, kind: &Kind) -> bool {
@@ -23,7 +26,14 @@ impl Inner {
     }
 
     /// Keeps sandboxes of a kind from now on.
-    pub(super) fn keep(&self, kind: &Kind) {
+    pub(super) async fn keep(&self, kind: &Kind) {
+        if self.kinds.borrow().contains_key(kind) {
+            return;
+        }
+        let runtime = match self.is_runtime(kind) {
+            true => Some(self.runtime_of(kind).await),
+            false => None,
+        };
         let mut kinds = self.kinds.borrow_mut();
         let size = match self.is_runtime(kind) {
             true => self.sandboxes.runtime_size(),
@@ -31,7 +41,17 @@ impl Inner {
         };
         kinds
             .entry(kind.clone())
-            .or_insert_with(|| Waiting::new(size));
+            .or_insert_with(|| Waiting::new(size, runtime));
+    }
+
+    /// What the runtime of a kind is called: by its stack, or else by the first digits of its image's identifier.
+    async fn runtime_of(&self, kind: &Kind) -> String {
+        let digits = || {
+            let id = kind.image.rsplit(':').next().unwrap_or_default();
+            id.chars().take(DIGITS).collect()
+        };
+        let stack = self.docker.stack_of(&kind.image).await;
+        stack.unwrap_or_else(digits)
     }
 
     /// The kinds that functions are deployed for.
@@ -50,7 +70,7 @@ impl Inner {
             return;
         };
         for kind in &wanted {
-            self.keep(kind);
+            self.keep(kind).await;
         }
         let unwanted: Vec<Kind> = {
             let kinds = self.kinds.borrow();
