@@ -10,7 +10,7 @@ const $ = (id) => document.getElementById(id);
 const functions = new Map();
 const open = new Set();
 const totals = [];
-let host = null, starts = [], builds = [], rest = 0, time = 0, order = [], reordered = 0, isDue = false;
+let host = null, starts = [], builds = [], rest = 0, time = 0, order = [], reordered = -Infinity, isDue = false;
 
 /** An element with attributes and children; text is only ever text. */
 function el(name, attributes = {}, ...children) {
@@ -139,6 +139,7 @@ function later() {
     ways();
     lastStarts();
     listBuilds();
+    if (!document.body.dataset.drawn) performance.mark("drawn");
     document.body.dataset.drawn = "yes";
   });
 }
@@ -166,7 +167,7 @@ function tiles() {
     ["Cold starts", number(Object.values(host.starts).reduce((all, it) => all + it.count, 0)), `${host.out_of_memory} out of memory, ${host.died} died`],
     ["Sandboxes that wait", host.sandboxes ? number(sum(host.sandboxes, "waiting")) : "none", waiting.join(", ")],
     ["Builds", host.builds ? number(host.builds.deployed + host.builds.rejected) : "unknown", host.builds ? `${host.builds.running} running, ${host.builds.rejected} rejected` : ""],
-    ["Redis and Docker", host.redis && host.docker ? "in reach" : "out of reach", `Redis ${host.redis ? "in reach" : "out of reach"}, Docker ${host.docker ? "in reach" : "out of reach"}`],
+    ["Redis and Docker", host.redis && host.docker ? "in reach" : "out of reach", [!host.redis && "Redis is not", !host.docker && "Docker is not"].filter(Boolean).join(", ")],
   ];
   const parts = $("tiles").children;
   tell.forEach(([name, value, note, line], at) => {

@@ -60,12 +60,17 @@ pub fn problems(signs: &Signs<'_>) -> Vec<Problem> {
         found.push(Problem::new(what, remedy));
     }
     for (function, failure) in signs.failures {
-        let what = format!("{function} can't be started: {}", failure.detail);
+        let detail = &failure.detail;
+        let what = match detail.starts_with(function.as_str()) {
+            true => format!("A function can't be started: {detail}"),
+            false => format!("{function} can't be started: {detail}"),
+        };
         found.push(Problem::new(what, failure.code.remedy()));
     }
-    for (code, count) in signs.errors {
-        let title = code.title();
-        let what = format!("{title}: {count} answers of the last minute ({code})");
+    let is_told = |code| signs.failures.iter().any(|(_, it)| it.code == code);
+    for (code, count) in signs.errors.iter().filter(|(code, _)| !is_told(*code)) {
+        let (title, answers) = (code.title(), if *count == 1 { "answer" } else { "answers" });
+        let what = format!("{title}: {count} {answers} of the last minute ({code})");
         found.push(Problem::new(what, code.remedy()));
     }
     let builds = records.iter().flat_map(|records| &records.builds);
@@ -144,14 +149,30 @@ mod tests {
             at: 6,
             until: Some(7),
         };
-        let failures = [("demo/a".parse().unwrap(), failure)];
-        let errors = [(ErrorCode::QueueFull, 3)];
+        let other = FailureView {
+            code: ErrorCode::ImageMissing,
+            detail: "demo/b has no image".to_owned(),
+            at: 6,
+            until: None,
+        };
+        let failures = [
+            ("demo/a".parse().unwrap(), failure),
+            ("demo/b".parse().unwrap(), other),
+        ];
+        // (Those that a function is told to fail with are not told of again.)
+        let errors = [
+            (ErrorCode::FunctionExited, 2),
+            (ErrorCode::QueueFull, 3),
+            (ErrorCode::ZoneFull, 1),
+        ];
         assert_eq!(
             told(&snapshot, true, &failures, &errors),
             [
                 "The keeper of sandboxes does not answer: cold starts are slow",
                 "demo/a can't be started: it ended",
+                "A function can't be started: demo/b has no image",
                 "Too many requests wait for this function: 3 answers of the last minute (queue-full)",
+                "The router has no memory left to count the request: 1 answer of the last minute (zone-full)",
                 "The last push to demo/b was rejected: it does not compile",
                 "The build of demo/c, revision r1, was broken off",
             ]

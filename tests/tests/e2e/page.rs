@@ -193,7 +193,10 @@ async fn it_is_told_what_happens() {
     let message = told.function("demo/bad", failed).await;
     let problem = &message["problems"][0];
     let what = problem["what"].as_str().unwrap();
-    assert!(what.starts_with("demo/bad can't be started: "), "{what}");
+    assert!(
+        what.starts_with("A function can't be started: demo/bad exited"),
+        "{what}"
+    );
     assert!(problem["remedy"].as_str().unwrap().len() > 10);
     home.undeploy(&bad).await;
     told.until("it is removed", |it| it["removed"][0] == "demo/bad")

@@ -10,6 +10,7 @@ mod http3;
 mod killed;
 mod metrics;
 mod packages;
+mod page;
 mod pushes;
 mod readme;
 mod rollback;

@@ -33,7 +33,7 @@ const MOST_GROWTH: f64 = 1.5;
 const MOST_COMMANDS: u64 = 10;
 
 /// A function as a push of one of the examples deploys it.
-fn deployment(number: usize, revision: usize) -> Deployment {
+pub fn deployment(number: usize, revision: usize) -> Deployment {
     let exports = ["Add", "HelloWorld", "Multiply", "Now", "SayHello"].map(|name| Export {
         name: name.to_owned(),
         argument: Some("json".to_owned()),
@@ -55,7 +55,7 @@ fn deployment(number: usize, revision: usize) -> Deployment {
     }
 }
 
-async fn deploy(home: &Home, deployments: &[Deployment]) {
+pub async fn deploy(home: &Home, deployments: &[Deployment]) {
     for some in deployments.chunks(100) {
         let some: Vec<_> = some.iter().map(|deployment| (deployment, None)).collect();
         home.store.deploy(&some).await.unwrap();
