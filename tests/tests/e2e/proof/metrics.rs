@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use corefn_tests::client::Client;
+use corefn_tests::keeper::Keeper;
 use corefn_tests::load::Load;
 use corefn_tests::port::Port;
 use corefn_tests::process::Process;
@@ -49,11 +50,10 @@ fn panels() -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn prometheus_reads_them() {
-    let home = Home::builder("prometheus")
-        .workers(2)
-        .server("location = /corefn/status { corefn_status; }")
-        .start()
-        .await;
+    let builder = Home::builder("prometheus").workers(2).without_nginx();
+    let builder = builder.server("location = /corefn/status { corefn_status; }");
+    let mut home = builder.gated().start().await;
+    let _keeper = Keeper::start_with_nginx(&mut home, "floor = 1").await;
     home.deploy("demo/hello", probe::idle(60)).await;
     home.deploy("demo/bad", probe::misbehaving("exit")).await;
     assert_eq!(home.get("/demo/hello/x").await.status, 200);
@@ -140,7 +140,7 @@ async fn prometheus_reads_them() {
         .unwrap()
         .clone();
     assert!(
-        rules.len() >= 8 && rules.iter().all(|rule| rule["health"] == "ok"),
+        rules.len() >= 9 && rules.iter().all(|rule| rule["health"] == "ok"),
         "{rules:?}"
     );
     drop(prometheus);
