@@ -17,7 +17,7 @@ use crate::ngx::{
 };
 
 /// The directives, for nginx.
-pub static mut COMMANDS: [ngx_command_t; 16] = [
+pub static mut COMMANDS: [ngx_command_t; 17] = [
     main(directive::REDIS, NGX_CONF_1MORE, http::set_redis),
     main(directive::DOCKER, NGX_CONF_TAKE1, http::set_docker),
     main(directive::NAMESPACE, NGX_CONF_TAKE1, http::set_namespace),
@@ -31,6 +31,7 @@ pub static mut COMMANDS: [ngx_command_t; 16] = [
         NGX_CONF_TAKE1,
         http::set_invocations,
     ),
+    main(directive::TRACES, NGX_CONF_TAKE1, http::set_traces),
     any(directive::COREFN, NGX_CONF_FLAG, location::set_enabled),
     any(
         directive::START_TIMEOUT,

@@ -14,6 +14,7 @@ use corefn_core::path;
 use corefn_core::release::{ALL, Split, Sticky, cookie};
 use corefn_core::request::Stage;
 use corefn_core::table::{Found, Function, Peer, Table};
+use corefn_core::trace;
 use corefn_engine::acquire::Start;
 use corefn_engine::runtime::Command;
 
@@ -321,11 +322,13 @@ fn wait(
     )?;
     let timeout = conf.start_timeout();
     let asked = number.is_none_or(|number| {
+        let traced = worker.has_traces.then(|| r.headers(trace::HEADER).next());
         worker.runtime.send(Command::Acquire {
             number,
             deployment: Arc::new(deployed.unpack()),
             idle,
             timeout,
+            parent: traced.flatten().and_then(trace::Parent::read),
         })
     });
     if !asked {

@@ -72,6 +72,8 @@ pub struct Worker {
     pub recent: Recent,
     /// Whether a keeper is to keep sandboxes.
     pub has_keeper: bool,
+    /// Whether somebody takes spans.
+    pub has_traces: bool,
     /// This worker's part of the shared memory.
     pub shard: Shard,
 }
@@ -199,6 +201,7 @@ fn make(cycle: &ngx_cycle_t, main: &MainConf) -> Result<Worker, String> {
         viewers: Viewers::default(),
         recent: Recent::default(),
         has_keeper: settings.sandboxes.is_some(),
+        has_traces: settings.traces.is_some(),
         shard,
     })
 }

@@ -10,6 +10,7 @@ use corefn_core::instance::Address;
 use corefn_core::names::{DEFAULT_NAMESPACE, DISPATCHER_SOCKET, directive, variable};
 use corefn_engine::docker::Docker;
 use corefn_engine::runtime::Settings;
+use corefn_engine::spans::Spans;
 use corefn_engine::store::Store;
 
 use super::{duplicate, number};
@@ -50,6 +51,7 @@ pub struct MainConf {
     sandboxes: Option<String>,
     secrets: Option<String>,
     invocations: Option<String>,
+    traces: Option<String>,
     /// The shared memory, once it is declared.
     pub zone: Option<SharedZone<Memory>>,
     /// The variables that the module's are made of, once they are found.
@@ -82,6 +84,7 @@ impl MainConf {
             starts: self.max_starts.unwrap_or_else(default_max_starts),
             sandboxes: self.sandboxes.as_ref().map(PathBuf::from),
             secrets: self.secrets.as_ref().map(PathBuf::from),
+            traces: self.traces.clone(),
             standby: is_first_worker(),
         }
     }
@@ -182,6 +185,11 @@ pub fn set_invocations(main: &mut MainConf, directive: &mut Directive<'_>) -> Re
             Address::LONGEST_PATH - DISPATCHER_SOCKET.len() - 1
         )),
     }
+}
+
+/// `corefn_traces URL;` no default: nobody takes spans.
+pub fn set_traces(main: &mut MainConf, directive: &mut Directive<'_>) -> Result<(), String> {
+    set_once(&mut main.traces, directive, Spans::check_url)
 }
 
 /// Twice the number of processors: a start waits for disks and Docker about as long as it computes.

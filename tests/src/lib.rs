@@ -20,6 +20,7 @@ pub mod cleaner;
 pub mod cli;
 pub mod client;
 pub mod clock;
+pub mod collector;
 pub mod dispatcher;
 pub mod docker;
 pub mod engine;

@@ -7,10 +7,12 @@ mod builds;
 mod report;
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use corefn_core::host::Host;
+use corefn_core::names::HOST_FILE;
 use corefn_engine::home;
+use corefn_engine::spans::{Spans, Whole};
 
 use crate::error::BuildError;
 use crate::interrupt::{Stop, unless};
@@ -53,7 +55,10 @@ pub(crate) fn host(home: &Path) -> Result<Host, BuildError> {
     Ok(host)
 }
 
-/// Builds and deploys what was pushed, and has Redis keep how that went.
+/// What a builder is called where its spans go.
+const SERVICE: &str = "corefn-build";
+
+/// Builds and deploys what was pushed, and has it known how that goes: by Redis, and by a collector of spans if there is one.
 pub(crate) async fn work(
     host: &Host,
     job: &Job,
@@ -63,10 +68,28 @@ pub(crate) async fn work(
     output: &mut Output,
 ) -> Result<(), BuildError> {
     job.check()?;
+    let spans = match &host.traces {
+        Some(url) => Some(
+            Spans::new(url, SERVICE)
+                .map_err(|error| BuildError::rejected(format!("{HOST_FILE}: traces: {error}")))?,
+        ),
+        None => None,
+    };
     let record = Record::begin(host, job)?;
     output.keep_tail(record.tail());
-    let result = build_and_deploy(host, job, tree, branch, stop, output).await;
+    let mut whole = Whole::begin(None);
+    let result = build_and_deploy(host, job, tree, branch, stop, output, &mut whole).await;
     record.end(&result).await;
+    if let Some(spans) = spans {
+        let attributes = vec![
+            ("vcs.repository.name", job.repository.clone()),
+            ("vcs.ref.head.revision", job.commit.clone()),
+            ("faas.version", job.revision.to_string()),
+        ];
+        let error = result.as_ref().err().map(ToString::to_string);
+        spans.send(whole.end("push", attributes, error));
+        spans.flush().await;
+    }
     result
 }
 
@@ -77,6 +100,7 @@ async fn build_and_deploy(
     branch: &mut impl Branch,
     stop: &mut Stop<'_>,
     output: &mut Output,
+    whole: &mut Whole,
 ) -> Result<(), BuildError> {
     let repository = job.check()?;
     if let Some(revision) = &job.unsettled
@@ -96,7 +120,7 @@ async fn build_and_deploy(
     let begin = Builds::begin(host, &repository, job, tree);
     let mut builds = unless(stop, begin).await?;
     let built = async {
-        let built = unless(stop, builds.run(output)).await?;
+        let built = unless(stop, builds.run(output, whole)).await?;
         if !branch.hold().await? {
             still_as_pushed(branch, job).await?;
             return Err(BuildError::rejected(format!(
@@ -106,9 +130,11 @@ async fn build_and_deploy(
         }
         // From here on nothing stops it any more.
         output.wait_no_longer_than(LAST_WORDS);
+        let begin = SystemTime::now();
         builds.switch(&built).await?;
         // (Whoever holds the branch knows what came of it.)
         let _ = branch.change().await;
+        whole.add("deploy", begin, since(begin), Vec::new());
         builds.finish(&built, output).await;
         Ok(built)
     };
@@ -125,6 +151,10 @@ async fn build_and_deploy(
             Err(error)
         }
     }
+}
+
+fn since(begin: SystemTime) -> Duration {
+    begin.elapsed().unwrap_or_default()
 }
 
 async fn still_as_pushed(branch: &mut impl Branch, job: &Job) -> Result<(), BuildError> {

@@ -98,6 +98,9 @@ pub struct Host {
     /// The sandboxes that wait; none without a value.
     #[serde(default)]
     pub sandboxes: Option<Sandboxes>,
+    /// The collector of OpenTelemetry that takes spans, `http://host[:port]`, if one does.
+    #[serde(default)]
+    pub traces: Option<String>,
     /// Which revisions are kept.
     #[serde(default)]
     pub revisions: Revisions,

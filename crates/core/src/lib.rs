@@ -51,4 +51,5 @@ pub mod start;
 pub mod survey;
 pub mod table;
 pub mod throttle;
+pub mod trace;
 pub mod view;

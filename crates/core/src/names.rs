@@ -103,6 +103,12 @@ pub mod header {
     pub const FUNCTION: &str = "X-CoreFn-Function";
 }
 
+/// Attributes of spans that OpenTelemetry has no name for.
+pub mod attribute {
+    /// What an instance was started from ([`StartWay`](crate::start::StartWay)).
+    pub const WAY: &str = "corefn.way";
+}
+
 /// nginx directives.
 pub mod directive {
     use std::ffi::CStr;
@@ -128,6 +134,8 @@ pub mod directive {
     pub const SECRETS: &CStr = c"corefn_secrets";
     /// `http`: the folder of the host's dispatcher.
     pub const INVOCATIONS: &CStr = c"corefn_invocations";
+    /// `http`: the collector of OpenTelemetry that takes spans.
+    pub const TRACES: &CStr = c"corefn_traces";
     /// `http`: how many containers may be started at once.
     pub const MAX_STARTS: &CStr = c"corefn_max_starts";
     /// `http`, `server`, `location`: the idle time of functions that set none.

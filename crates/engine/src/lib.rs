@@ -22,6 +22,7 @@ pub mod runtime;
 pub mod sandboxes;
 pub mod secrets;
 pub mod socket;
+pub mod spans;
 pub mod start;
 pub mod store;
 pub mod without_redis;

@@ -10,6 +10,7 @@ mod fallback;
 mod health;
 mod instances;
 mod known;
+mod launch;
 mod listen;
 mod look;
 mod outage;
@@ -42,6 +43,7 @@ use corefn_core::instance::{Instance, InstanceId};
 use corefn_core::metrics::Fate;
 use corefn_core::start::{Phase, StartWay};
 use corefn_core::survey::Survey;
+use corefn_core::trace::Parent;
 
 use crate::acquire::Start;
 use crate::docker::Docker;
@@ -66,6 +68,8 @@ pub struct Settings {
     pub sandboxes: Option<PathBuf>,
     /// The folder of the host's secrets, if functions may have any.
     pub secrets: Option<PathBuf>,
+    /// The collector of OpenTelemetry that takes spans, as [`Spans::new`](crate::spans::Spans::new) takes it, if one does.
+    pub traces: Option<String>,
     /// Whether this router has the instances started that are to be there whether anybody asks for them or not. One on each
     /// host does.
     pub standby: bool,
@@ -84,6 +88,8 @@ pub enum Command {
         idle: Duration,
         /// How long it may take.
         timeout: Duration,
+        /// What the request belongs to for which it is asked for, if that is known.
+        parent: Option<Parent>,
     },
     /// An instance has failed a request: is it still there? An acquisition that is asked for later
     /// is not answered with it before that is known. It is answered with [`Update::Gone`] or
@@ -319,6 +325,7 @@ impl Thread {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
+        let within = runtime.enter();
         let parts = Parts::new(
             store,
             docker,
@@ -328,6 +335,7 @@ impl Thread {
             self.gauges.clone(),
             self.ear.try_clone()?,
         );
+        drop(within);
         Ok((runtime, parts))
     }
 
@@ -398,7 +406,10 @@ async fn run(
                 deployment,
                 idle,
                 timeout,
-            }) => parts.starts.acquire(number, deployment, idle, timeout),
+                parent,
+            }) => parts
+                .starts
+                .acquire(number, deployment, idle, timeout, parent),
             Some(Command::Scale {
                 deployment,
                 idle,

@@ -61,6 +61,7 @@ mod secrets;
 mod standby;
 mod stream;
 mod tenants;
+mod traces;
 mod turns;
 mod unknown;
 mod untouched;

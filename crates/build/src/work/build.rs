@@ -77,6 +77,11 @@ pub(super) struct Built {
 }
 
 impl<'a> Build<'a> {
+    /// What is built.
+    pub fn function(&self) -> &FunctionName {
+        &self.revision.function
+    }
+
     /// Checks all that can be checked before anything is made.
     pub async fn begin(
         host: &'a Host,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use corefn_core::deployment::Deployment;
 use corefn_core::function::{FunctionName, RepositoryName, RevisionId};
@@ -15,6 +16,7 @@ use corefn_engine::rebuild::rebuild;
 use corefn_engine::releases::with_releases;
 use corefn_engine::sandboxes::Sandboxes;
 use corefn_engine::secrets::SecretStore;
+use corefn_engine::spans::Whole;
 use corefn_engine::start::random_id;
 use corefn_engine::store::Store;
 
@@ -108,13 +110,22 @@ impl<'a> Builds<'a> {
     }
 
     /// Makes the images and starts the first instances, of one function after the other.
-    pub async fn run(&mut self, output: &mut Output) -> Result<Vec<Built>, BuildError> {
+    pub async fn run(
+        &mut self,
+        output: &mut Output,
+        whole: &mut Whole,
+    ) -> Result<Vec<Built>, BuildError> {
         if let Some(note) = &self.note {
             output.line(note).await;
         }
         let mut built = Vec::new();
         for build in &mut self.builds {
-            built.push(build.run(output).await?);
+            let begin = SystemTime::now();
+            let done = build.run(output).await;
+            let took = begin.elapsed().unwrap_or_default();
+            let name = build.function().to_string();
+            whole.add("build", begin, took, vec![("faas.name", name)]);
+            built.push(done?);
         }
         Ok(built)
     }

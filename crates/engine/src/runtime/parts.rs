@@ -10,6 +10,7 @@ use super::failures::Failures;
 use super::fallback::Fallback;
 use super::health::Health;
 use super::instances::Instances;
+use super::launch::Launches;
 use super::listen::{Listener, listen};
 use super::look;
 use super::outage::outages;
@@ -22,7 +23,11 @@ use super::survey::Surveyor;
 use super::{Gauges, Outbox, Settings};
 use crate::docker::Docker;
 use crate::sandboxes::Sandboxes;
+use crate::spans::Spans;
 use crate::store::Store;
+
+/// What a router is called where its spans go.
+const SERVICE: &str = "corefn-router";
 
 /// What the tasks are made of; each gets what it needs.
 pub(super) struct Parts {
@@ -70,16 +75,25 @@ impl Parts {
             outbox: outbox.clone(),
             sandboxes: sandboxes.clone(),
         });
-        let starts = Arc::new(Starts {
+        let launches = Launches {
             redis: redis.clone(),
             docker: docker.clone(),
-            outbox: outbox.clone(),
             gauges: gauges.clone(),
+            sandboxes,
+            // (Whoever has made the settings has looked at the address.)
+            spans: settings
+                .traces
+                .as_ref()
+                .and_then(|url| Spans::new(url, SERVICE).ok()),
+        };
+        let starts = Arc::new(Starts {
+            redis: redis.clone(),
+            outbox: outbox.clone(),
+            launches,
             instances: instances.clone(),
             health: health.clone(),
             failures: failures.clone(),
             fallback,
-            sandboxes,
             subscribers: Subscribers::default(),
             most: settings.starts,
         });

@@ -3,43 +3,36 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::{info, warn};
-
 use corefn_core::backoff::is_own_fault;
 use corefn_core::deployment::Deployment;
 use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::function::{FunctionName, RevisionId};
 use corefn_core::instance::{Instance, InstanceId};
-use corefn_core::start::StartWay;
+use corefn_core::trace::Parent;
 
 use super::answer::Answer;
 use super::failures::{Failures, some_millis};
 use super::fallback::Fallback;
 use super::health::Health;
 use super::instances::Instances;
+use super::launch::Launches;
 use super::redis::Redis;
 use super::subscribers::Subscribers;
-use super::survey::keep_start;
-use super::{Gauges, Outbox, Update};
-use crate::acquire::{Launcher, Ledger, Need, Order, Refusal, Start, acquire, one_more};
+use super::{Outbox, Update};
+use crate::acquire::{Ledger, Need, Order, Refusal, Start, acquire, one_more};
 use crate::clock;
-use crate::docker::Docker;
-use crate::sandboxes::Sandboxes;
-use crate::start::{Steps, random_id, start, start_in_held_network, start_in_sandbox, thaw};
+use crate::start::random_id;
 use crate::store::{Claim, Way, millis};
 
 /// What it takes to start instances.
 pub(super) struct Starts {
     pub redis: Arc<Redis>,
-    pub docker: Arc<Docker>,
+    pub launches: Launches,
     pub outbox: Arc<dyn Outbox>,
-    pub gauges: Arc<dyn Gauges>,
     pub instances: Arc<Instances>,
     pub health: Arc<Health>,
     pub failures: Arc<Failures>,
     pub fallback: Fallback,
-    /// Sandboxes of the host, if a keeper keeps any.
-    pub sandboxes: Option<Arc<Sandboxes>>,
     /// What happens to the functions for which somebody waits.
     pub subscribers: Subscribers,
     /// How many containers of the installation may be started at once.
@@ -54,11 +47,12 @@ impl Starts {
         deployment: Arc<Deployment>,
         idle: Duration,
         timeout: Duration,
+        parent: Option<Parent>,
     ) {
         let starts = self.clone();
         let answer = Answer::owed(self.outbox.clone(), number, deployment.function.clone());
         tokio::spawn(async move {
-            answer.give(starts.get(deployment, idle, timeout).await);
+            answer.give(starts.get(deployment, idle, timeout, parent).await);
         });
     }
 
@@ -108,7 +102,10 @@ impl Starts {
             idle,
             timeout,
         };
-        let got = one_more(self, self, &mut events, order, need).await;
+        let launch = self.launches.begin(None);
+        let got = one_more(self, &launch, &mut events, order, need).await;
+        let failed = got.as_ref().err().filter(|refusal| !refusal.is_reported);
+        launch.end(deployment, failed.map(|refusal| &refusal.failure));
         drop(events);
         self.subscribers.tidy(&deployment.function);
         match got {
@@ -128,6 +125,7 @@ impl Starts {
         deployment: Arc<Deployment>,
         idle: Duration,
         timeout: Duration,
+        parent: Option<Parent>,
     ) -> Result<(InstanceId, Start), Failure> {
         let token = random_id()?.to_string();
         let mut events = self.subscribers.subscribe(&deployment.function);
@@ -138,7 +136,10 @@ impl Starts {
             idle,
             timeout,
         };
-        let got = acquire(self, self, &mut events, order).await;
+        let launch = self.launches.begin(parent);
+        let got = acquire(self, &launch, &mut events, order).await;
+        let failed = got.as_ref().err().filter(|refusal| !refusal.is_reported);
+        launch.end(&deployment, failed.map(|refusal| &refusal.failure));
         drop(events);
         self.subscribers.tidy(&deployment.function);
         match got {
@@ -307,109 +308,4 @@ impl Ledger for Starts {
         failure.retry_ms = some_millis(pause);
         failure
     }
-}
-
-impl Launcher for Starts {
-    async fn thaw(
-        &self,
-        deployment: &Deployment,
-        frozen: Instance,
-        timeout: Duration,
-        needless: impl Future<Output = ()> + Send,
-    ) -> Option<Instance> {
-        let steps = Steps::begin();
-        let instance = thaw(&self.docker, deployment, frozen, timeout, needless).await?;
-        log_launch("thawed", &instance, steps.elapsed(), "");
-        self.record(&instance, StartWay::Thaw, &steps);
-        Some(instance)
-    }
-
-    fn fits_sandbox(&self, deployment: &Deployment) -> bool {
-        self.sandboxes.is_some() && Sandboxes::fit(deployment)
-    }
-
-    async fn launch_in_sandbox(
-        &self,
-        deployment: &Deployment,
-        timeout: Duration,
-        needless: impl Future<Output = ()> + Send,
-    ) -> Result<Option<Instance>, Failure> {
-        let Some(sandboxes) = &self.sandboxes else {
-            return Ok(None);
-        };
-        let (docker, mut steps) = (&self.docker, Steps::begin());
-        let start = start_in_sandbox(docker, sandboxes, deployment, timeout, needless, &mut steps);
-        let instance = start.await?;
-        if let Some(instance) = &instance {
-            self.tell(instance, StartWay::Sandbox, &steps);
-        }
-        Ok(instance)
-    }
-
-    async fn launch(
-        &self,
-        deployment: &Deployment,
-        timeout: Duration,
-        needless: impl Future<Output = ()> + Send,
-    ) -> Result<Instance, Failure> {
-        let mut steps = Steps::begin();
-        let mut needless = std::pin::pin!(needless);
-        if let Some(sandboxes) = &self.sandboxes
-            && Sandboxes::should_hold(deployment)
-        {
-            let (docker, needless) = (&self.docker, needless.as_mut());
-            let start =
-                start_in_held_network(docker, sandboxes, deployment, timeout, needless, &mut steps);
-            if let Some(instance) = start.await? {
-                self.tell(&instance, StartWay::Network, &steps);
-                return Ok(instance);
-            }
-        }
-        let left = timeout.saturating_sub(steps.elapsed());
-        let number = self.redis.ask(self.redis.store.next_address()).await?;
-        let (docker, steps) = (&self.docker, &mut steps);
-        let instance = start(docker, deployment, number, left, needless, steps).await?;
-        self.tell(&instance, StartWay::Image, steps);
-        Ok(instance)
-    }
-
-    async fn discard(&self, instance: &Instance) {
-        if let Err(error) = self.docker.remove(&instance.container).await {
-            warn!("{error}");
-        }
-    }
-}
-
-impl Starts {
-    /// Tells of a start that has ended just now.
-    fn tell(&self, instance: &Instance, way: StartWay, steps: &Steps) {
-        let from = match way {
-            StartWay::Sandbox => "a sandbox",
-            StartWay::Network => "its image, on a sandbox's network",
-            StartWay::Image | StartWay::Thaw => "its image",
-        };
-        let from = format!(" from {from} ({steps})");
-        log_launch("started", instance, steps.elapsed(), &from);
-        self.record(instance, way, steps);
-    }
-
-    fn record(&self, instance: &Instance, way: StartWay, steps: &Steps) {
-        let phases = steps.phases();
-        self.gauges.started(way, &phases);
-        keep_start(&self.redis, instance, way, &phases);
-    }
-}
-
-fn log_launch(what: &str, instance: &Instance, took: Duration, from: &str) {
-    let Instance {
-        id,
-        function,
-        revision,
-        address,
-        ..
-    } = instance;
-    let took = took.as_secs_f64() * 1000.0;
-    info!(
-        "{what} instance {id} of {function} revision {revision} at {address} in {took:.1} ms{from}"
-    );
 }

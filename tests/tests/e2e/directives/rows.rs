@@ -43,6 +43,7 @@ pub const GOOD: &[(Block, &str)] = &[
     (Http, "corefn_sandboxes /var/lib/corefn/sandboxes;"),
     (Http, "corefn_secrets /var/lib/corefn/secrets;"),
     (Http, "corefn_invocations /var/lib/corefn/invocations;"),
+    (Http, "corefn_traces http://127.0.0.1:4318;"),
     (Http, "corefn_max_starts 16;"),
     (Http, "corefn_idle 2s;"),
     (Server, "corefn_idle 60s;"),
@@ -316,6 +317,24 @@ pub const BAD: &[(Block, &str, &[&str])] = &[
         Server,
         "corefn_secrets /a;",
         &["\"corefn_secrets\" directive is not allowed here"],
+    ),
+    (
+        Http,
+        "corefn_traces https://h:4318;",
+        &[
+            "\"https://h:4318\" is no address of a collector of OpenTelemetry",
+            "write http://host:port",
+        ],
+    ),
+    (
+        Http,
+        "corefn_traces http://a; corefn_traces http://b;",
+        &["corefn_traces is set twice", "delete one"],
+    ),
+    (
+        Location,
+        "corefn_traces http://a;",
+        &["\"corefn_traces\" directive is not allowed here"],
     ),
     (
         Http,
