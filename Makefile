@@ -1,6 +1,6 @@
 # CoreFn's commands. The work is done by scripts/; each of them can be run without make as well.
 .DEFAULT_GOAL := help
-.PHONY: help setup build release module deb demo down test test-repeat proof chaos fuzz bench soak nginx-tests fmt lint doc clean
+.PHONY: help setup build release module deb demo down test test-repeat proof chaos fuzz bench soak nginx-tests fmt lint book doc clean
 
 CARGO ?= cargo
 
@@ -64,7 +64,10 @@ lint: ## Formatting, clippy and shellcheck
 	@scripts/setup --build
 	@scripts/lint
 
-doc: ## Build the documentation into target/doc
+book: ## Make a site of the papers, in target/book/site
+	@scripts/book
+
+doc: ## Build the documentation of the code into target/doc
 	@scripts/setup --build
 	$(CARGO) doc --workspace --no-deps --locked
 

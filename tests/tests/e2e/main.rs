@@ -36,6 +36,7 @@ mod outage;
 mod overload;
 mod page;
 mod panic;
+mod papers;
 mod path;
 mod proof;
 mod push;

@@ -1,6 +1,7 @@
 //! What takes long, the whole machine, or a quiet one: `scripts/proof` runs it, the gate doesn't.
 
 mod burst;
+mod by_hand;
 mod compose;
 mod crowd;
 mod disk_full;

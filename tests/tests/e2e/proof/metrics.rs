@@ -7,6 +7,7 @@ use std::time::Duration;
 use corefn_tests::client::Client;
 use corefn_tests::keeper::Keeper;
 use corefn_tests::load::Load;
+use corefn_tests::papers::quoted;
 use corefn_tests::port::Port;
 use corefn_tests::process::Process;
 use corefn_tests::programs::workspace;
@@ -87,14 +88,20 @@ async fn prometheus_reads_them() {
     }
 
     let port = Port::reserve();
+    // (As the page has it, but for where and how often.)
+    let page = quoted("docs/metrics.md").into_iter();
+    let [scrape] = &page.filter(|it| it.language == "yaml").collect::<Vec<_>>()[..] else {
+        panic!("not one block of YAML");
+    };
+    let scrape = scrape
+        .text
+        .replace("127.0.0.1:80", &home.client().address().to_string());
     home.folder.write(
         "prometheus.yml",
         format!(
             "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\n\
-             rule_files: ['{}/monitoring/alerts.yml']\n\
-             scrape_configs: [{{job_name: corefn, metrics_path: /corefn/status, static_configs: [{{targets: ['{}']}}]}}]\n",
-            workspace().display(),
-            home.client().address()
+             rule_files: ['{}/monitoring/alerts.yml']\n{scrape}",
+            workspace().display()
         ),
     );
     let mut command = std::process::Command::new("prometheus");

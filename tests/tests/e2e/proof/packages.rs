@@ -4,14 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use corefn_core::names::label;
-use corefn_tests::cli::{Ran, ran};
-use corefn_tests::client::Client;
-use corefn_tests::folder::Folder;
-use corefn_tests::git_host::ssh_command;
 use corefn_tests::load::Load;
+use corefn_tests::machine::Machine;
+use corefn_tests::papers::blocks;
 use corefn_tests::programs::{target, workspace};
 use corefn_tests::wait_until;
-use tokio::process::Command;
 
 /// Where the packages are, as the README has it.
 const PACKAGES: &str = "target/deb";
@@ -23,114 +20,6 @@ const BASE: &str = "debian:bookworm-slim";
 const MOST: Duration = Duration::from_secs(180);
 
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The machine: a container that runs systemd, an engine of its own, and nothing of the host's.
-struct Machine {
-    folder: Folder,
-    address: String,
-}
-
-impl Machine {
-    async fn start() -> Self {
-        let folder = Folder::create("packages");
-        let mut machine = Self {
-            folder,
-            address: String::new(),
-        };
-        let bare = "FROM debian:bookworm-slim\n\
-                    RUN apt-get update -q && apt-get install -q -y --no-install-recommends systemd systemd-sysv nginx\n";
-        std::fs::create_dir(machine.folder.file("bare")).unwrap();
-        machine.folder.write("bare/Dockerfile", bare);
-        // (A machine may itself have no such capability to give.)
-        let start = format!(
-            "DOCKER_BUILDKIT=0 docker build -q --label {label}=$NAME -t $NAME/bare bare && \
-             bounding=$(sed -n 's/^CapBnd:\\s*//p' /proc/self/status) && \
-             drop= && if [ $((0x$bounding >> 24 & 1)) = 0 ]; then drop='--cap-drop SYS_RESOURCE'; fi && \
-             docker run -d --name $NAME --label {label}=$NAME --cap-add ALL $drop --cgroupns private \
-                 --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined \
-                 --tmpfs /run --tmpfs /run/lock -v /var/lib/docker -e container=docker $NAME/bare \
-                 sh -c 'for folder in /sys/fs/cgroup/*/ /sys/fs/cgroup; do mount -o remount,rw,bind $folder; done; exec /sbin/init'",
-            label = label::NAMESPACE,
-        );
-        machine.here(&start).await.succeeded();
-        let address = "docker inspect --format '{{.NetworkSettings.IPAddress}}' $NAME";
-        machine.address = machine.here(address).await.succeeded().trim().to_owned();
-        wait_until("systemd has started", PATIENCE, async || {
-            let state = machine.there("systemctl is-system-running").await;
-            state.output.trim() == "running"
-        })
-        .await;
-        machine
-    }
-
-    /// Runs a script beside the machine, as a developer would.
-    async fn here(&self, script: &str) -> Ran {
-        ran(Command::new("bash")
-            .args(["-euo", "pipefail", "-c", script])
-            .current_dir(self.folder.path())
-            .env("NAME", self.folder.name())
-            .env("GIT_SSH_COMMAND", self.ssh()))
-        .await
-    }
-
-    /// Runs a script on the machine, as its operator would.
-    async fn there(&self, script: &str) -> Ran {
-        ran(Command::new("docker")
-            .args(["exec", "-w", "/root", self.folder.name()])
-            .args(["bash", "-euo", "pipefail", "-c", script]))
-        .await
-    }
-
-    /// Puts a file or a folder onto the machine.
-    async fn put(&self, from: &Path, to: &str) {
-        let script = format!("docker cp -L '{}' $NAME:{to}", from.display());
-        self.here(&script).await.succeeded();
-    }
-
-    fn ssh(&self) -> String {
-        ssh_command(&self.folder.file("key"), &self.folder.file("known_hosts"))
-    }
-
-    /// What a function that is there says.
-    async fn call(&self, path: &str, body: &str) -> String {
-        let script = format!(
-            "curl -sS --fail-with-body -d {body} http://{}{path}",
-            self.address
-        );
-        self.here(&script).await.output
-    }
-
-    /// What asks for functions.
-    fn client(&self) -> Client {
-        Client::new(format!("{}:80", self.address).parse().unwrap())
-    }
-
-    /// The containers of functions.
-    async fn instances(&self) -> String {
-        let script = format!("docker ps -q --no-trunc --filter label={}", label::FUNCTION);
-        self.there(&script).await.succeeded().to_owned()
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        let script = "docker rm -f -v $NAME; docker rmi -f $NAME/bare";
-        let mut command = std::process::Command::new("sh");
-        let command = command.args(["-c", script]);
-        self.folder.tidy(command.env("NAME", self.folder.name()));
-    }
-}
-
-/// The commands in a section of a page, each block by itself.
-fn blocks(page: &str, section: &str) -> Vec<String> {
-    let text = std::fs::read_to_string(workspace().join(page)).unwrap();
-    let found = text.split("\n## ").find(|part| part.starts_with(section));
-    let found = found.unwrap_or_else(|| panic!("no section {section}"));
-    let blocks = found.split("```sh\n").skip(1);
-    blocks
-        .filter_map(|block| Some(block.split("```").next()?.to_owned()))
-        .collect()
-}
 
 /// The packages, those of debug symbols left out, from `target/deb`.
 fn packages() -> Vec<PathBuf> {
@@ -146,7 +35,7 @@ fn packages() -> Vec<PathBuf> {
 
 #[tokio::test]
 async fn packages_from_nothing_and_back() {
-    let machine = Machine::start().await;
+    let machine = Machine::start("packages").await;
     let nginx_before = machine.there(NGINX_FILES).await.succeeded().to_owned();
     machine
         .here("ssh-keygen -q -t ed25519 -N '' -C test -f key")
@@ -208,6 +97,7 @@ async fn packages_from_nothing_and_back() {
     assert!(took <= MOST, "{took:?}");
 
     works_as_it_should(&machine).await;
+    firewall_and_invocations(&machine).await;
     upgraded_under_traffic(&machine).await;
     removed_and_installed_again(&machine, install).await;
     let kept = blocks("docs/packages.md", "Backup and restore");
@@ -280,6 +170,33 @@ async fn works_as_it_should(machine: &Machine) {
     }
 }
 
+/// What the page of the settings says of them.
+async fn firewall_and_invocations(machine: &Machine) {
+    let [load] = &blocks("docs/host.md", "What functions and builds reach")[..] else {
+        panic!("not one block");
+    };
+    let script = format!("corefn firewall remove && {load}\ncorefn firewall check");
+    machine.there(&script).await.succeeded();
+    let commands = blocks("docs/host.md", "Invocations").concat();
+    let commands = commands.replace(
+        "localhost:8080/alice/report",
+        "localhost/me/shout/HelloWorld",
+    );
+    let (ask, tell) = commands.split_once('\n').unwrap();
+    let asked = machine.there(ask).await;
+    let asked = asked.succeeded();
+    let id = asked.split("/.corefn/invocations/").nth(1);
+    let id = id
+        .unwrap_or_else(|| panic!("{asked}"))
+        .split_whitespace()
+        .next()
+        .unwrap();
+    // (It is told of below the function, and not below its export.)
+    let tell = tell.replace("3f0c…", id).replace("/HelloWorld/", "/");
+    let told = machine.there(&tell).await;
+    assert!(told.succeeded().contains("\"state\""), "{told:?}");
+}
+
 /// A newer version takes the place of the one that is there: no request fails, instances go on, and what was changed stays.
 async fn upgraded_under_traffic(machine: &Machine) {
     machine.there("echo '# mine' >> /etc/nginx/corefn/http.conf && echo '# mine' >> /etc/corefn/host.toml").await.succeeded();
@@ -320,7 +237,7 @@ async fn upgraded_under_traffic(machine: &Machine) {
 
 /// Without its lines nginx is what it was. What is deployed is there for the next installation.
 async fn removed_and_installed_again(machine: &Machine, install: &str) {
-    let removed = machine.there(REMOVE).await;
+    let removed = machine.there(&removal(0)).await;
     removed.succeeded();
     // (apt has one terminal for both.)
     let said = &removed.output;
@@ -362,9 +279,7 @@ async fn purged(machine: &Machine, nginx_before: &str) {
         ))
         .await
         .succeeded();
-    let purge =
-        "DEBIAN_FRONTEND=noninteractive apt-get purge -q -y corefn libnginx-mod-http-corefn";
-    let purged = machine.there(purge).await;
+    let purged = machine.there(&removal(1)).await;
     println!("{}{}", purged.output, purged.errors);
     purged.succeeded();
     assert_eq!(machine.there(NGINX_FILES).await.succeeded(), nginx_before);
@@ -408,13 +323,21 @@ async fn restored(machine: &Machine, install: &str, restore: &str) {
     assert_eq!(doctor.code, 0, "{doctor:?}");
 }
 
+/// One of the commands by which packages are removed.
+fn removal(at: usize) -> String {
+    let commands = blocks("docs/packages.md", "Removal").concat();
+    let command = commands
+        .lines()
+        .nth(at)
+        .unwrap()
+        .replace("apt-get ", "apt-get -q -y ");
+    format!("DEBIAN_FRONTEND=noninteractive {command}")
+}
+
 /// Debian's site, what it does with files, and what is written in place of that.
 const SITE: &str = "/etc/nginx/sites-available/default";
 const STOCK: &str = "try_files $uri $uri/ =404;";
 const LINE: &str = "include corefn/functions.conf;";
-
-const REMOVE: &str =
-    "DEBIAN_FRONTEND=noninteractive apt-get remove -q -y corefn libnginx-mod-http-corefn";
 
 /// The configuration of nginx, and its modules.
 const NGINX_FILES: &str = "find /etc/nginx /usr/share/nginx -type f -exec sha256sum {} + -o -type l -printf '%p %l\n' | sort -k 2";

@@ -3,31 +3,21 @@
 use std::fs;
 use std::time::Duration;
 
+use corefn_core::names::env;
 use corefn_tests::dispatcher::Dispatcher;
 use corefn_tests::git_host::GitHost;
-use corefn_tests::programs::workspace;
+use corefn_tests::papers::blocks;
 use corefn_tests::push::keep_stack;
 use corefn_tests::{Home, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The blocks of commands in a section.
-fn commands(text: &str, section: &str) -> Vec<String> {
-    let found = text.split("\n## ").find(|part| part.starts_with(section));
-    let found = found.unwrap_or_else(|| panic!("no section {section}"));
-    let blocks = found.split("```sh\n").skip(1);
-    blocks
-        .map(|block| block.split("```").next().unwrap().to_owned())
-        .collect()
-}
-
 /// Each language's commands, word for word but for where the installation is.
 #[tokio::test]
 async fn function_of_your_own() {
-    let text = fs::read_to_string(workspace().join("README.md")).unwrap();
-    let blocks = commands(&text, "A function of your own");
-    let [rust, python, node, push] = &blocks[..] else {
-        panic!("{} blocks", blocks.len());
+    let all = blocks("README.md", "A function of your own, in five minutes");
+    let [rust, python, node, push] = &all[..] else {
+        panic!("{} blocks", all.len());
     };
     for (stack, write) in [("rust", rust), ("python", python), ("node", node)] {
         let home = Home::builder(&format!("readme-{stack}")).invocations();
@@ -53,7 +43,7 @@ async fn function_of_your_own() {
             continue;
         }
         // Something worse, and the way back.
-        let [back] = &commands(&text, "The way back")[..] else {
+        let [back] = &blocks("README.md", "The way back")[..] else {
             panic!("not one block");
         };
         let [export, _, push, call] = push.lines().collect::<Vec<_>>()[..] else {
@@ -65,7 +55,7 @@ async fn function_of_your_own() {
         let said = said.succeeded();
         assert!(said.contains("Hello") && said.ends_with("HELLO"), "{said}");
         // Something else, for a few requests.
-        let [few] = &commands(&text, "A few requests first")[..] else {
+        let [few] = &blocks("README.md", "A few requests first")[..] else {
             panic!("not one block");
         };
         let change = "cd shout && sed -i s/title/swapcase/ main.py && git commit -qam Swap";
@@ -75,7 +65,7 @@ async fn function_of_your_own() {
         assert!(said.contains("released, 10 %"), "{said}");
         assert!(said.contains("\"weight\": 10"), "{said}");
         // Its variables.
-        let [variables] = &commands(&text, "Variables")[..] else {
+        let [variables] = &blocks("README.md", "Variables")[..] else {
             panic!("not one block");
         };
         let script = format!("{export}\n{variables}\ncorefn env list me/shout --json");
@@ -88,7 +78,7 @@ async fn function_of_your_own() {
         let end = "\"name\": \"GREETING\",\n    \"value\": \"Good day\",\n    \"from\": \"set\"\n  }\n]\n";
         assert!(said.ends_with(end), "{said}");
         // And a secret.
-        let [secrets] = &commands(&text, "Secrets")[..] else {
+        let [secrets] = &blocks("README.md", "Secrets")[..] else {
             panic!("not one block");
         };
         let said = me
@@ -101,7 +91,7 @@ async fn function_of_your_own() {
         );
         assert!(!said.contains("password"), "{said}");
         // And somebody who does not wait.
-        let [does_not_wait] = &commands(&text, "Clients that do not wait")[..] else {
+        let [does_not_wait] = &blocks("README.md", "Clients that do not wait")[..] else {
             panic!("not one block");
         };
         let dispatcher = Dispatcher::start(&home, "dispatch", None);
@@ -116,5 +106,47 @@ async fn function_of_your_own() {
             "{said}"
         );
         assert!(dispatcher.stop().await.success());
+    }
+}
+
+/// Each of the other languages', on a host on which the key is known.
+#[tokio::test]
+async fn first_functions() {
+    let [add_key] = &blocks("docs/functions.md", "A first function, in each language")[..] else {
+        panic!("not one block");
+    };
+    for (section, stack) in [
+        (blocks("docs/functions.md", "Go"), Some("go")),
+        (blocks("docs/functions.md", "C"), Some("c")),
+        (blocks("docs/functions.md", "C#"), Some("csharp")),
+        (blocks("docs/functions.md", "A site"), Some("static")),
+        (blocks("docs/functions.md", "Anything else"), None),
+    ] {
+        let [write_and_push] = &section[..] else {
+            panic!("not one block: {section:?}");
+        };
+        let name = stack.unwrap_or("image");
+        let home = Home::start(&format!("first-{name}")).await;
+        if let Some(stack) = stack {
+            keep_stack(&home, stack).await;
+        }
+        let git_host = GitHost::start(&home).await;
+        let me = git_host.stranger("me");
+        let path = home.folder.path().display().to_string();
+        let nginx = home.client().address().to_string();
+        let script =
+            format!("export COREFN_HOME={path} PATH={path}/bin:$PATH\n{add_key}\n{write_and_push}");
+        let script = script
+            .replace("~/.ssh/id_ed25519", &me.key().display().to_string())
+            .replace("ssh://git@127.0.0.1:7022/me", me.url("me").as_str())
+            .replace("127.0.0.1:8080", &nginx);
+        let work = home.folder.file("work");
+        fs::create_dir_all(&work).unwrap();
+        let said = me.shell(&work, &script).await;
+        let said = said.succeeded().trim_end();
+        assert!(
+            said.ends_with("HELLO") || said.ends_with("<h1>HELLO</h1>"),
+            "{name}: {said}"
+        );
     }
 }
