@@ -134,8 +134,10 @@ async fn first_functions() {
         let me = git_host.stranger("me");
         let path = home.folder.path().display().to_string();
         let nginx = home.client().address().to_string();
-        let script =
-            format!("export COREFN_HOME={path} PATH={path}/bin:$PATH\n{add_key}\n{write_and_push}");
+        let script = format!(
+            "export {}={path} PATH={path}/bin:$PATH\n{add_key}\n{write_and_push}",
+            env::HOME
+        );
         let script = script
             .replace("~/.ssh/id_ed25519", &me.key().display().to_string())
             .replace("ssh://git@127.0.0.1:7022/me", me.url("me").as_str())
