@@ -178,12 +178,10 @@ async fn firewall_and_invocations(machine: &Machine) {
     let script = format!("corefn firewall remove && {load}\ncorefn firewall check");
     machine.there(&script).await.succeeded();
     let commands = blocks("docs/host.md", "Invocations").concat();
-    let commands = commands.replace(
-        "localhost:8080/alice/report",
-        "localhost/me/shout/HelloWorld",
-    );
+    let at = format!("{}/me/shout/HelloWorld", machine.address);
+    let commands = commands.replace("localhost:8080/alice/report", &at);
     let (ask, tell) = commands.split_once('\n').unwrap();
-    let asked = machine.there(ask).await;
+    let asked = machine.here(ask).await;
     let asked = asked.succeeded();
     let id = asked.split("/.corefn/invocations/").nth(1);
     let id = id
@@ -193,7 +191,7 @@ async fn firewall_and_invocations(machine: &Machine) {
         .unwrap();
     // (It is told of below the function, and not below its export.)
     let tell = tell.replace("3f0c…", id).replace("/HelloWorld/", "/");
-    let told = machine.there(&tell).await;
+    let told = machine.here(&tell).await;
     assert!(told.succeeded().contains("\"state\""), "{told:?}");
 }
 
