@@ -117,13 +117,15 @@ function take(message) {
     for (const name of take.before) functions.delete(name);
     take.before = null;
   }
-  if (host && message.host.requests >= host.requests) {
-    sample(totals, { at: time, requests: message.host.requests - host.requests, millis: (message.host.seconds - host.seconds) * 1000 });
+  if (message.host) {
+    if (host && message.host.requests >= host.requests) {
+      sample(totals, { at: time, requests: message.host.requests - host.requests, millis: (message.host.seconds - host.seconds) * 1000 });
+    }
+    host = message.host;
+    problems(message.problems);
   }
-  host = message.host;
   if (message.starts) starts = message.starts;
   if (message.builds) builds = message.builds;
-  problems(message.problems);
   later();
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use corefn_core::feed::Source;
 use corefn_core::function::{FunctionName, RevisionId};
 use corefn_core::metrics::Snapshot;
-use corefn_core::survey::Withheld;
+use corefn_core::survey::{Survey, Withheld};
 use corefn_core::view::{FailureView, FunctionView, InstanceState, InstanceView};
 use corefn_engine::runtime::Service;
 
@@ -17,17 +17,16 @@ use crate::worker::Worker;
 pub struct View<'a> {
     worker: &'a Worker,
     snapshot: Snapshot,
-    /// Where each function is in the snapshot.
-    rows: HashMap<String, usize>,
     /// The functions' instances that get no work.
     withheld: HashMap<FunctionName, Vec<Withheld>>,
     failures: HashMap<FunctionName, (RevisionId, FailureView)>,
     now: u64,
 }
 
-/// What this worker knows, and what all of them count.
+/// What this worker knows, and what all of them count, less what is of single functions and what is found elsewhere.
 pub fn snapshot(worker: &Worker) -> Snapshot {
     let metrics = &worker.shard.metrics;
+    let (requests, millis) = metrics.sums();
     let (mut busy, mut idle, mut in_flight) = (0, 0, 0);
     let now = now();
     for peer in worker
@@ -53,23 +52,24 @@ pub fn snapshot(worker: &Worker) -> Snapshot {
         idle,
         in_flight,
         waiting: waiting.into(),
-        functions: metrics.functions(),
+        requests,
+        millis,
+        functions: Vec::new(),
         waits: metrics.waits(),
         errors: metrics.errors(),
         starts: metrics.starts(),
         fates: metrics.fates(),
         redis: metrics.is_up(Service::Redis),
         docker: metrics.is_up(Service::Docker),
-        survey: (*worker.viewers.survey()).clone(),
+        survey: Survey::default(),
     }
 }
 
 impl<'a> View<'a> {
     /// What a worker knows now.
     pub fn new(worker: &'a Worker) -> Self {
-        let snapshot = snapshot(worker);
-        let rows = snapshot.functions.iter().enumerate();
-        let rows = rows.map(|(at, row)| (row.name.clone(), at)).collect();
+        let mut snapshot = snapshot(worker);
+        snapshot.survey = (*worker.viewers.survey()).clone();
         let mut withheld: HashMap<_, Vec<_>> = HashMap::new();
         let records = snapshot.survey.records.iter();
         for instance in records.flat_map(|it| &it.withheld) {
@@ -79,7 +79,6 @@ impl<'a> View<'a> {
         Self {
             worker,
             snapshot,
-            rows,
             withheld,
             failures: worker.recent.failures(),
             now: now(),
@@ -154,12 +153,10 @@ impl Source for View<'_> {
     }
 
     fn active(&self) -> Vec<FunctionName> {
-        let counted = self.snapshot.functions.iter();
-        let counted = counted.filter_map(|row| row.name.parse().ok());
         let endpoints = self.worker.endpoints.borrow();
         let serving = endpoints.values().filter_map(|it| it.upgrade());
-        let mut active: Vec<FunctionName> = counted
-            .chain(serving.map(|peer| peer.instance.function.clone()))
+        let mut active: Vec<FunctionName> = serving
+            .map(|peer| peer.instance.function.clone())
             .chain(self.withheld.keys().cloned())
             .chain(self.failures.keys().cloned())
             .collect();
@@ -169,6 +166,16 @@ impl Source for View<'_> {
         active
     }
 
+    fn places(&self) -> usize {
+        self.worker.shard.metrics.places()
+    }
+
+    fn counted_at(&self, place: usize) -> Option<FunctionName> {
+        let name = self.worker.shard.metrics.name_at(place)?.parse().ok()?;
+        self.worker.table.borrow().get(&name)?;
+        Some(name)
+    }
+
     fn function(&self, name: &FunctionName) -> Option<FunctionView> {
         let revision = self.worker.table.borrow().revision(name)?.clone();
         let failure = self.failures.get(name);
@@ -176,8 +183,7 @@ impl Source for View<'_> {
         let mut view = FunctionView::new(name.clone(), revision.clone());
         view.failure = failure.map(|(_, failure)| failure.clone());
         view.instances = self.instances(name);
-        if let Some(row) = self.rows.get(name.as_str()) {
-            let row = &self.snapshot.functions[*row];
+        if let Some(row) = self.worker.shard.metrics.function(name.as_str()) {
             view.requests = row.requests();
             view.errors = row.errors();
             view.millis = row.millis;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use corefn_core::error::ErrorCode;
 use corefn_core::feed::EVENT_STREAM;
-use corefn_core::metrics;
+use corefn_core::metrics::{self, Snapshot};
 use corefn_core::page::{self, Page, page};
 use corefn_engine::runtime::Command;
 
@@ -39,6 +39,9 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 /// How often a page is told what has changed.
 const OFTEN: Duration = Duration::from_secs(1);
 
+/// When it is told more of a look at everything.
+const SOON: Duration = Duration::from_millis(1);
+
 /// How long a page may take to read what it is told.
 const SLOWEST: Duration = Duration::from_secs(60);
 
@@ -65,10 +68,10 @@ pub fn answer(r: Request<'_>) -> Answer {
         let Some(build) = build(name) else {
             return Answer::status(BAD_REQUEST);
         };
-        let number = worker.viewers.draw();
-        let answer = begin(r, &worker, Wish::Log(number), PATIENCE);
-        worker.runtime.send(Command::ReadLog { number, build });
-        return answer;
+        return ask(r, &worker, PLAIN, |number| Command::ReadLog {
+            number,
+            build,
+        });
     }
     if accepts(EVENT_STREAM) {
         let feed = Wish::Feed {
@@ -81,13 +84,35 @@ pub fn answer(r: Request<'_>) -> Answer {
     if accepts(PAGE) {
         return or_internal(page_for(r).map(Answer::Body));
     }
-    // (nginx asks for it as a part of something else: it is not to wait for that.)
-    if !r.is_main() {
-        return or_internal(measured(r, &worker, json).map(Answer::Body));
+    let kind = if json { metrics::JSON } else { metrics::TEXT };
+    ask(r, &worker, kind, |number| Command::Measure {
+        number,
+        snapshot: Box::new(measured(&worker)),
+        json,
+    })
+}
+
+/// Has the runtime thread asked for an answer of a media type.
+fn ask(
+    r: Request<'_>,
+    worker: &Worker,
+    kind: &'static str,
+    command: impl FnOnce(u64) -> Command,
+) -> Answer {
+    let number = worker.viewers.draw();
+    let answer = begin(r, worker, Wish::Answer { number, kind }, PATIENCE);
+    if matches!(answer, Answer::Suspended) {
+        worker.runtime.send(command(number));
     }
-    let answer = begin(r, &worker, Wish::Metrics { json }, PATIENCE);
-    survey(&worker);
     answer
+}
+
+/// What is measured, of each function as well.
+fn measured(worker: &Worker) -> Snapshot {
+    Snapshot {
+        functions: worker.shard.metrics.functions(),
+        ..snapshot(worker)
+    }
 }
 
 /// What the media type of the page begins with.
@@ -136,29 +161,28 @@ fn survey(worker: &Worker) {
 }
 
 impl Viewer for Context {
-    fn on_survey(&self, is_news: bool) {
+    fn on_survey(&self) {
         let Some(viewing) = self.viewing.borrow().clone() else {
             return;
         };
-        match &*viewing.wish.borrow() {
-            Wish::Metrics { .. } => {}
-            Wish::Feed { .. } if is_news => {}
-            Wish::Feed { .. } | Wish::Log(_) => return,
+        let is_page = matches!(&*viewing.wish.borrow(), Wish::Feed { .. });
+        if is_page {
+            go_on(self, &viewing);
         }
-        go_on(self, &viewing);
     }
 
-    fn on_log(&self, number: u64, log: &Result<Option<String>, ErrorCode>) {
+    fn on_answer(&self, number: u64, answer: &Result<Option<String>, ErrorCode>) {
         let Some(viewing) = self.viewing.borrow().clone() else {
             return;
         };
-        let is_mine = matches!(&*viewing.wish.borrow(), Wish::Log(mine) if *mine == number);
-        if !is_mine {
-            return;
-        }
-        self.handle().answer(|r| match log {
-            Ok(Some(log)) => {
-                or_internal(head(r, PLAIN, log.len()).map(|()| Answer::Body(log.clone())))
+        let kind = match &*viewing.wish.borrow() {
+            Wish::Answer { number: mine, kind } if *mine == number => *kind,
+            _ => return,
+        };
+        self.handle().answer(|r| match answer {
+            Ok(Some(text)) => {
+                let made = head(r, kind, text.len());
+                or_internal(made.map(|()| Answer::Body(text.clone())))
             }
             Ok(None) => Answer::status(NOT_FOUND),
             Err(code) => Answer::status(code.status()),
@@ -168,43 +192,44 @@ impl Viewer for Context {
 
 /// Called when it is time.
 fn on_time(context: &Rc<Context>) {
-    let again = || {
+    guard::twice("on_time", || {
         let Some(viewing) = context.viewing.borrow().clone() else {
             return;
         };
-        if matches!(&*viewing.wish.borrow(), Wish::Feed { .. }) {
+        let is_page = matches!(&*viewing.wish.borrow(), Wish::Feed { .. });
+        if is_page {
             // (Nothing else comes back to it.)
             context.call_after(OFTEN, on_time);
-            if let Some(worker) = worker::get() {
+            if !has_rest(&viewing)
+                && let Some(worker) = worker::get()
+            {
                 survey(&worker);
             }
         }
         go_on(context, &viewing);
-        if context.handle().request().is_some() && has_rest(&viewing) {
-            context.call_soon(on_time);
+        if has_rest(&viewing) {
+            // Others have their turn, then it goes on. (A request that has ended by now is not called again.)
+            context.call_after(SOON, on_time);
         }
-    };
-    guard::twice("on_time", again);
+    });
 }
 
 fn has_rest(viewing: &Viewing) -> bool {
     match &*viewing.wish.borrow() {
         Wish::Feed { feed, .. } => feed.has_rest() && viewing.parts.is_sent(),
-        Wish::Metrics { .. } | Wish::Log(_) => false,
+        Wish::Answer { .. } => false,
     }
 }
 
 /// What becomes of a request that waits.
 enum Step {
-    /// It is answered with what is measured.
-    Measured { json: bool },
     /// It is told that what it wants can't be had.
     Unavailable,
     /// It is told this, behind a header if there was none yet.
     Tell { text: String, is_first: bool },
     /// It has been told enough.
     End,
-    /// It has not read yet what it was told.
+    /// It has not read yet what it was told, or there is nothing.
     Wait,
 }
 
@@ -216,9 +241,6 @@ fn go_on(context: &Context, viewing: &Viewing) {
     let (handle, parts) = (context.handle(), &viewing.parts);
     let step = next(&worker, viewing);
     match step {
-        Step::Measured { json } => {
-            handle.answer(|r| or_internal(measured(r, &worker, json).map(Answer::Body)));
-        }
         Step::Unavailable => handle.answer(|_| Answer::status(UNAVAILABLE)),
         Step::Tell { text, is_first } => {
             if !is_first || parts.begin(handle, begin_feed) {
@@ -233,8 +255,7 @@ fn go_on(context: &Context, viewing: &Viewing) {
 fn next(worker: &Worker, viewing: &Viewing) -> Step {
     let now = now();
     match &mut *viewing.wish.borrow_mut() {
-        Wish::Metrics { json } => Step::Measured { json: *json },
-        Wish::Log(_) => Step::Unavailable,
+        Wish::Answer { .. } => Step::Unavailable,
         Wish::Feed { feed, since, sent } => {
             let is_over = is_ending() || now > *since + LONGEST.as_millis() as u64;
             let is_slow = sent.is_some_and(|sent| now > sent + SLOWEST.as_millis() as u64);
@@ -244,8 +265,10 @@ fn next(worker: &Worker, viewing: &Viewing) -> Step {
             if is_over && sent.is_some() {
                 return Step::End;
             }
+            let Some(text) = feed.next(&View::new(worker)) else {
+                return Step::Wait;
+            };
             let is_first = sent.replace(now).is_none();
-            let text = feed.next(&View::new(worker));
             Step::Tell { text, is_first }
         }
     }
@@ -272,16 +295,4 @@ fn page_for(r: Request<'_>) -> Option<String> {
     r.set_header("Content-Security-Policy", policy)?;
     r.set_header("Referrer-Policy", "no-referrer")?;
     Some(document.clone())
-}
-
-/// What is measured, as text or JSON, behind its header.
-fn measured(r: Request<'_>, worker: &Worker, json: bool) -> Option<String> {
-    let snapshot = snapshot(worker);
-    let (kind, body) = if json {
-        (metrics::JSON, metrics::json(&snapshot))
-    } else {
-        (metrics::TEXT, metrics::text(&snapshot))
-    };
-    head(r, kind, body.len())?;
-    Some(body)
 }

@@ -15,23 +15,22 @@ pub const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Somebody who looks.
 pub trait Viewer {
-    /// There is a new survey, and whether it says anything else than the one before. The request may be gone when this
-    /// returns.
-    fn on_survey(&self, is_news: bool);
+    /// There is a new survey, which says something else than the one before. The request may be gone when this returns.
+    fn on_survey(&self);
 
-    /// A log was read, or why it can't be. The request may be gone when this returns.
-    fn on_log(&self, number: u64, log: &Result<Option<String>, ErrorCode>);
+    /// What was asked for by a number is there, or why it can't be had. The request may be gone when this returns.
+    fn on_answer(&self, number: u64, answer: &Result<Option<String>, ErrorCode>);
 }
 
 /// What somebody wants to see.
 pub enum Wish {
-    /// What is measured, in JSON or else as text.
-    Metrics {
-        /// Whether it is JSON.
-        json: bool,
+    /// What the runtime thread is asked for by a number.
+    Answer {
+        /// The number.
+        number: u64,
+        /// Its media type.
+        kind: &'static str,
     },
-    /// A build's log, which is asked for by this number.
-    Log(u64),
     /// What there is, and from then on what changes.
     Feed {
         /// What was told.
@@ -86,7 +85,7 @@ impl Viewers {
         true
     }
 
-    /// A number for somebody who wants a log.
+    /// A number for somebody who asks the runtime thread.
     pub fn draw(&self) -> u64 {
         self.next.set(self.next.get() + 1);
         self.next.get()
@@ -110,14 +109,15 @@ impl Viewers {
     /// There is a new one.
     pub fn on_survey(&self, survey: Survey) {
         self.asked.set(None);
-        let is_news = *self.survey() != survey;
-        self.survey.replace(Rc::new(survey));
-        self.each(|viewer| viewer.on_survey(is_news));
+        if *self.survey() != survey {
+            self.survey.replace(Rc::new(survey));
+            self.each(|viewer| viewer.on_survey());
+        }
     }
 
-    /// A log was read.
-    pub fn on_log(&self, number: u64, log: &Result<Option<String>, ErrorCode>) {
-        self.each(|viewer| viewer.on_log(number, log));
+    /// What was asked for by a number is there, or why it can't be had.
+    pub fn on_answer(&self, number: u64, answer: &Result<Option<String>, ErrorCode>) {
+        self.each(|viewer| viewer.on_answer(number, answer));
     }
 
     fn each(&self, tell: impl Fn(&dyn Viewer)) {

@@ -422,7 +422,7 @@ impl Worker {
                 }
             }
             Update::Surveyed(survey) => self.viewers.on_survey(*survey),
-            Update::Log { number, log } => self.viewers.on_log(number, &log),
+            Update::Answer { number, answer } => self.viewers.on_answer(number, &answer),
             Update::Look => self.serve_lines(),
             Update::LookAgain => {
                 self.will_look.set(false);

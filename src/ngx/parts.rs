@@ -1,12 +1,13 @@
 //! A response that is sent in parts, by a request that stays open meanwhile.
 
-use std::cell::{Cell, RefCell};
-use std::ptr::{self, NonNull};
+use std::cell::{OnceCell, RefCell, UnsafeCell};
+use std::ptr;
 
 use ngx::ffi::{
-    NGX_DONE, NGX_ERROR, NGX_OK, ngx_buf_t, ngx_chain_t, ngx_connection_t, ngx_handle_write_event,
-    ngx_http_finalize_request, ngx_http_output_filter, ngx_http_request_empty_handler,
-    ngx_http_request_t, ngx_http_run_posted_requests, ngx_http_send_header, ngx_int_t,
+    NGX_AGAIN, NGX_DONE, NGX_ERROR, NGX_OK, ngx_buf_t, ngx_chain_t, ngx_connection_t,
+    ngx_handle_write_event, ngx_http_finalize_request, ngx_http_output_filter,
+    ngx_http_request_empty_handler, ngx_http_request_t, ngx_http_run_posted_requests,
+    ngx_http_send_header, ngx_int_t,
 };
 
 use super::response::finish;
@@ -18,8 +19,8 @@ use super::{Answer, Handle, Request, guard};
 pub struct Parts {
     /// It stays as it is for as long as nginx may read it.
     text: RefCell<String>,
-    /// The request's pool has it.
-    buffer: Cell<Option<NonNull<ngx_buf_t>>>,
+    /// What nginx knows it by. It stays where it is, too.
+    buffer: OnceCell<Box<UnsafeCell<ngx_buf_t>>>,
 }
 
 impl Parts {
@@ -38,7 +39,9 @@ impl Parts {
             } else {
                 NGX_ERROR as ngx_int_t
             };
-            if status == NGX_OK as ngx_int_t && (*raw).header_only() == 0 {
+            // (What can't be sent at once is sent with the first part.)
+            let goes_on = status == NGX_OK as ngx_int_t || status == NGX_AGAIN as ngx_int_t;
+            if goes_on && (*raw).header_only() == 0 {
                 return true;
             }
             end_with(raw, status);
@@ -48,9 +51,9 @@ impl Parts {
 
     /// Whether nginx has sent all that it was given.
     pub fn is_sent(&self) -> bool {
-        let buffer = self.buffer.get();
-        // SAFETY: the request's pool has the buffer for as long as this is asked; filters move its position as they send what is in it.
-        buffer.is_none_or(|it| unsafe { it.as_ref().pos == it.as_ref().last })
+        // SAFETY: filters move its position as they send what is in it, and nothing else happens meanwhile.
+        let is_sent = |it: &UnsafeCell<ngx_buf_t>| unsafe { (*it.get()).pos == (*it.get()).last };
+        self.buffer.get().is_none_or(|it| is_sent(it))
     }
 
     /// Sends a part, if the one before [is sent](Parts::is_sent). The request may be gone when this returns.
@@ -76,32 +79,24 @@ impl Parts {
             }
             return;
         }
-        let buffer = self.buffer.get().or_else(|| {
-            let made = request.pool().calloc_type::<ngx_buf_t>();
-            NonNull::new(made)
-        });
-        self.buffer.set(buffer);
+        // SAFETY: all zeros are a buffer with nothing in it.
+        let new = || Box::new(UnsafeCell::new(unsafe { std::mem::zeroed() }));
+        let buf = self.buffer.get_or_init(new).get();
         self.text.replace(text);
         let bytes = self.text.borrow().as_bytes().as_ptr_range();
         let (start, end) = (bytes.start.cast_mut(), bytes.end.cast_mut());
-        // SAFETY: the buffer is the pool's, and nginx has done with what was in it. The text stays where it is until
-        // nginx has done with it too. The request has not ended, and is not touched after it is finalized.
+        // SAFETY: nginx has done with what was in the buffer. The text stays where it is until nginx has done with it too. The
+        // request has not ended, and is not touched after it is finalized.
         unsafe {
-            let status = match buffer {
-                None => NGX_ERROR as ngx_int_t,
-                Some(buffer) => {
-                    let buf = buffer.as_ptr();
-                    *buf = std::mem::zeroed();
-                    ((*buf).start, (*buf).pos) = (start, start);
-                    ((*buf).end, (*buf).last) = (end, end);
-                    (*buf).set_memory(u32::from(start != end));
-                    (*buf).set_flush(1);
-                    (*buf).set_last_buf(u32::from(is_last));
-                    (*buf).set_last_in_chain(u32::from(is_last));
-                    let next = ptr::null_mut();
-                    ngx_http_output_filter(raw, &mut ngx_chain_t { buf, next })
-                }
-            };
+            *buf = std::mem::zeroed();
+            ((*buf).start, (*buf).pos) = (start, start);
+            ((*buf).end, (*buf).last) = (end, end);
+            (*buf).set_memory(u32::from(start != end));
+            (*buf).set_flush(1);
+            (*buf).set_last_buf(u32::from(is_last));
+            (*buf).set_last_in_chain(u32::from(is_last));
+            let next = ptr::null_mut();
+            let status = ngx_http_output_filter(raw, &mut ngx_chain_t { buf, next });
             if is_last || status == NGX_ERROR as ngx_int_t || !watch(raw) {
                 let status = if is_last {
                     status

@@ -15,7 +15,7 @@ use corefn_engine::acquire::Start;
 use corefn_engine::runtime::Service;
 
 use super::memory::Memory;
-use super::totals::{COLD, MILLIS, THAWED, histogram, micros};
+use super::totals::{COLD, MILLIS, Row, THAWED, histogram, micros};
 
 const NONE: RowIndex = RowIndex(0);
 const OTHERS: RowIndex = RowIndex(1);
@@ -101,23 +101,41 @@ impl Metrics {
     pub fn functions(&self) -> Vec<FunctionMetrics> {
         let rows = self.memory.rows();
         let read = rows.used().map(|(at, row)| {
-            let counts = row.read();
             let name = match RowIndex(at) {
                 RowIndex(0) => NO_FUNCTION.to_owned(),
                 RowIndex(1) => OTHER_FUNCTIONS.to_owned(),
                 RowIndex(_) => row.name(),
             };
-            let mut codes = [0; CODE_COUNTS];
-            codes.copy_from_slice(&counts[..CODE_COUNTS]);
-            FunctionMetrics {
-                name,
-                codes,
-                millis: counts[MILLIS],
-                cold: counts[COLD],
-                thawed: counts[THAWED],
-            }
+            counted(name, row)
         });
         read.filter(|function| function.requests() > 0).collect()
+    }
+
+    /// What is counted of a function, by its name without a revision, if it is counted apart.
+    pub fn function(&self, name: &str) -> Option<FunctionMetrics> {
+        let rows = self.memory.rows();
+        let row = rows.get(super::hash(("metrics", name)))?;
+        Some(counted(name.to_owned(), row))
+    }
+
+    /// How many functions may be counted apart.
+    pub fn places(&self) -> usize {
+        self.memory.rows().keys.len()
+    }
+
+    /// The name of the function that is counted at a place.
+    pub fn name_at(&self, place: usize) -> Option<String> {
+        Some(self.memory.rows().at(place)?.name())
+    }
+
+    /// How many requests have ended, and how long they took in all, in milliseconds.
+    pub fn sums(&self) -> (u64, u64) {
+        let rows = self.memory.rows();
+        rows.used().fold((0, 0), |(requests, millis), (_, row)| {
+            let counts = row.read();
+            let ended: u64 = counts[..CODE_COUNTS].iter().sum();
+            (requests + ended, millis + counts[MILLIS])
+        })
     }
 
     /// How long requests waited.
@@ -148,5 +166,19 @@ impl Metrics {
     /// How many workers there are.
     pub fn workers(&self) -> u64 {
         self.memory.zone().owners() as u64
+    }
+}
+
+/// What a row says of a function.
+fn counted(name: String, row: &Row) -> FunctionMetrics {
+    let counts = row.read();
+    let mut codes = [0; CODE_COUNTS];
+    codes.copy_from_slice(&counts[..CODE_COUNTS]);
+    FunctionMetrics {
+        name,
+        codes,
+        millis: counts[MILLIS],
+        cold: counts[COLD],
+        thawed: counts[THAWED],
     }
 }

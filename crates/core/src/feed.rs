@@ -1,10 +1,11 @@
 //! What the page is told: at first all there is, in pieces, and from then on what has changed.
 //!
 //! Each message is one event of a stream (<https://html.spec.whatwg.org/multipage/server-sent-events.html>), a line of JSON.
-//! Nothing but what is measured is remembered of a function on which nothing happens, so a look at ten thousand of them takes
-//! no more than at those that something happens on.
+//! Nothing is remembered of a function on which nothing has happened, and nobody looks at it: a look at ten thousand of them takes
+//! no more than at those that something has happened on. It is taken in pieces, so that others have their turn in between.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::ops::Range;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -19,13 +20,13 @@ use crate::view::{FailureView, FunctionView};
 /// The media type of the stream.
 pub const EVENT_STREAM: &str = "text/event-stream";
 
-/// How many functions a message tells of at most that nothing has happened on.
-const PIECE: usize = 500;
+/// How many functions are looked at for a message at most.
+const PIECE: usize = 250;
 
 /// For how long errors count, in milliseconds.
 const RECENT: u64 = 60_000;
 
-/// What a router knows.
+/// What a router knows. Each answer takes little, however many functions there are, but for [`Source::all`].
 pub trait Source {
     /// What is measured, less what is of single functions, and what was found.
     fn snapshot(&self) -> &Snapshot;
@@ -39,8 +40,12 @@ pub trait Source {
     fn changed_since(&self, changes: u64) -> Option<Vec<FunctionName>>;
     /// All functions.
     fn all(&self) -> Vec<FunctionName>;
-    /// Those that are not quiet ([`FunctionView::is_quiet`]).
+    /// Those that have instances, or could not be started.
     fn active(&self) -> Vec<FunctionName>;
+    /// How many may be counted apart.
+    fn places(&self) -> usize;
+    /// The one that is counted at a place, if it is deployed.
+    fn counted_at(&self, place: usize) -> Option<FunctionName>;
     /// A function, if it is deployed.
     fn function(&self, name: &FunctionName) -> Option<FunctionView>;
     /// Those that could not be started of late, or are not.
@@ -55,8 +60,12 @@ pub struct Feed {
     changes: u64,
     /// What it was told of functions that are not quiet.
     told: HashMap<FunctionName, FunctionView>,
-    /// Those of which it is to be told yet.
+    /// Those of them that had instances, or could not be started.
+    active: BTreeSet<FunctionName>,
+    /// Those that are to be looked at yet, since something may have happened on them, or since it was told of none.
     rest: VecDeque<FunctionName>,
+    /// Which places of those that are counted are to be looked at yet.
+    places: Range<usize>,
     starts: Vec<Started>,
     builds: Vec<Build>,
     /// How often each error had been answered at a time, of the last minute.
@@ -68,15 +77,22 @@ struct Message<'a> {
     /// Whether all that the page knew is out of date.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     reset: bool,
-    /// How many functions it is yet to be told of.
+    /// How many functions it is yet to be told of, where that is known.
     rest: usize,
     time: u64,
-    host: Value,
-    problems: Vec<Problem>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    whole: Option<Whole<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     functions: Vec<FunctionView>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     removed: Vec<FunctionName>,
+}
+
+/// What is told once for each look at everything.
+#[derive(Serialize)]
+struct Whole<'a> {
+    host: Value,
+    problems: Vec<Problem>,
     #[serde(skip_serializing_if = "Option::is_none")]
     starts: Option<&'a [Started]>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,46 +100,100 @@ struct Message<'a> {
 }
 
 impl Feed {
-    /// Whether there are functions that it is yet to be told of, however little happens.
+    /// Whether a look at everything is under way, so that there may be more to be told at once.
     pub fn has_rest(&self) -> bool {
-        !self.rest.is_empty()
+        !self.rest.is_empty() || !self.places.is_empty()
     }
 
-    /// The next event of the stream.
-    pub fn next(&mut self, source: &impl Source) -> String {
-        let mut names = BTreeSet::new();
+    /// Goes on with a look at everything, or begins one. The next event of the stream, if there is anything to be told.
+    pub fn next(&mut self, source: &impl Source) -> Option<String> {
+        let begins = !self.has_rest();
+        let mut reset = false;
+        if begins {
+            reset = self.begin(source);
+        }
+        let (mut functions, mut removed) = (Vec::new(), Vec::new());
+        let mut left = PIECE;
+        while left > 0
+            && let Some(name) = self.rest.pop_front()
+        {
+            left -= 1;
+            self.look_at(source, name, true, &mut functions, &mut removed);
+        }
+        for place in self.places.by_ref().take(left).collect::<Vec<_>>() {
+            if let Some(name) = source.counted_at(place) {
+                self.look_at(source, name, false, &mut functions, &mut removed);
+            }
+        }
+        if !begins && functions.is_empty() && removed.is_empty() {
+            return None;
+        }
+        let rest = self.rest.len();
+        let time = source.time();
+        let whole = begins.then(|| self.whole(source, time, reset));
+        let message = Message {
+            reset,
+            rest,
+            time,
+            whole,
+            functions,
+            removed,
+        };
+        // (What is made of strings and numbers has its JSON.)
+        let json = serde_json::to_string(&message).unwrap_or_default();
+        Some(format!("data: {json}\n\n"))
+    }
+
+    /// Finds out what is to be looked at. Returns whether all that was told is out of date.
+    fn begin(&mut self, source: &impl Source) -> bool {
         let changed = match self.has_begun {
             true => source.changed_since(self.changes),
             false => None,
         };
         let reset = changed.is_none();
+        let mut names: BTreeSet<FunctionName> = source.active().into_iter().collect();
+        names.append(&mut self.active);
         match changed {
             Some(changed) => names.extend(changed),
             None => {
                 self.told.clear();
-                self.rest = source.all().into();
+                names.clear();
             }
         }
+        self.rest = names.into_iter().collect();
+        if reset {
+            self.rest = source.all().into();
+        }
+        self.places = 0..source.places();
         (self.has_begun, self.changes) = (true, source.changes());
-        names.extend(source.active());
-        names.extend(self.told.keys().cloned());
-        let (mut functions, mut removed) = (Vec::new(), Vec::new());
-        for name in names {
-            match source.function(&name) {
-                Some(view) if self.is_news(&view) => functions.push(view),
-                Some(_) => {}
-                None => {
-                    self.told.remove(&name);
-                    removed.push(name);
+        reset
+    }
+
+    fn look_at(
+        &mut self,
+        source: &impl Source,
+        name: FunctionName,
+        may_be_new: bool,
+        functions: &mut Vec<FunctionView>,
+        removed: &mut Vec<FunctionName>,
+    ) {
+        match source.function(&name) {
+            Some(view) => {
+                if !view.instances.is_empty() || view.failure.is_some() {
+                    self.active.insert(name);
+                }
+                if self.is_news(&view, may_be_new) {
+                    functions.push(view);
                 }
             }
+            None => {
+                self.told.remove(&name);
+                removed.push(name);
+            }
         }
-        let piece = self.rest.len().min(PIECE);
-        for name in self.rest.drain(..piece) {
-            // (One that was told of above is told of twice, which does no harm.)
-            functions.extend(source.function(&name).filter(FunctionView::is_quiet));
-        }
-        let time = source.time();
+    }
+
+    fn whole<'a>(&'a mut self, source: &impl Source, time: u64, reset: bool) -> Whole<'a> {
         let snapshot = source.snapshot();
         let failures = source.failures();
         let errors = self.recent_errors(time, &snapshot.errors);
@@ -136,28 +206,18 @@ impl Feed {
         let records = snapshot.survey.records.as_ref();
         let starts = records.is_some_and(|it| replace(&mut self.starts, &it.starts) || reset);
         let builds = records.is_some_and(|it| replace(&mut self.builds, &it.builds) || reset);
-        let message = Message {
-            reset,
-            rest: self.rest.len(),
-            time,
+        Whole {
             host: json_of_host(snapshot),
             problems,
-            functions,
-            removed,
             starts: starts.then_some(&self.starts),
             builds: builds.then_some(&self.builds),
-        };
-        // (What is made of strings and numbers has its JSON.)
-        let json = serde_json::to_string(&message).unwrap_or_default();
-        format!("data: {json}\n\n")
+        }
     }
 
     /// Whether a function is to be told of, which it is then.
-    fn is_news(&mut self, view: &FunctionView) -> bool {
+    fn is_news(&mut self, view: &FunctionView, may_be_new: bool) -> bool {
         if view.is_quiet() {
-            // (One that has changed is among those that were told of, or it has just been deployed.)
-            self.told.remove(&view.name);
-            return true;
+            return self.told.remove(&view.name).is_some() || may_be_new;
         }
         if self.told.get(&view.name) == Some(view) {
             return false;
@@ -202,6 +262,7 @@ mod tests {
     use crate::instance::InstanceId;
     use crate::start::StartWay;
     use crate::survey::Records;
+    use crate::view::{InstanceState, InstanceView};
 
     #[derive(Default)]
     struct World {
@@ -233,8 +294,17 @@ mod tests {
             self.functions.keys().cloned().collect()
         }
         fn active(&self) -> Vec<FunctionName> {
-            let active = self.functions.values().filter(|it| !it.is_quiet());
+            let active = self.functions.values();
+            let active = active.filter(|it| !it.instances.is_empty());
             active.map(|it| it.name.clone()).collect()
+        }
+        fn places(&self) -> usize {
+            self.functions.len() + 3
+        }
+        fn counted_at(&self, place: usize) -> Option<FunctionName> {
+            let counted = self.functions.values();
+            let mut counted = counted.filter(|it| it.cold > 0 || it.requests > 0);
+            counted.nth(place).map(|it| it.name.clone())
         }
         fn function(&self, name: &FunctionName) -> Option<FunctionView> {
             self.functions.get(name).cloned()
@@ -260,10 +330,17 @@ mod tests {
         serde_json::from_str(json).unwrap()
     }
 
+    /// The next message.
+    fn next(feed: &mut Feed, world: &World) -> Value {
+        read(&feed.next(world).unwrap())
+    }
+
     fn names(message: &Value, of: &str) -> Vec<String> {
         let list = message[of].as_array().cloned().unwrap_or_default();
         let names = list.iter().map(|it| it["name"].as_str().or(it.as_str()));
-        names.map(|it| it.unwrap().to_owned()).collect()
+        let mut names: Vec<_> = names.map(|it| it.unwrap().to_owned()).collect();
+        names.sort();
+        names
     }
 
     #[test]
@@ -271,11 +348,16 @@ mod tests {
         let mut world = World::default();
         world.deploy("a/busy").requests = 1;
         world.deploy("a/quiet");
+        // (One that is counted, and on which nothing has happened.)
+        world.deploy("a/counted").cold = 1;
         let mut feed = Feed::default();
-        let first = read(&feed.next(&world));
+        let first = next(&mut feed, &world);
         assert_eq!(first["reset"], true);
-        assert_eq!(names(&first, "functions"), ["a/busy", "a/quiet"]);
-        let again = read(&feed.next(&world));
+        assert_eq!(
+            names(&first, "functions"),
+            ["a/busy", "a/counted", "a/quiet"]
+        );
+        let again = next(&mut feed, &world);
         assert_eq!(again["reset"], Value::Null);
         assert!(names(&again, "functions").is_empty(), "{again}");
         // One goes on, one is new, one is gone.
@@ -283,21 +365,32 @@ mod tests {
         world.deploy("a/new");
         world.functions.remove("a/quiet");
         world.changed.push("a/quiet".parse().unwrap());
-        let news = read(&feed.next(&world));
+        let news = next(&mut feed, &world);
         assert_eq!(names(&news, "functions"), ["a/busy", "a/new"]);
         assert_eq!(names(&news, "removed"), ["a/quiet"]);
-        assert_eq!(news["functions"][0]["millis"], 9);
-        // What was seen of one is no more.
-        *world.functions.get_mut("a/busy").unwrap() =
-            FunctionView::new("a/busy".parse().unwrap(), RevisionId("r1".to_owned()));
-        assert_eq!(names(&read(&feed.next(&world)), "functions"), ["a/busy"]);
-        assert!(names(&read(&feed.next(&world)), "functions").is_empty());
+        assert!(
+            news["functions"].to_string().contains("\"millis\":9"),
+            "{news}"
+        );
+        // An instance comes, and goes again.
+        let instance = InstanceView {
+            id: InstanceId::from_random(1),
+            revision: RevisionId("r1".to_owned()),
+            state: InstanceState::Idle,
+            load: 0,
+        };
+        let view = world.functions.get_mut("a/new").unwrap();
+        view.instances.push(instance);
+        assert_eq!(names(&next(&mut feed, &world), "functions"), ["a/new"]);
+        world.functions.get_mut("a/new").unwrap().instances.clear();
+        assert_eq!(names(&next(&mut feed, &world), "functions"), ["a/new"]);
+        assert!(names(&next(&mut feed, &world), "functions").is_empty());
         // What was missed is made up for.
         world.deploy("a/later");
         world.forgotten = world.changes();
-        let anew = read(&feed.next(&world));
+        let anew = next(&mut feed, &world);
         assert_eq!(anew["reset"], true);
-        assert_eq!(names(&anew, "functions").len(), 3);
+        assert_eq!(names(&anew, "functions").len(), 4);
     }
 
     #[test]
@@ -308,21 +401,26 @@ mod tests {
         }
         let mut feed = Feed::default();
         let mut told = BTreeSet::new();
-        for left in [700, 200, 0] {
-            let piece = read(&feed.next(&world));
+        for left in [950, 700, 450, 200, 0] {
+            let piece = next(&mut feed, &world);
             assert_eq!(piece["rest"], left);
-            assert_eq!(feed.has_rest(), left > 0);
+            assert_eq!(piece["host"].is_object(), left == 950, "once");
             told.extend(names(&piece, "functions"));
         }
         assert_eq!(told.len(), 1200);
         assert!(feed.told.is_empty(), "of those nothing is remembered");
+        // What is counted is looked at, too, and nothing is told of that.
+        while feed.has_rest() {
+            assert_eq!(feed.next(&world), None);
+        }
+        assert!(next(&mut feed, &world)["functions"].is_null());
     }
 
     #[test]
     fn starts_and_builds_are_told_of_when_there_are_others() {
         let mut world = World::default();
         let mut feed = Feed::default();
-        assert_eq!(read(&feed.next(&world))["starts"], Value::Null);
+        assert_eq!(next(&mut feed, &world)["starts"], Value::Null);
         world.snapshot.survey.records = Some(Records::default());
         let started = Started {
             function: "a/b".parse().unwrap(),
@@ -334,18 +432,18 @@ mod tests {
         };
         let records = world.snapshot.survey.records.as_mut().unwrap();
         records.starts.push(started);
-        let message = read(&feed.next(&world));
+        let message = next(&mut feed, &world);
         assert_eq!(message["starts"][0]["way"], "image");
         assert_eq!(message["builds"], Value::Null);
         assert_eq!(message["host"]["builds"]["running"], 0);
-        assert_eq!(read(&feed.next(&world))["starts"], Value::Null);
+        assert_eq!(next(&mut feed, &world)["starts"], Value::Null);
     }
 
     #[test]
     fn errors_are_of_the_last_minute() {
         let mut world = World::default();
         let mut feed = Feed::default();
-        let mut told = |world: &World| read(&feed.next(world))["problems"].to_string();
+        let mut told = |world: &World| next(&mut feed, world)["problems"].to_string();
         world.snapshot.redis = true;
         world.snapshot.docker = true;
         world.snapshot.errors[0] = 4;

@@ -40,7 +40,7 @@ use corefn_core::deployment::Deployment;
 use corefn_core::error::{ErrorCode, Failure};
 use corefn_core::function::{FunctionName, RevisionId};
 use corefn_core::instance::{Instance, InstanceId};
-use corefn_core::metrics::Fate;
+use corefn_core::metrics::{Fate, Snapshot};
 use corefn_core::start::{Phase, StartWay};
 use corefn_core::survey::Survey;
 use corefn_core::trace::Parent;
@@ -112,7 +112,16 @@ pub enum Command {
     LookAgain,
     /// [`Update::Surveyed`], within some seconds.
     Survey,
-    /// The log of a build. It is answered with [`Update::Log`], within some seconds.
+    /// What is measured, with what is found besides, as text or JSON. It is answered with [`Update::Answer`], within some seconds.
+    Measure {
+        /// What the answer is to be known by.
+        number: u64,
+        /// What is measured.
+        snapshot: Box<Snapshot>,
+        /// Whether it is to be JSON.
+        json: bool,
+    },
+    /// The log of a build. It is answered with [`Update::Answer`], within some seconds.
     ReadLog {
         /// What the answer is to be known by.
         number: u64,
@@ -168,12 +177,12 @@ pub enum Update {
     LookAgain,
     /// The answer to [`Command::Survey`].
     Surveyed(Box<Survey>),
-    /// The answer to [`Command::ReadLog`].
-    Log {
+    /// The answer to [`Command::Measure`] or [`Command::ReadLog`].
+    Answer {
         /// The command's.
         number: u64,
-        /// The log, if it is kept; or why it can't be had.
-        log: Result<Option<String>, ErrorCode>,
+        /// The text, if there is one; or why it can't be had.
+        answer: Result<Option<String>, ErrorCode>,
     },
     /// The answer to [`Command::Scale`].
     Scaled {
@@ -417,6 +426,11 @@ async fn run(
             }) => parts.starts.scale(deployment, idle, timeout),
             Some(Command::LookAgain) => parts.look_again(),
             Some(Command::Survey) => parts.surveyor.survey(),
+            Some(Command::Measure {
+                number,
+                snapshot,
+                json,
+            }) => parts.surveyor.measure(number, snapshot, json),
             Some(Command::ReadLog { number, build }) => parts.surveyor.read_log(number, build),
             Some(Command::Check { instance }) => parts.health.check(instance),
             Some(Command::StartOver) => return End::Over,

@@ -94,7 +94,7 @@ impl<M: Mutex, const N: usize> Rows<'_, M, N> {
             return None;
         }
         self.mutex.locked(|| {
-            let begin = key as usize % count;
+            let begin = (key % count as u64) as usize;
             for probe in 0..PROBES.min(count) {
                 let at = self.fixed + (begin + probe) % count;
                 match self.keys[at].load(Relaxed) {
@@ -109,6 +109,23 @@ impl<M: Mutex, const N: usize> Rows<'_, M, N> {
             }
             None
         })
+    }
+
+    /// The row of a name, if it has one.
+    pub fn get(&self, key: u64) -> Option<&Row<N>> {
+        let key = key.max(1);
+        let count = self.keys.len().checked_sub(self.fixed)?;
+        let begin = key.checked_rem(count as u64)? as usize;
+        let places = (0..PROBES.min(count)).map(|probe| self.fixed + (begin + probe) % count);
+        let mut taken = places.take_while(|at| self.keys[*at].load(Relaxed) != 0);
+        let at = taken.find(|at| self.keys[*at].load(Relaxed) == key)?;
+        Some(&self.rows[at])
+    }
+
+    /// A row by its place, if it is somebody's.
+    pub fn at(&self, place: usize) -> Option<&Row<N>> {
+        let key = self.keys.get(place)?.load(Relaxed);
+        (place >= self.fixed && key != 0).then(|| &self.rows[place])
     }
 
     /// The rows that are somebody's, and those of fixed use.
@@ -271,6 +288,11 @@ mod tests {
             assert_eq!(rows.rows[*at].read(), [0, 0]);
         }
         assert_eq!(rows.find(9, "a/c"), Some(found[1]));
+        for (key, name) in keys.iter().zip(names) {
+            assert_eq!(rows.get(*key).unwrap().name(), name);
+        }
+        assert!(rows.get(1).is_none() && rows.at(0).is_none() && rows.at(5).is_none());
+        assert_eq!(rows.at(found[0]).unwrap().name(), "a/b");
         assert_eq!(rows.find(1, "a/d"), None, "there is no more");
         assert_eq!(rows.find(6, &"n".repeat(MAX_NAME + 1)), None);
         rows.rows[found[0]].counts[1].fetch_add(3, Relaxed);
@@ -289,6 +311,7 @@ mod tests {
         let memory = memory(2);
         let rows = rows(&memory);
         assert_eq!(rows.find(6, "a/b"), None);
+        assert!(rows.get(6).is_none());
         assert_eq!(rows.used().count(), 2);
     }
 

@@ -31,6 +31,8 @@ fn snapshot() -> Snapshot {
         idle: 2,
         in_flight: 4,
         waiting: 5,
+        requests: 10,
+        millis: 1234,
         functions: vec![FunctionMetrics {
             name: "demo/hello".to_owned(),
             codes,

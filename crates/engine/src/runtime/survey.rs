@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use corefn_core::instance::Instance;
+use corefn_core::metrics::{self, Snapshot};
 use corefn_core::start::{Phase, StartWay};
 use corefn_core::survey::{Records, SandboxCount, Started, Survey};
 
@@ -27,10 +28,29 @@ impl Surveyor {
     pub fn survey(self: &Arc<Self>) {
         let this = self.clone();
         tokio::spawn(async move {
-            let (records, sandboxes) = tokio::join!(this.records(), this.sandboxes());
-            let survey = Survey { records, sandboxes };
+            let survey = this.look().await;
             this.outbox.send(Update::Surveyed(Box::new(survey)));
         });
+    }
+
+    /// Adds what it finds to what is measured, and makes text of it, in a task of its own: of thousands of functions that takes
+    /// longer than an event loop can wait.
+    pub fn measure(self: &Arc<Self>, number: u64, mut snapshot: Box<Snapshot>, json: bool) {
+        let this = self.clone();
+        tokio::spawn(async move {
+            snapshot.survey = this.look().await;
+            let text = match json {
+                true => metrics::json(&snapshot),
+                false => metrics::text(&snapshot),
+            };
+            let answer = Ok(Some(text));
+            this.outbox.send(Update::Answer { number, answer });
+        });
+    }
+
+    async fn look(&self) -> Survey {
+        let (records, sandboxes) = tokio::join!(self.records(), self.sandboxes());
+        Survey { records, sandboxes }
     }
 
     /// Reads a build's log, in a task of its own.
@@ -39,8 +59,8 @@ impl Surveyor {
         tokio::spawn(async move {
             let store = &this.redis.store;
             let log = this.redis.ask(store.within(PATIENCE, store.log(&build)));
-            let log = log.await.map_err(|failure| failure.code);
-            this.outbox.send(Update::Log { number, log });
+            let answer = log.await.map_err(|failure| failure.code);
+            this.outbox.send(Update::Answer { number, answer });
         });
     }
 

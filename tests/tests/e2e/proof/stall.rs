@@ -11,6 +11,9 @@ use corefn_tests::load::Load;
 use corefn_tests::{Home, probe, process, wait_until};
 use tokio::net::UnixListener;
 
+use super::scale::{deploy, deployment};
+use crate::page::Told;
+
 const LONG: Duration = Duration::from_secs(30);
 
 /// Where the loop may not be.
@@ -139,6 +142,46 @@ async fn many_functions() {
     })
     .await;
     assert_eq!(home.get("/demo/hello/x").await.status, 200);
+    home.nginx.quit().await;
+    assert_none_stalls(&home);
+}
+
+/// Pages and scrapes of an installation with ten thousand functions, of a good many of which there is something to tell.
+#[tokio::test]
+async fn many_functions_that_are_looked_at() {
+    const STATUS: &str = "location = /corefn/status { corefn_status; }";
+    let builder = Home::builder("looked").workers(1).with_faults();
+    let mut home = builder.server(STATUS).without_nginx().start().await;
+    let all: Vec<_> = (0..10_000).map(|number| deployment(number, 1)).collect();
+    deploy(&home, &all).await;
+    home.start_nginx().await;
+    wait_until("nginx has them", LONG, async || {
+        home.error_log().contains(": 10000 functions are deployed")
+    })
+    .await;
+    // (What is refused is counted as well.)
+    for number in 0..1_000 {
+        let path = format!("/account-{}/function-{number}/Nothing", number % 100);
+        assert_eq!(home.get(&path).await.status, 404);
+    }
+    let mut pages = Vec::new();
+    for _ in 0..3 {
+        pages.push(Told::open(&home, "/corefn/status").await);
+    }
+    for page in &mut pages {
+        let mut told = 0;
+        while told < 10_000 {
+            let message = page.next().await.unwrap();
+            told += message["functions"].as_array().map_or(0, Vec::len);
+        }
+    }
+    for _ in 0..20 {
+        for kind in ["application/json", "text/plain"] {
+            let answer = home.get("/corefn/status").header("Accept", kind).await;
+            assert_eq!(answer.status, 200);
+        }
+    }
+    drop(pages);
     home.nginx.quit().await;
     assert_none_stalls(&home);
 }
