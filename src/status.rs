@@ -39,6 +39,9 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 /// How often a page is told what has changed.
 const OFTEN: Duration = Duration::from_secs(1);
 
+/// When it is told for the second time: by then there is what others were asked for.
+const EARLY: Duration = Duration::from_millis(150);
+
 /// When it is told more of a look at everything.
 const SOON: Duration = Duration::from_millis(1);
 
@@ -161,16 +164,6 @@ fn survey(worker: &Worker) {
 }
 
 impl Viewer for Context {
-    fn on_survey(&self) {
-        let Some(viewing) = self.viewing.borrow().clone() else {
-            return;
-        };
-        let is_page = matches!(&*viewing.wish.borrow(), Wish::Feed { .. });
-        if is_page {
-            go_on(self, &viewing);
-        }
-    }
-
     fn on_answer(&self, number: u64, answer: &Result<Option<String>, ErrorCode>) {
         let Some(viewing) = self.viewing.borrow().clone() else {
             return;
@@ -196,10 +189,14 @@ fn on_time(context: &Rc<Context>) {
         let Some(viewing) = context.viewing.borrow().clone() else {
             return;
         };
-        let is_page = matches!(&*viewing.wish.borrow(), Wish::Feed { .. });
-        if is_page {
+        let next = match &*viewing.wish.borrow() {
+            Wish::Feed { sent: None, .. } => Some(EARLY),
+            Wish::Feed { .. } => Some(OFTEN),
+            Wish::Answer { .. } => None,
+        };
+        if let Some(next) = next {
             // (Nothing else comes back to it.)
-            context.call_after(OFTEN, on_time);
+            context.call_after(next, on_time);
             if !has_rest(&viewing)
                 && let Some(worker) = worker::get()
             {

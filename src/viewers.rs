@@ -15,9 +15,6 @@ pub const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Somebody who looks.
 pub trait Viewer {
-    /// There is a new survey, which says something else than the one before. The request may be gone when this returns.
-    fn on_survey(&self);
-
     /// What was asked for by a number is there, or why it can't be had. The request may be gone when this returns.
     fn on_answer(&self, number: u64, answer: &Result<Option<String>, ErrorCode>);
 }
@@ -109,22 +106,15 @@ impl Viewers {
     /// There is a new one.
     pub fn on_survey(&self, survey: Survey) {
         self.asked.set(None);
-        if *self.survey() != survey {
-            self.survey.replace(Rc::new(survey));
-            self.each(|viewer| viewer.on_survey());
-        }
+        self.survey.replace(Rc::new(survey));
     }
 
     /// What was asked for by a number is there, or why it can't be had.
     pub fn on_answer(&self, number: u64, answer: &Result<Option<String>, ErrorCode>) {
-        self.each(|viewer| viewer.on_answer(number, answer));
-    }
-
-    fn each(&self, tell: impl Fn(&dyn Viewer)) {
         // (Whoever is told may end, and others may begin.)
         let all: Vec<_> = self.all.borrow().clone();
         for viewer in all.iter().filter_map(Weak::upgrade) {
-            tell(&*viewer);
+            viewer.on_answer(number, answer);
         }
     }
 }
