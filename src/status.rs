@@ -51,7 +51,9 @@ const SLOWEST: Duration = Duration::from_secs(60);
 /// After how long a page must ask anew: whoever may no longer see it has to be refused at some time.
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// The answer to a request.
+/// The answer to a request. (Requests for functions are handled beside it, and are not to pay for its room on the stack.)
+#[cold]
+#[inline(never)]
 pub fn answer(r: Request<'_>) -> Answer {
     if !r.is_read() {
         return Answer::status(WRONG_METHOD);
@@ -144,9 +146,10 @@ fn begin(r: Request<'_>, worker: &Worker, wish: Wish, after: Duration) -> Answer
     let Some(context) = Context::of(r) else {
         return Answer::status(respond::INTERNAL);
     };
+    let is_page = matches!(wish, Wish::Feed { .. });
     context.viewing.replace(Some(Rc::new(Viewing::new(wish))));
     let viewer: Rc<dyn Viewer> = context.clone();
-    if !worker.viewers.join(Rc::downgrade(&viewer)) {
+    if !worker.viewers.join(Rc::downgrade(&viewer), is_page) {
         return Answer::status(UNAVAILABLE);
     }
     if !r.suspend() {

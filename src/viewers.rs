@@ -57,13 +57,14 @@ impl Viewing {
     }
 }
 
-/// How many may look at a worker at the same time.
+/// How many pages may look at a worker at the same time, and how many may ask it for something.
 const MOST: usize = 64;
 
 /// Those who look at a worker.
 #[derive(Default)]
 pub struct Viewers {
-    all: RefCell<Vec<Weak<dyn Viewer>>>,
+    pages: RefCell<Vec<Weak<dyn Viewer>>>,
+    askers: RefCell<Vec<Weak<dyn Viewer>>>,
     survey: RefCell<Rc<Survey>>,
     /// Since when a survey is under way.
     asked: Cell<Option<u64>>,
@@ -71,9 +72,10 @@ pub struct Viewers {
 }
 
 impl Viewers {
-    /// Somebody begins to look; false if too many do.
-    pub fn join(&self, viewer: Weak<dyn Viewer>) -> bool {
-        let mut all = self.all.borrow_mut();
+    /// A page begins to look, or somebody asks for something; false if too many do.
+    pub fn join(&self, viewer: Weak<dyn Viewer>, is_page: bool) -> bool {
+        let all = if is_page { &self.pages } else { &self.askers };
+        let mut all = all.borrow_mut();
         all.retain(|viewer| viewer.strong_count() > 0);
         if all.len() >= MOST {
             return false;
@@ -112,7 +114,7 @@ impl Viewers {
     /// What was asked for by a number is there, or why it can't be had.
     pub fn on_answer(&self, number: u64, answer: &Result<Option<String>, ErrorCode>) {
         // (Whoever is told may end, and others may begin.)
-        let all: Vec<_> = self.all.borrow().clone();
+        let all: Vec<_> = self.askers.borrow().clone();
         for viewer in all.iter().filter_map(Weak::upgrade) {
             viewer.on_answer(number, answer);
         }

@@ -129,6 +129,10 @@ async function read() {
   await page.screenshot({ path: `${folder}/page-dark.png` });
   await Promise.all(under);
 
+  // What others have written is text: an error, and a log.
+  await seen(page, "<img src=x onerror=alert(1)>");
+  assert.equal(await page.locator("img").count(), 0);
+
   // Nothing was asked of anybody else, and nothing went wrong.
   for (const request of requests) assert.ok(request.startsWith(origin) || request.startsWith("data:"), request);
   assert.deepEqual(wrong, []);

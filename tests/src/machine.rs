@@ -12,6 +12,9 @@ use crate::folder::Folder;
 use crate::git_host::ssh_command;
 use crate::wait::wait_until;
 
+/// What Docker and a builder's image begin with; a machine with the internet would pull it.
+const BASE: &str = "debian:bookworm-slim";
+
 /// How long it may take to start on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -76,6 +79,28 @@ impl Machine {
             .args(["exec", "-w", "/root", self.folder.name()])
             .args(["bash", "-euo", "pipefail", "-c", script]))
         .await
+    }
+
+    /// Brings what a registry would give, for an engine that is there by now.
+    ///
+    /// # Panics
+    /// When the engine does not take it.
+    pub async fn bring_base_image(&self) {
+        let bring = format!("docker save {BASE} | docker exec -i $NAME docker load");
+        self.here(&bring).await.succeeded();
+    }
+
+    /// Has the services, which are there by now, trust the certificates that this machine was told to trust.
+    ///
+    /// # Panics
+    /// When they don't start again.
+    pub async fn trust_as_this_machine(&self) {
+        if let Ok(bundle) = std::env::var("SSL_CERT_FILE") {
+            self.put(Path::new(&bundle), "/etc/corefn/ca.pem").await;
+            let settings = "sed -i 's|^#ca_bundle.*|ca_bundle = \"/etc/corefn/ca.pem\"|' /etc/corefn/host.toml && \
+                            systemctl restart 'corefn-*'";
+            self.there(settings).await.succeeded();
+        }
     }
 
     /// Puts a file or a folder onto the machine.

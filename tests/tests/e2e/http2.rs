@@ -4,10 +4,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use corefn_core::config::FunctionConfig;
+use corefn_core::feed::EVENT_STREAM;
 use corefn_tests::{Home, pattern, probe, wait_until};
 use h2::client::SendRequest;
 use h2::{Reason, RecvStream};
 use hyper::{Method, Request};
+use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 
@@ -24,10 +26,14 @@ struct Connection {
 
 impl Connection {
     async fn open(home: &Home) -> Self {
+        Self::open_with(home, &h2::client::Builder::new()).await
+    }
+
+    async fn open_with(home: &Home, builder: &h2::client::Builder) -> Self {
         let socket = UnixStream::connect(home.folder.file("run/h2"))
             .await
             .unwrap();
-        let (requests, connection) = h2::client::handshake(socket).await.unwrap();
+        let (requests, connection) = builder.handshake(socket).await.unwrap();
         let mut task = JoinSet::new();
         task.spawn(async move {
             // Its end shows in the requests.
@@ -71,7 +77,10 @@ async fn whole(mut body: RecvStream) -> Bytes {
 async fn start(name: &str) -> Home {
     let mut home = Home::builder(name).without_nginx().start().await;
     let socket = home.folder.file("run/h2");
-    home.conf.server = format!("listen unix:{} http2;", socket.display());
+    home.conf.server = format!(
+        "listen unix:{} http2; location = /corefn/status {{ corefn_status; }}",
+        socket.display()
+    );
     home.start_nginx().await;
     home.start_cleaner(Some(1));
     let config = FunctionConfig {
@@ -194,4 +203,43 @@ async fn streams_outlive_a_reload() {
         home.instances("demo/hello").await.is_empty()
     })
     .await;
+}
+
+/// A page whose client takes little at a time gets whole messages, and is let go of when it cancels.
+#[tokio::test]
+async fn page_is_told_in_whole_messages() {
+    let home = start("h2page").await;
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(500);
+    let mut connection = Connection::open_with(&home, &builder).await;
+    let request = Request::builder()
+        .uri("http://localhost/corefn/status")
+        .header("Accept", EVENT_STREAM)
+        .body(())
+        .unwrap();
+    let (answer, _) = connection.requests.send_request(request, true).unwrap();
+    let answer = answer.await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let mut body = answer.into_body();
+    let (mut text, mut told) = (String::new(), Vec::new());
+    while told.len() < 4 {
+        let piece = body.data().await.unwrap().unwrap();
+        assert!(piece.len() <= 500);
+        text += str::from_utf8(&piece).unwrap();
+        body.flow_control().release_capacity(piece.len()).unwrap();
+        while let Some((event, rest)) = text.split_once("\n\n") {
+            let json = event.strip_prefix("data: ").unwrap();
+            told.push(serde_json::from_str::<Value>(json).unwrap());
+            text = rest.to_owned();
+        }
+    }
+    let times = told.iter().map(|it| it["time"].as_u64().unwrap());
+    assert!(times.is_sorted());
+    // While it waits for room, it is cancelled.
+    body.data().await.unwrap().unwrap();
+    drop(body);
+    home.until_under_way(0).await;
+    let (status, _) = connection.get("/demo/hello/status/200").await;
+    assert_eq!(status, 200);
+    assert_eq!(home.error_log().matches("[alert]").count(), 0);
 }

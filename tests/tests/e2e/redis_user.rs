@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use corefn_core::keys::Keys;
+use corefn_core::metrics::JSON;
 use corefn_tests::cli::corefn;
-use corefn_tests::{Home, wait_until};
+use corefn_tests::push::Repository;
+use corefn_tests::{Home, probe, wait_until};
+use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -97,4 +100,32 @@ async fn password_is_not_shown() {
     for log in [home.error_log(), home.cleaner_log()] {
         assert!(!log.contains(secret), "{log}");
     }
+}
+
+/// A user that an older version has printed may not write what is only shown. All else goes on.
+#[tokio::test]
+async fn what_is_only_shown_may_be_refused() {
+    let status = "location = /corefn/status { corefn_status; }";
+    let home = Home::builder("older").server(status).start().await;
+    home.redis
+        .command::<()>(&[
+            "ACL", "SETUSER", "corefn", "-lpush", "-ltrim", "-lrange", "-hkeys",
+        ])
+        .await;
+    home.deploy("demo/hello", probe::idle(60)).await;
+    assert_eq!(home.get("/demo/hello/status/200").await.status, 200);
+    let told = home
+        .get("/corefn/status")
+        .header("Accept", JSON)
+        .await
+        .json();
+    assert_eq!(
+        (&told["redis"], &told["builds"]),
+        (&true.into(), &Value::Null)
+    );
+    let hello = Repository::create(&home, "demo/pushed").await;
+    hello.probe("");
+    hello.commit("First").await;
+    hello.push().await.accepted();
+    assert!(!home.error_log().contains("going by Docker alone"));
 }

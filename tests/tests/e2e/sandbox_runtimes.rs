@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use corefn_core::config::Archive;
 use corefn_core::names::{env, label};
 use corefn_core::network::Network;
+use corefn_core::survey::SandboxCount;
 use corefn_engine::docker::Container;
 use corefn_sandbox::claim::{self, Fetch, Form};
 use corefn_tests::Home;
@@ -89,6 +90,9 @@ async fn function_sees_no_difference() {
     assert_eq!(of_image["could_write"], false);
     for count in 1..=2 {
         until_prepared(&home, "demo/hello", 1).await;
+        let counts = claim::count(&keeper.socket()).await.unwrap();
+        let of_python = |it: &SandboxCount| it.runtime() == "python" && it.waiting == 1;
+        assert!(counts.iter().any(of_python), "{counts:?}");
         end_instance(&home, "demo/hello").await;
         let of_sandbox = seen(&home, "demo/hello").await;
         assert_eq!(started_from(&home, "a sandbox"), count);

@@ -41,6 +41,16 @@ impl Redis {
         }
     }
 
+    /// Does something with it that nothing goes by: if it fails, nothing comes of it, and nothing else follows.
+    pub async fn look<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
+        let mut is_out = self.is_out.subscribe();
+        tokio::select! {
+            biased;
+            _ = is_out.wait_for(|out| *out) => None,
+            done = work => done.ok(),
+        }
+    }
+
     /// It has failed. That it is out of reach is logged once for each outage, however many ask.
     pub fn on_failure(&self, error: &StoreError) -> Failure {
         let failure = Failure::new(ErrorCode::RedisUnavailable, error.to_string());

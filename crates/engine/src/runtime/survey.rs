@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use corefn_core::error::ErrorCode;
 use corefn_core::instance::Instance;
 use corefn_core::metrics::{self, Snapshot};
 use corefn_core::start::{Phase, StartWay};
@@ -58,8 +59,8 @@ impl Surveyor {
         let this = self.clone();
         tokio::spawn(async move {
             let store = &this.redis.store;
-            let log = this.redis.ask(store.within(PATIENCE, store.log(&build)));
-            let answer = log.await.map_err(|failure| failure.code);
+            let log = this.redis.look(store.within(PATIENCE, store.log(&build)));
+            let answer = log.await.ok_or(ErrorCode::RedisUnavailable);
             this.outbox.send(Update::Answer { number, answer });
         });
     }
@@ -67,7 +68,7 @@ impl Surveyor {
     async fn records(&self) -> Option<Records> {
         let store = &self.redis.store;
         let records = store.within(PATIENCE, store.records());
-        self.redis.ask(records).await.ok()
+        self.redis.look(records).await
     }
 
     async fn sandboxes(&self) -> Option<Vec<SandboxCount>> {
@@ -98,7 +99,6 @@ pub(super) fn keep_start(
     };
     let redis = redis.clone();
     tokio::spawn(async move {
-        // (Nothing goes by it. That Redis is out of reach is noted by those who need it.)
-        let _ = redis.ask(redis.store.keep_start(&started)).await;
+        redis.look(redis.store.keep_start(&started)).await;
     });
 }

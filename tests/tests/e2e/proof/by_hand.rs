@@ -1,6 +1,5 @@
 //! Without packages, by the words of the papers: the git host and its services, nginx, who may what, and Redis' user.
 
-use std::path::Path;
 use std::time::Duration;
 
 use corefn_tests::machine::Machine;
@@ -9,9 +8,6 @@ use corefn_tests::programs::{target, workspace};
 use corefn_tests::wait_until;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// What a registry would give, brought as soon as there is an engine.
-const BASE: &str = "debian:bookworm-slim";
 
 /// What packages would bring along.
 const NEEDED: &str = "apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
@@ -62,19 +58,13 @@ async fn installed_by_hand() {
         .succeeded();
     let key = machine.folder.file("key.pub");
     machine.put(&key, "/root/alice.pub").await;
-    let bring = format!("docker save {BASE} | docker exec -i $NAME docker load");
-    machine.here(&bring).await.succeeded();
+    machine.bring_base_image().await;
 
     machine
         .there(&format!("cd corefn\n{services}"))
         .await
         .succeeded();
-    if let Ok(bundle) = std::env::var("SSL_CERT_FILE") {
-        machine.put(Path::new(&bundle), "/etc/corefn/ca.pem").await;
-        let settings = "sed -i 's|^#ca_bundle.*|ca_bundle = \"/etc/corefn/ca.pem\"|' /etc/corefn/host.toml && \
-                        systemctl restart 'corefn-*'";
-        machine.there(settings).await.succeeded();
-    }
+    machine.trust_as_this_machine().await;
     let site = "sed -i 's|try_files $uri $uri/ =404;|include corefn/functions.conf;|' /etc/nginx/sites-available/default";
     machine
         .there(&format!("cd corefn\n{site}\n{nginx}"))

@@ -1,6 +1,6 @@
 //! Debian's packages, on a machine that has nothing but nginx: installed by the README's words, upgraded under traffic, removed.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use corefn_core::names::label;
@@ -12,9 +12,6 @@ use corefn_tests::wait_until;
 
 /// Where the packages are, as the README has it.
 const PACKAGES: &str = "target/deb";
-
-/// What Docker and a builder's image begin with; a machine with the internet would pull it.
-const BASE: &str = "debian:bookworm-slim";
 
 /// From the first word of the README to an answer, compiling excluded.
 const MOST: Duration = Duration::from_secs(180);
@@ -63,18 +60,8 @@ async fn packages_from_nothing_and_back() {
         .await
         .succeeded();
     let installed = begin.elapsed();
-    machine
-        .here(&format!(
-            "docker save {BASE} | docker exec -i $NAME docker load"
-        ))
-        .await
-        .succeeded();
-    if let Ok(bundle) = std::env::var("SSL_CERT_FILE") {
-        machine.put(Path::new(&bundle), "/etc/corefn/ca.pem").await;
-        let settings = "sed -i 's|^#ca_bundle.*|ca_bundle = \"/etc/corefn/ca.pem\"|' /etc/corefn/host.toml && \
-                        systemctl restart 'corefn-*'";
-        machine.there(settings).await.succeeded();
-    }
+    machine.bring_base_image().await;
+    machine.trust_as_this_machine().await;
     let said = machine.there(others).await;
     println!("{}{}", said.output, said.errors);
     said.succeeded();

@@ -62,9 +62,10 @@ async fn everybody_can_read_it() {
     pushed.probe("");
     pushed.commit("First").await;
     pushed.push().await.accepted();
-    pushed.probe("[wrong]\n");
+    // (What is told of it must not become a part of the page.)
+    pushed.probe("['<img src=x onerror=alert(1)>']\n");
     pushed.commit("Second").await;
-    pushed.push().await.rejected(&["wrong"]);
+    pushed.push().await.rejected(&["<img src=x"]);
     look(&home, "read").await;
 }
 
