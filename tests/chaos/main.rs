@@ -12,6 +12,7 @@ mod deploys;
 mod faults;
 mod history;
 mod invocations;
+mod pages;
 mod plan;
 mod report;
 mod run;

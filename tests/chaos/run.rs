@@ -16,6 +16,7 @@ use crate::deploys::Deploys;
 use crate::faults::{Breaker, ROUNDS};
 use crate::history::{History, Recorder};
 use crate::invocations::Invocations;
+use crate::pages::{Pages, STATUS};
 use crate::plan::plan;
 use crate::report::Report;
 use crate::schedules::Schedules;
@@ -41,6 +42,7 @@ pub async fn run(seed: u64, total: Duration) -> Report {
     let traffic = Traffic::start(&sender, seed);
     let invocations = Invocations::start(breaker.home.client(), seed);
     let redis = breaker.home.redis.url();
+    let pages = Pages::start(breaker.home.client());
     let deploys = Deploys::start(&namespace, &redis, recorder.clone(), seed);
     for step in plan(seed, total) {
         let begin = Instant::now();
@@ -68,6 +70,9 @@ pub async fn run(seed: u64, total: Duration) -> Report {
         recorder.complain(missing);
     }
     let left = left_over(&breaker.home).await;
+    for wrong in pages.finish().await {
+        recorder.complain(wrong);
+    }
     let log = breaker.home.error_log();
     for line in log.lines().filter(|line| is_alarming(line)) {
         recorder.complain(line);
@@ -84,6 +89,7 @@ pub async fn run(seed: u64, total: Duration) -> Report {
 async fn set_up() -> Breaker {
     let mut home = Home::builder("chaos")
         .workers(3)
+        .server(STATUS)
         .location(&format!("add_header {INSTANCE} $corefn_instance always;"))
         .docker_proxy()
         .with_alerts()
