@@ -137,7 +137,7 @@ fn build(name: &[u8]) -> Option<String> {
         .then(|| format!("{revision} {repository}"))
 }
 
-/// Has the request wait for what it wants; `after` a time it gets what there is.
+/// Has the request wait for what it wants; `after` a time a page is told of it, and whoever has no answer by then is refused.
 fn begin(r: Request<'_>, worker: &Worker, wish: Wish, after: Duration) -> Answer {
     // (nginx would look for its rest, where it is to be seen whether the client goes away.)
     if r.is_discarding() || !r.is_main() {

@@ -1,7 +1,7 @@
 //! Sends spans to a collector of OpenTelemetry, over HTTP.
 //!
-//! Nothing waits for that, and nothing goes by it: what a collector does not take in time is dropped, and that is logged once
-//! in a while.
+//! Nothing goes by it, and nobody waits for it but who asks for that ([`Spans::flush`]): what a collector does not take in time is
+//! dropped, and that is logged once in a while.
 
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
