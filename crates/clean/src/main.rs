@@ -2,6 +2,7 @@
 //! and removes the images of revisions that are not kept.
 #![forbid(unsafe_code)]
 
+mod agreement;
 mod revisions;
 mod round;
 
@@ -18,6 +19,7 @@ use corefn_engine::{home, log};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
+use agreement::Agreement;
 use round::Cleaner;
 
 /// Stops functions' instances that have been idle for long enough.
@@ -65,8 +67,8 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let mut failing = false;
     let watcher = cleaner.clone();
     tokio::spawn(async move { watcher.watch().await });
-    let look_after = revisions::look_after(docker, store, host.revisions, secrets);
-    tokio::spawn(look_after);
+    tokio::spawn(Agreement::new(docker.clone(), store, every).keep());
+    tokio::spawn(revisions::look_after(docker, host.revisions, secrets));
     loop {
         tokio::select! {
             _ = ticks.tick() => {}

@@ -4,13 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corefn_core::host::Revisions;
-use corefn_engine::agree;
 use corefn_engine::docker::Docker;
-use corefn_engine::revisions::{Disagreements, remove_not_kept, remove_unused_secrets};
+use corefn_engine::revisions::{remove_not_kept, remove_unused_secrets};
 use corefn_engine::secrets::SecretStore;
-use corefn_engine::store::Store;
 use tokio::time::MissedTickBehavior;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 /// How often they are looked after: there is one more with a push, and Docker is asked for all images.
 const EVERY: Duration = Duration::from_secs(10 * 60);
@@ -40,36 +38,13 @@ pub async fn remove_secrets(docker: &Docker, secrets: &SecretStore) {
     }
 }
 
-/// The same again and again, and has Docker and Redis agree on what is deployed.
-pub async fn look_after(
-    docker: Arc<Docker>,
-    store: Arc<Store>,
-    settings: Revisions,
-    secrets: SecretStore,
-) {
+/// The same again and again.
+pub async fn look_after(docker: Arc<Docker>, settings: Revisions, secrets: SecretStore) {
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut disagreements = Disagreements::default();
-    let mut former = Vec::new();
     loop {
         ticks.tick().await;
         remove(&docker, &settings).await;
         remove_secrets(&docker, &secrets).await;
-        // (What goes wrong here goes wrong for the rounds, too, which tell of it.)
-        let settled = disagreements.settle(&store, &docker).await;
-        for (function, settled) in settled.unwrap_or_default() {
-            warn!(
-                "{function} was at {} in Docker and at {} in Redis, and is at {} now: whoever deployed it was killed, or Redis \
-                 came back as it was before",
-                settled.docker, settled.redis, settled.right
-            );
-        }
-        let settled = agree::settle(&mut former, &store, &docker).await;
-        for function in settled.unwrap_or_default() {
-            warn!(
-                "Docker and Redis agree again on what is released of {function}: whoever released it was killed, or Redis came back \
-                 as it was before"
-            );
-        }
     }
 }

@@ -9,6 +9,7 @@ use corefn_core::host::Revisions;
 use corefn_core::names;
 use corefn_core::revisions::{Candidate, superfluous};
 
+use crate::agree::Look;
 use crate::docker::{Docker, DockerError, Image};
 use crate::rebuild::RebuildError;
 use crate::releases::with_releases;
@@ -108,7 +109,7 @@ impl Disagreements {
     /// Looks what they say, and settles what they have said the same different things of when it was looked before: nobody is
     /// between the two any more. Returns what was settled.
     ///
-    /// Docker is right, unless its revision was made since Redis has been up: then Redis would know it, had whoever made
+    /// Docker is right, unless its revision was made since Redis knows all that is: then Redis would know it, had whoever made
     /// it got so far, and the push was never accepted.
     ///
     /// # Errors
@@ -117,8 +118,8 @@ impl Disagreements {
         &mut self,
         store: &Store,
         docker: &Docker,
+        look: Look,
     ) -> Result<Vec<(FunctionName, Disagreement)>, RebuildError> {
-        let began = store.began().await?;
         let images = docker.images().await?;
         let mut found = HashMap::new();
         let mut settled = Vec::new();
@@ -135,7 +136,7 @@ impl Disagreements {
             if of_docker == of_redis {
                 continue;
             }
-            let is_docker_right = current.created < began || !is_there;
+            let is_docker_right = current.created < look.knows_since || !is_there;
             let right = if is_docker_right { of_docker } else { of_redis };
             let disagreement = Disagreement {
                 docker: of_docker.clone(),
@@ -143,7 +144,8 @@ impl Disagreements {
                 right: right.clone(),
             };
             let function = deployment.function.clone();
-            if self.0.get(&function) != Some(&disagreement) {
+            let can_settle = is_docker_right || !look.is_soon;
+            if !can_settle || self.0.get(&function) != Some(&disagreement) {
                 found.insert(function, disagreement);
                 continue;
             }

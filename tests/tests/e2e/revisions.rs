@@ -6,6 +6,7 @@ use corefn_core::config::FunctionConfig;
 use corefn_core::deployment::Deployment;
 use corefn_core::host::Revisions;
 use corefn_core::names::{self, HOST_FILE, env, label};
+use corefn_engine::agree::Look;
 use corefn_engine::docker::Image;
 use corefn_engine::revisions::Disagreements;
 use corefn_tests::cli::{Ran, corefn};
@@ -356,17 +357,20 @@ async fn docker_and_redis_come_to_agree() {
     home.deploy("demo/other", probe::config()).await;
     let before = state(&home).await;
     let mut disagreements = Disagreements::default();
-    let mut settle = async || {
-        let settled = disagreements
-            .settle(&home.store, &home.docker)
-            .await
-            .unwrap();
+    let knows_since = home.store.began().await.unwrap();
+    let mut settle = async |is_soon| {
+        let look = Look {
+            knows_since,
+            is_soon,
+        };
+        let settled = disagreements.settle(&home.store, &home.docker, look).await;
+        let settled = settled.unwrap();
         settled
             .into_iter()
             .map(|(function, _)| function.to_string())
             .collect::<Vec<_>>()
     };
-    assert_eq!(settle().await, [""; 0]);
+    assert_eq!(settle(false).await, [""; 0]);
 
     // As when whoever goes back to the first is killed when Docker knows and Redis doesn't.
     let current = |revision: &Deployment| {
@@ -381,17 +385,19 @@ async fn docker_and_redis_come_to_agree() {
     let disagree = state(&home).await;
     assert_ne!(disagree, before);
     // It may be in between just now.
-    assert_eq!(settle().await, [""; 0]);
-    assert_eq!(state(&home).await, disagree);
-    assert_eq!(settle().await, ["demo/hello"]);
+    for is_soon in [false, true] {
+        assert_eq!(settle(is_soon).await, [""; 0]);
+        assert_eq!(state(&home).await, disagree);
+    }
+    assert_eq!(settle(false).await, ["demo/hello"]);
     assert_eq!(state(&home).await, before);
-    assert_eq!(settle().await, [""; 0]);
+    assert_eq!(settle(false).await, [""; 0]);
 
     // Where the image is gone that Redis knows, Docker's is all there is.
     home.docker.tag(&image, &tag).await.unwrap();
     home.docker.remove_image(&revisions[1].image).await.unwrap();
-    assert_eq!(settle().await, [""; 0]);
-    assert_eq!(settle().await, ["demo/hello"]);
+    assert_eq!(settle(false).await, [""; 0]);
+    assert_eq!(settle(false).await, ["demo/hello"]);
     let (_, deployments, _) = state(&home).await;
     assert_eq!(deployments[0], revisions[0]);
 }
@@ -410,12 +416,42 @@ async fn redis_that_is_behind_catches_up() {
     home.redis.start().await;
     home.store.deploy(&[(&revisions[0], None)]).await.unwrap();
     let mut disagreements = Disagreements::default();
+    let look = Look {
+        knows_since: home.store.began().await.unwrap(),
+        is_soon: true,
+    };
     for count in [0, 1, 0] {
-        let settled = disagreements
-            .settle(&home.store, &home.docker)
-            .await
-            .unwrap();
+        let settled = disagreements.settle(&home.store, &home.docker, look).await;
+        let settled = settled.unwrap();
         assert_eq!(settled.len(), count);
     }
+    assert_eq!(home.store.deployments().await.unwrap(), revisions[1..]);
+}
+
+/// A Redis that comes back as it was when its disk was last written is told soon what is deployed, and requests get that.
+#[tokio::test]
+async fn redis_that_is_set_back_is_told_soon() {
+    const PATH: &str = "/demo/hello/env";
+    let mut home = Home::start("setback").await;
+    home.start_cleaner(Some(1));
+    let mut revisions = Vec::new();
+    for _ in 0..2 {
+        let deployment = home.deploy("demo/hello", probe::idle(600)).await;
+        home.knows("demo/hello", &deployment.revision.0).await;
+        if revisions.is_empty() {
+            home.redis.save().await;
+        }
+        revisions.push(deployment);
+    }
+    home.redis.stop().await;
+    home.redis.start().await;
+    let deployments = home.store.deployments().await.unwrap();
+    assert_eq!(deployments, revisions[..1], "it is set back");
+    let newest = &revisions[1].revision.0;
+    wait_until("requests get the newest again", PATIENCE, async || {
+        let answer = home.get(PATH).await;
+        answer.status == 200 && answer.json()[env::REVISION] == *newest
+    })
+    .await;
     assert_eq!(home.store.deployments().await.unwrap(), revisions[1..]);
 }
