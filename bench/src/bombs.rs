@@ -74,6 +74,13 @@ pub async fn measure(
                     false => pair.1 = p99,
                 }
             }
+            eprintln!(
+                "    {name}, pair {} of {}: {:.0} and {:.0} µs",
+                repeat + 1,
+                plan.bomb_repeats,
+                pair.0,
+                pair.1
+            );
             pairs.push(pair);
         }
         let compared = Compared::of(&pairs).ok_or_else(|| BenchError::BadLoad {

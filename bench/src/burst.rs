@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 
 use crate::cold::{PATH, milliseconds};
 use crate::error::BenchError;
-use crate::site::{self, BURST, Site, burst};
+use crate::site::{self, BURST, SANDBOX, Site, burst};
 use crate::stats::Summary;
 
 /// How long Docker may take to know of all.
@@ -31,7 +31,7 @@ pub async fn measure(site: &Site, repeats: u32) -> Result<Summary, BenchError> {
 
 async fn ask(site: &Site) -> Result<f64, BenchError> {
     let home = &site.home;
-    let before = site.started_from("a sandbox");
+    let before = site.started_from(SANDBOX);
     let client = home.client();
     let paths: Vec<_> = (0..BURST)
         .map(|number| format!("/{}{PATH}", burst(number)))
@@ -42,7 +42,7 @@ async fn ask(site: &Site) -> Result<f64, BenchError> {
     for answer in answers {
         answer?;
     }
-    if site.started_from("a sandbox") != before + BURST {
+    if site.started_from(SANDBOX) != before + BURST {
         return Err(BenchError::NoSandbox);
     }
     wait_until("Docker knows them", PATIENCE, async || {

@@ -15,7 +15,7 @@ use corefn_engine::start::random_id;
 use corefn_tests::{Client, Home};
 
 use crate::error::BenchError;
-use crate::site::{self, COLD, COLD_IMAGE, Site};
+use crate::site::{self, COLD, COLD_IMAGE, SANDBOX, Site};
 use crate::stats::{Compared, Summary};
 
 /// What is asked for, on any side.
@@ -35,8 +35,7 @@ pub struct Cold {
     pub image_steps: Vec<(String, Summary)>,
 }
 
-/// What a router says that a start was from: of one executable, and of any image.
-pub const SANDBOX: &str = "a sandbox";
+/// What a router says that a start of any image was from.
 pub const IMAGE: &str = "its image, on a sandbox's network";
 
 /// What is done when the last of a start's steps is.

@@ -1,8 +1,8 @@
 //! Cold starts with nginx behind the gate, against the same with nginx having all of Docker: two installations, side by side.
 
-use crate::cold::{IMAGE, SANDBOX, corefn, deployment, start};
+use crate::cold::{IMAGE, corefn, deployment, start};
 use crate::error::BenchError;
-use crate::site::{COLD, COLD_IMAGE, Site};
+use crate::site::{COLD, COLD_IMAGE, SANDBOX, Site};
 use crate::stats::Compared;
 
 /// How the two compare: milliseconds until the first answer.

@@ -40,7 +40,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use cpu::Pinning;
 use error::BenchError;
 use machine::Machine;
-use plan::{Args, Plan};
+use plan::{Args, Beside, Plan};
 use report::{Report, Requests, Starts};
 use site::{Site, WARM, WARM_SOCKET};
 use warm::Warm;
@@ -63,6 +63,9 @@ async fn main() -> ExitCode {
 }
 
 async fn run(plan: &Plan) -> Result<(), BenchError> {
+    if !plan.only.is_empty() {
+        return run_only(plan).await;
+    }
     eprintln!("Cold starts of runtimes, {} turns", plan.cold_repeats);
     let runtimes = runtimes::measure(plan.cold_repeats).await?;
     let mut site = Site::start().await;
@@ -91,9 +94,7 @@ async fn run(plan: &Plan) -> Result<(), BenchError> {
         "Warm requests over a unix socket, {} pairs",
         plan.warm_repeats
     );
-    let (on_socket, script) = (site.corefn_url(WARM_SOCKET), site.script());
-    let urls = [&*on_socket, &plain];
-    let on_socket = warm::measure(&site, urls, &script, &pinning, plan, most).await?;
+    let on_socket = measure_socket(&site, &pinning, plan, most).await?;
     eprintln!(
         "Warm requests while sandboxes are made, twice {} pairs",
         plan.refill_repeats
@@ -133,6 +134,49 @@ async fn run(plan: &Plan) -> Result<(), BenchError> {
         path.display()
     );
     Ok(())
+}
+
+/// Measures what the plan names alone.
+async fn run_only(plan: &Plan) -> Result<(), BenchError> {
+    let mut site = Site::start().await;
+    let pinning = Pinning::of_this_machine();
+    let most = plan.connections.iter().copied().max().unwrap_or(1);
+    if plan.only.contains(&Beside::Crowd) {
+        let crowd = crowd::measure(&site, plan).await?;
+        println!("crowd: {:.2}", crowd.ratio.median);
+    }
+    site.warm_up(&pinning).await?;
+    for what in &plan.only {
+        match what {
+            Beside::Crowd => {}
+            Beside::Socket => {
+                let warm = measure_socket(&site, &pinning, plan, most).await?;
+                println!("socket: {:.3}", warm.throughput.ratio.median);
+            }
+            Beside::Refill => {
+                let refill = refill::measure(&site, &pinning, plan, most).await?;
+                let [paced, full] = [refill.paced, refill.full].map(|one| one.ratio.median);
+                println!("refill: {paced:.2}, with a load that takes all {full:.2}");
+            }
+            Beside::Bombs => {
+                for (name, p99) in bombs::measure(&site, &pinning, plan, most).await? {
+                    println!("{name}: {:.2}", p99.ratio.median);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Measures warm requests over a unix socket, against plain ones over TCP.
+async fn measure_socket(
+    site: &Site,
+    pinning: &Pinning,
+    plan: &Plan,
+    connections: u32,
+) -> Result<Warm, BenchError> {
+    let urls = [&*site.corefn_url(WARM_SOCKET), &*site.plain_url()];
+    warm::measure(site, urls, &site.script(), pinning, plan, connections).await
 }
 
 /// Measures warm requests, of CoreFn's URL against another, under each number of connections.

@@ -21,6 +21,22 @@ pub struct Args {
     /// Another system's address, which must answer GET with success: it gets the warm loads too, in turns with CoreFn
     #[arg(long, value_name = "URL", value_parser = http)]
     peer: Option<String>,
+    /// Measure this alone, of what warm requests feel of other work, and print its ratios: no report is written
+    #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',')]
+    only: Vec<Beside>,
+}
+
+/// What warm requests may feel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Beside {
+    /// That a crowd comes.
+    Crowd,
+    /// That they go over a unix socket.
+    Socket,
+    /// That sandboxes are made.
+    Refill,
+    /// That another function uses all that it gets.
+    Bombs,
 }
 
 /// What wrk can request.
@@ -68,6 +84,8 @@ pub struct Plan {
     pub rate_repeats: u32,
     /// Another system's address, if one gets the warm loads too.
     pub peer: Option<String>,
+    /// What alone is measured; all if empty.
+    pub only: Vec<Beside>,
 }
 
 /// How much of something there is, one after the other.
@@ -120,6 +138,7 @@ impl Args {
             growth_repeats: if self.quick { 1 } else { 5 },
             rate_repeats,
             peer: self.peer,
+            only: self.only,
         }
     }
 }
@@ -153,6 +172,13 @@ mod tests {
             let error = Args::try_parse_from(args).unwrap_err().to_string();
             assert!(error.contains("such as http://"), "{error}");
         }
+    }
+
+    #[test]
+    fn some_alone() {
+        let only = plan(&["--only", "bombs,refill"]).only;
+        assert_eq!(only, [Beside::Bombs, Beside::Refill]);
+        assert!(Args::try_parse_from(["corefn-bench", "--only", "nothing"]).is_err());
     }
 
     #[test]

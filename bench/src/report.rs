@@ -560,6 +560,7 @@ pub(crate) mod tests {
             growth_repeats: 1,
             rate_repeats: 1,
             peer: None,
+            only: Vec::new(),
         };
         let pinning = Pinning {
             nginx: Some(0),
