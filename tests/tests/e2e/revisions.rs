@@ -9,11 +9,14 @@ use corefn_core::names::{self, HOST_FILE, env, label};
 use corefn_engine::agree::Look;
 use corefn_engine::docker::Image;
 use corefn_engine::revisions::Disagreements;
+use corefn_engine::store::Store;
 use corefn_tests::cli::{Ran, corefn};
+use corefn_tests::port::Port;
 use corefn_tests::{Home, probe, wait_until};
 use serde_json::{Value, json};
 
 use crate::deploys::{Watchers, assert_all_warm};
+use crate::without_redis::{until_replicated, with_replica};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -428,30 +431,59 @@ async fn redis_that_is_behind_catches_up() {
     assert_eq!(home.store.deployments().await.unwrap(), revisions[1..]);
 }
 
-/// A Redis that comes back as it was when its disk was last written is told soon what is deployed, and requests get that.
+/// Waits until requests get a revision, and Redis says so.
+async fn until_told(home: &Home, store: &Store, newest: &Deployment) {
+    wait_until("requests get the newest again", PATIENCE, async || {
+        let answer = home.get("/demo/hello/env").await;
+        answer.status == 200 && answer.json()[env::REVISION] == *newest.revision.0
+    })
+    .await;
+    let deployments = store.deployments().await.unwrap();
+    assert_eq!(deployments, std::slice::from_ref(newest));
+}
+
+/// Deploys a revision, and waits until routers know it.
+async fn deploy(home: &Home) -> Deployment {
+    let deployment = home.deploy("demo/hello", probe::idle(600)).await;
+    home.knows("demo/hello", &deployment.revision.0).await;
+    deployment
+}
+
+/// A Redis that comes back as it was when its disk was last written is told soon what is deployed.
 #[tokio::test]
 async fn redis_that_is_set_back_is_told_soon() {
-    const PATH: &str = "/demo/hello/env";
     let mut home = Home::start("setback").await;
     home.start_cleaner(Some(1));
-    let mut revisions = Vec::new();
-    for _ in 0..2 {
-        let deployment = home.deploy("demo/hello", probe::idle(600)).await;
-        home.knows("demo/hello", &deployment.revision.0).await;
-        if revisions.is_empty() {
-            home.redis.save().await;
-        }
-        revisions.push(deployment);
-    }
+    let first = deploy(&home).await;
+    home.redis.save().await;
+    let newest = deploy(&home).await;
     home.redis.stop().await;
     home.redis.start().await;
     let deployments = home.store.deployments().await.unwrap();
-    assert_eq!(deployments, revisions[..1], "it is set back");
-    let newest = &revisions[1].revision.0;
-    wait_until("requests get the newest again", PATIENCE, async || {
-        let answer = home.get(PATH).await;
-        answer.status == 200 && answer.json()[env::REVISION] == *newest
+    assert_eq!(deployments, [first], "it is set back");
+    until_told(&home, &home.store, &newest).await;
+}
+
+/// The same of a replica that takes over and lacks the last, though it has run for longer than that is deployed.
+#[tokio::test]
+async fn replica_that_lacks_the_newest_is_told_soon() {
+    let (mut home, other, _port) = with_replica("lacks").await;
+    let first = deploy(&home).await;
+    until_replicated(&other).await;
+    let store = Store::new(&other.url(), home.namespace()).unwrap();
+    wait_until("it knows the first", PATIENCE, async || {
+        store
+            .deployments()
+            .await
+            .is_ok_and(|it| it == [first.clone()])
     })
     .await;
-    assert_eq!(home.store.deployments().await.unwrap(), revisions[1..]);
+    // (Nobody is there.)
+    let nobody = Port::reserve();
+    let number = nobody.address().port().to_string();
+    let _: String = other.command(&["REPLICAOF", "127.0.0.1", &number]).await;
+    let newest = deploy(&home).await;
+    home.redis.kill().await;
+    let _: String = other.command(&["REPLICAOF", "NO", "ONE"]).await;
+    until_told(&home, &store, &newest).await;
 }

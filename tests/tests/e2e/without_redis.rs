@@ -301,9 +301,10 @@ async fn slow_redis() {
     assert_eq!(home.get("/demo/hello/x").await.status, 200);
 }
 
-#[tokio::test]
-async fn redis_that_fails_over() {
-    let mut home = Home::builder("failover").without_nginx().start().await;
+/// An installation whose Redis has a replica that does not know anything yet, with nginx and the cleaner; and the port of the
+/// master.
+pub async fn with_replica(name: &str) -> (Home, Redis, Port) {
+    let mut home = Home::builder(name).without_nginx().start().await;
     let port = Port::reserve();
     let number = port.address().port().to_string();
     let _: String = home
@@ -325,16 +326,27 @@ async fn redis_that_fails_over() {
         .write("host.toml", settings.replace(&one, &several));
     home.start_nginx().await;
     home.start_cleaner(Some(1));
+    (home, other, port)
+}
+
+/// Waits until the replica knows what its master does.
+pub async fn until_replicated(replica: &Redis) {
+    wait_until("the replica has caught up", PATIENCE, async || {
+        let role: String = replica.command(&["INFO", "replication"]).await;
+        role.contains("master_link_status:up")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn redis_that_fails_over() {
+    let (mut home, other, _port) = with_replica("failover").await;
     home.deploy("demo/warm", probe::idle(2)).await;
     home.deploy("demo/cold", probe::idle(30)).await;
     home.deploy("demo/meanwhile", probe::idle(30)).await;
     assert_eq!(home.get("/demo/warm/x").await.status, 200);
     assert_eq!(told(&home, "going by Docker alone"), 0);
-    wait_until("the replica has caught up", PATIENCE, async || {
-        let role: String = other.command(&["INFO", "replication"]).await;
-        role.contains("master_link_status:up")
-    })
-    .await;
+    until_replicated(&other).await;
 
     let load = Load::start(home.client(), "/demo/warm/status/200", 4);
     home.redis.kill().await;
