@@ -23,7 +23,8 @@ pub fn run(bytes: &[u8]) {
         let labels = actor.attributes.unwrap_or_default();
         // (That of a sandbox is in its name.)
         if labels.get(label::ROLE).map(String::as_str) != Some(label::ROLE_SANDBOX) {
-            assert_eq!(labels[label::FUNCTION], read.function.as_str());
+            let function = read.function.as_ref().map(|name| name.as_str());
+            assert_eq!(Some(&*labels[label::FUNCTION]), function);
         }
         let id = labels[label::INSTANCE].to_lowercase();
         assert_eq!(id, read.id.to_string());

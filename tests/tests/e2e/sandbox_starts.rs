@@ -304,3 +304,31 @@ async fn cold_starts_come_from_sandboxes() {
     assert_eq!(home.get("/demo/hello/status/204").await.status, 204);
     assert_eq!(started_from(&home, "its image"), 4);
 }
+
+/// Who dies before its sandbox has the instance's name has failed as any other, and is backed off.
+#[tokio::test]
+async fn those_that_die_at_once_are_backed_off() {
+    const TRIES: usize = 8;
+    let (home, _keeper) = with_router("atonce", "floor = 2\nceiling = 2").await;
+    let deployment = home.deploy("demo/hello", executable()).await;
+    assert_eq!(home.get("/demo/hello/status/200").await.status, 200);
+    let path = kept(&home, &deployment.config.executable.unwrap());
+    wait_until("the executable is kept", PATIENCE, async || path.exists()).await;
+    end_instance(&home, "demo/hello").await;
+    home.forgive("demo/hello").await;
+    for tries in 1.. {
+        assert!(tries <= TRIES, "it is started again and again");
+        until_waiting(&home, 4).await;
+        let answer = home.get("/demo/hello/exit").await;
+        if answer.said() == (502, Some("function-exited")) {
+            assert!(answer.header("retry-after").is_some());
+            break;
+        }
+        assert_eq!(answer.said(), (502, Some("function-died")));
+        wait_until("it is known that it has ended", PATIENCE, async || {
+            home.store.instances().await.unwrap().is_empty()
+        })
+        .await;
+    }
+    assert!(started_from(&home, "a sandbox") >= 2, "from sandboxes");
+}

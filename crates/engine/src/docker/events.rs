@@ -12,13 +12,14 @@ use corefn_core::names::{self, label};
 
 use super::{Docker, DockerError, sandboxes};
 
-/// What has become of an instance.
+/// What has become of an instance, or of a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstanceEvent {
-    /// Which instance.
+    /// Which instance, or which it would be.
     pub id: InstanceId,
-    /// Of which function.
-    pub function: FunctionName,
+    /// Of which function. None of a sandbox that has no name of an instance: one that waits, or that became an instance just
+    /// now, or holds the network of one.
+    pub function: Option<FunctionName>,
     /// Docker's identifier of the container: its own, or that which holds its network.
     pub container: String,
     /// What has become of it.
@@ -97,8 +98,8 @@ impl Docker {
 }
 
 impl InstanceEvent {
-    /// Reads an event of Docker's; nothing if none has become of an instance of the namespace. `ordered` are those that
-    /// somebody is ending.
+    /// Reads an event of Docker's; nothing if it is of none of the namespace's instances and sandboxes. `ordered` are those
+    /// that somebody is ending.
     pub fn read(
         namespace: &str,
         event: EventMessage,
@@ -111,10 +112,14 @@ impl InstanceEvent {
         let held = names::in_holder(namespace, &name, id);
         let is_holder = held.is_some();
         let function = match held {
-            Some(function) => function,
+            Some(function) => Some(function),
             None => {
                 sandboxes::describe(namespace, &name, &mut labels);
-                FunctionName::read(labels.get(label::FUNCTION)?).ok()?
+                match labels.get(label::FUNCTION) {
+                    Some(function) => Some(FunctionName::read(function).ok()?),
+                    None if labels.get(label::ROLE)? == label::ROLE_SANDBOX => None,
+                    None => return None,
+                }
             }
         };
         let kind = match event.action.as_deref() {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use tracing::{error, info, warn};
 
-use corefn_core::instance::Instance;
+use corefn_core::function::FunctionName;
+use corefn_core::instance::{Instance, InstanceId};
 use corefn_core::metrics::Fate;
 
 use super::failures::Failures;
@@ -65,43 +66,63 @@ impl ContainerEvents {
             info!("Docker can be used again");
         }
         while let Some(event) = events.next().await {
-            let is_known = self.instances.known.find(event.id).is_some();
-            if let Some(fate) = fate(event.kind) {
-                self.gauges.ended(event.id, fate);
-            }
-            match event.kind {
-                InstanceEventKind::Stopped | InstanceEventKind::Died if is_known => {
-                    info!("instance {} of {} has ended", event.id, event.function);
-                }
-                InstanceEventKind::OutOfMemory if is_known => warn!(
-                    "instance {} of {} has run out of memory (limits.memory of its corefn.toml): the kernel has ended a process of it",
-                    event.id, event.function
-                ),
-                _ => {}
-            }
-            match event.kind {
-                InstanceEventKind::OutOfMemory => {}
-                InstanceEventKind::Paused => {
-                    let InstanceEvent {
-                        id,
-                        function,
-                        container,
-                        ..
-                    } = &event;
-                    self.health.on_paused(*id, function, container).await;
-                }
-                InstanceEventKind::Stopped => self.health.forget(event.id, &event.function).await,
-                InstanceEventKind::Died => {
-                    self.instances.on_gone(event.id);
-                    // Before anybody hears that it is gone, and starts another.
-                    self.failures
-                        .on_death(&self.redis, event.id, &event.function)
-                        .await;
-                    self.health.forget(event.id, &event.function).await;
-                }
+            if let Some((function, kind)) = self.of_instance(&event) {
+                self.handle(event.id, &function, &event.container, kind)
+                    .await;
             }
         }
         Ok(())
+    }
+
+    /// Of which function the instance is that an event is of, and what that is to the instance. Nothing of a sandbox that waits.
+    fn of_instance(&self, event: &InstanceEvent) -> Option<(FunctionName, InstanceEventKind)> {
+        if let Some(function) = &event.function {
+            return Some((function.clone(), event.kind));
+        }
+        // Docker does not know yet what it has become; whoever had it become that does, even if others have found since that it
+        // has ended.
+        let (function, own) = self.instances.known.identify(event.id)?;
+        let is_holder = own.is_some_and(|own| own != event.container);
+        match event.kind {
+            InstanceEventKind::Paused if is_holder => None,
+            // (As of a holder that has its name.)
+            InstanceEventKind::Died if is_holder => Some((function, InstanceEventKind::Stopped)),
+            kind => Some((function, kind)),
+        }
+    }
+
+    async fn handle(
+        &self,
+        id: InstanceId,
+        function: &FunctionName,
+        container: &str,
+        kind: InstanceEventKind,
+    ) {
+        let is_known = self.instances.known.find(id).is_some();
+        if let Some(fate) = fate(kind) {
+            self.gauges.ended(id, fate);
+        }
+        match kind {
+            InstanceEventKind::Stopped | InstanceEventKind::Died if is_known => {
+                info!("instance {id} of {function} has ended");
+            }
+            InstanceEventKind::OutOfMemory if is_known => warn!(
+                "instance {id} of {function} has run out of memory (limits.memory of its corefn.toml): the kernel has ended a process \
+                 of it"
+            ),
+            _ => {}
+        }
+        match kind {
+            InstanceEventKind::OutOfMemory => {}
+            InstanceEventKind::Paused => self.health.on_paused(id, function, container).await,
+            InstanceEventKind::Stopped => self.health.forget(id, function).await,
+            InstanceEventKind::Died => {
+                self.instances.on_gone(id);
+                // Before anybody hears that it is gone, and starts another.
+                self.failures.on_death(&self.redis, id, function).await;
+                self.health.forget(id, function).await;
+            }
+        }
     }
 
     /// Does what it takes for what happened while nobody listened.

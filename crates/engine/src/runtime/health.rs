@@ -157,7 +157,7 @@ impl Health {
     /// An instance is no more: here at once, everywhere else by way of Redis.
     pub async fn forget(&self, id: InstanceId, function: &FunctionName) {
         self.checks.remove(id);
-        self.instances.known.end(id);
+        self.instances.known.end(id, function);
         self.outbox.send(Update::Ended(id));
         self.instances.on_gone(id);
         // Without Redis the cleaner finds out for itself, later.

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use corefn_core::deployment::Deployment;
+use corefn_core::function::FunctionName;
 use corefn_core::instance::{Instance, InstanceId};
 
 /// How many of those that have ended are remembered: more than may end while Redis is asked to forget them.
@@ -14,7 +15,15 @@ const ENDED: usize = 256;
 pub(super) struct Known {
     instances: Mutex<HashMap<InstanceId, Entry>>,
     /// Those that have ended, which Redis may name for a while yet.
-    ended: Mutex<VecDeque<InstanceId>>,
+    ended: Mutex<VecDeque<Ended>>,
+}
+
+#[derive(Debug)]
+struct Ended {
+    id: InstanceId,
+    function: FunctionName,
+    /// Docker's identifier of its container, if it was known.
+    container: Option<String>,
 }
 
 #[derive(Debug)]
@@ -78,18 +87,33 @@ impl Known {
         self.all().remove(&id);
     }
 
-    /// An instance has ended, and will not be there again.
-    pub fn end(&self, id: InstanceId) {
+    /// An instance of a function has ended, and will not be there again.
+    pub fn end(&self, id: InstanceId, function: &FunctionName) {
+        let container = self.find(id).map(|instance| instance.container);
         let mut ended = self.ended();
-        if !ended.contains(&id) {
+        if !ended.iter().any(|it| it.id == id) {
             ended.truncate(ENDED - 1);
-            ended.push_front(id);
+            ended.push_front(Ended {
+                id,
+                function: function.clone(),
+                container,
+            });
         }
     }
 
     /// Whether an instance is known to have ended.
     pub fn has_ended(&self, id: InstanceId) -> bool {
-        self.ended().contains(&id)
+        self.ended().iter().any(|it| it.id == id)
+    }
+
+    /// Of which function an instance is that is known, or has ended, and which container is its own, if that is known.
+    pub fn identify(&self, id: InstanceId) -> Option<(FunctionName, Option<String>)> {
+        if let Some(instance) = self.find(id) {
+            return Some((instance.function, Some(instance.container)));
+        }
+        let ended = self.ended();
+        let found = ended.iter().find(|it| it.id == id)?;
+        Some((found.function.clone(), found.container.clone()))
     }
 
     /// One that is known.
@@ -148,7 +172,7 @@ impl Known {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ended(&self) -> MutexGuard<'_, VecDeque<InstanceId>> {
+    fn ended(&self) -> MutexGuard<'_, VecDeque<Ended>> {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -195,11 +219,27 @@ mod tests {
     fn the_last_that_have_ended() {
         let known = Known::default();
         for number in 1..=300 {
-            known.end(instance(number).id);
-            known.end(instance(number).id);
+            let Instance { id, function, .. } = instance(number);
+            known.end(id, &function);
+            known.end(id, &function);
         }
         assert!(!known.has_ended(instance(44).id));
         assert!(known.has_ended(instance(45).id));
         assert!(known.has_ended(instance(300).id));
+    }
+
+    #[test]
+    fn of_which_function_one_was() {
+        let known = Known::default();
+        let Instance { id, function, .. } = instance(1);
+        assert_eq!(known.identify(id), None);
+        known.add(instance(1), true);
+        let own = Some((function.clone(), Some("c1".to_owned())));
+        assert_eq!(known.identify(id), own);
+        known.end(id, &function);
+        known.remove(id);
+        assert_eq!(known.identify(id), own);
+        known.end(instance(2).id, &function);
+        assert_eq!(known.identify(instance(2).id), Some((function, None)));
     }
 }
