@@ -331,4 +331,9 @@ async fn those_that_die_at_once_are_backed_off() {
         .await;
     }
     assert!(started_from(&home, "a sandbox") >= 2, "from sandboxes");
+    wait_until("what it has written is there", PATIENCE, async || {
+        let logs = corefn(&home, &["logs", "demo/hello"]).await;
+        logs.succeeded().contains("exits because it was asked to")
+    })
+    .await;
 }
