@@ -26,8 +26,8 @@ pub struct Args {
     only: Vec<Beside>,
 }
 
-/// What warm requests may feel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+/// What warm requests may feel, in the order in which it is measured: bombs leave behind what has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Beside {
     /// That a crowd comes.
     Crowd,
@@ -101,7 +101,9 @@ pub struct Counts {
 
 impl Args {
     /// What they ask for.
-    pub fn plan(self) -> Plan {
+    pub fn plan(mut self) -> Plan {
+        self.only.sort_unstable();
+        self.only.dedup();
         let (warm, seconds, cold, burst, thaw, refill) = if self.quick {
             (3, 1, 3, 2, 1, 2)
         } else {
@@ -176,8 +178,8 @@ mod tests {
 
     #[test]
     fn some_alone() {
-        let only = plan(&["--only", "bombs,refill"]).only;
-        assert_eq!(only, [Beside::Bombs, Beside::Refill]);
+        let only = plan(&["--only", "bombs,refill,bombs"]).only;
+        assert_eq!(only, [Beside::Refill, Beside::Bombs]);
         assert!(Args::try_parse_from(["corefn-bench", "--only", "nothing"]).is_err());
     }
 

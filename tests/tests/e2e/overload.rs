@@ -111,6 +111,8 @@ async fn full_zone_is_told_from_a_full_queue() {
         .docker_proxy()
         .start()
         .await;
+    // (A first list of functions would have no line for the last.)
+    home.ready_workers().await;
     for number in 0..FUNCTIONS {
         let config = FunctionConfig {
             limits: Limits {
