@@ -89,13 +89,17 @@ impl Agreement {
             knows_since: run.knows_since,
             is_soon: run.looks < 2,
         };
-        run.next = now
-            + match run.looks {
-                0 => self.every * ROUNDS,
-                _ => PAUSE,
-            };
-        run.looks = run.looks.saturating_add(1);
-        self.settle(look).await
+        let pause = match run.looks {
+            0 => self.every * ROUNDS,
+            _ => PAUSE,
+        };
+        // (One that fails is none, and is made up for with the next round.)
+        self.settle(look).await?;
+        if let Some(run) = &mut self.redis {
+            run.next = now + pause;
+            run.looks = run.looks.saturating_add(1);
+        }
+        Ok(())
     }
 
     /// Settles what the two have disagreed on before, and tells of it.

@@ -65,8 +65,8 @@ pub fn disagreements(deployments: &[Deployment], images: &[Image]) -> Vec<Disagr
 /// Has Docker and Redis agree on releases, where both have disagreed in the same way before. Returns the functions.
 ///
 /// Whoever releases a revision tells first Docker and then Redis, and may be killed in between; and a Redis may come back as
-/// it was some time ago. Docker is right, unless the revision was made since Redis knows all that is: then Redis would know
-/// it, had whoever released it got so far.
+/// it was some time ago. Docker is right, unless the revision was made after [`Look::knows_since`]: then Redis would know it,
+/// had whoever released it got so far.
 ///
 /// # Errors
 /// [`RebuildError`] when either can't say, or can't be told; some may be settled.

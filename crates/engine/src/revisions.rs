@@ -109,8 +109,8 @@ impl Disagreements {
     /// Looks what they say, and settles what they have said the same different things of when it was looked before: nobody is
     /// between the two any more. Returns what was settled.
     ///
-    /// Docker is right, unless its revision was made since Redis knows all that is: then Redis would know it, had whoever made
-    /// it got so far, and the push was never accepted.
+    /// Docker is right, unless its revision was made after [`Look::knows_since`]: then Redis would know it, had whoever made it
+    /// got so far, and the push was never accepted.
     ///
     /// # Errors
     /// [`RebuildError`] when either can't say, or can't be told; some may be settled.
