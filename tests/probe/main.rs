@@ -527,7 +527,8 @@ fn use_processors(time: u64) -> u64 {
             std::hint::spin_loop();
         }
     };
-    let threads: Vec<_> = (0..4).map(|_| thread::spawn(busy)).collect();
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let threads: Vec<_> = (0..processors.max(4)).map(|_| thread::spawn(busy)).collect();
     threads.into_iter().for_each(|thread| drop(thread.join()));
     used() - before
 }

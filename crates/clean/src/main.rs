@@ -1,10 +1,11 @@
-//! `corefn-clean`: stops instances that have been idle for long enough, tidies up after starters and builders that died,
-//! and removes the images of revisions that are not kept.
+//! `corefn-clean`: stops instances that have been idle for long enough, has those yield that compute for long, tidies up after
+//! starters and builders that died, and removes the images of revisions that are not kept.
 #![forbid(unsafe_code)]
 
 mod agreement;
 mod revisions;
 mod round;
+mod yielding;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,6 +22,7 @@ use tracing::{error, info};
 
 use agreement::Agreement;
 use round::Cleaner;
+use yielding::Yielding;
 
 /// Stops functions' instances that have been idle for long enough.
 #[derive(Debug, Parser)]
@@ -67,7 +69,10 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let mut failing = false;
     let watcher = cleaner.clone();
     tokio::spawn(async move { watcher.watch().await });
-    tokio::spawn(Agreement::new(docker.clone(), store, every).keep());
+    tokio::spawn(Agreement::new(docker.clone(), store.clone(), every).keep());
+    if host.yielding {
+        tokio::spawn(Yielding::new(docker.clone(), store).keep());
+    }
     tokio::spawn(revisions::look_after(docker, host.revisions, secrets));
     loop {
         tokio::select! {

@@ -104,6 +104,9 @@ pub struct Host {
     /// Which revisions are kept.
     #[serde(default)]
     pub revisions: Revisions,
+    /// Whether instances that compute for long yield to others.
+    #[serde(default = "default_yielding")]
+    pub yielding: bool,
 }
 
 /// What functions and builds may reach: the table `firewall` of the settings.
@@ -257,6 +260,10 @@ fn default_docker() -> String {
 
 fn default_max_builds() -> u32 {
     2
+}
+
+fn default_yielding() -> bool {
+    true
 }
 
 fn default_max_invocations() -> u64 {

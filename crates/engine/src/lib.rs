@@ -14,6 +14,7 @@ pub mod docker;
 pub mod home;
 pub mod log;
 pub mod pauses;
+pub mod processors;
 pub mod ready;
 pub mod rebuild;
 pub mod releases;

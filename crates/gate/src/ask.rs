@@ -182,6 +182,8 @@ pub enum Ask {
     Limit(DockerId, ContainerLimits),
     /// That a container have no more processes than so many.
     LimitProcesses(Shown, u32),
+    /// That a container have this weight.
+    Weigh(DockerId, i64),
     /// That a container have this name.
     Rename(DockerId, String),
     /// What a container prints, as it does.
@@ -336,13 +338,18 @@ impl Ask {
             ("POST", ["containers", id, "update"]) => {
                 let body = read_json(body)?;
                 let wrong = |error: serde_json::Error| Refused::new(error.to_string());
-                match body.as_object().is_some_and(|object| object.len() == 1) {
-                    true => {
+                let of_one = body.as_object().filter(|object| object.len() == 1);
+                match of_one.map(|object| object.contains_key("CpuShares")) {
+                    Some(true) => {
+                        let Shares { cpu_shares } = serde_json::from_value(body).map_err(wrong)?;
+                        Self::Weigh(id.parse()?, cpu_shares)
+                    }
+                    Some(false) => {
                         let Processes { pids_limit } =
                             serde_json::from_value(body).map_err(wrong)?;
                         Self::LimitProcesses(id.parse()?, pids_limit)
                     }
-                    false => {
+                    None => {
                         let limits = serde_json::from_value(body).map_err(wrong)?;
                         Self::Limit(id.parse()?, limits)
                     }
@@ -413,6 +420,7 @@ impl Ask {
             Self::Create(..)
                 | Self::Limit(..)
                 | Self::LimitProcesses(..)
+                | Self::Weigh(..)
                 | Self::CreateNetwork(_)
                 | Self::CreateVolume(_)
         );
@@ -455,4 +463,11 @@ fn image(segments: &[&str]) -> Result<String, Refused> {
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct Processes {
     pids_limit: u32,
+}
+
+/// A container's weight.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct Shares {
+    cpu_shares: i64,
 }

@@ -102,7 +102,7 @@ impl Policy {
             Ask::Unpause(_) => &[Router, Builder, Cleaner],
             Ask::Logs(..) | Ask::Events(..) => &[Router, Builder],
             Ask::Stop(..) => &[Builder, Cleaner],
-            Ask::Pause(_) => &[Cleaner],
+            Ask::Pause(_) | Ask::Weigh(..) => &[Cleaner],
             Ask::Version | Ask::Load | Ask::Download(..) => &[Builder, Keeper],
             Ask::InspectImage(_) => &[Builder, Keeper, Cleaner],
             Ask::Images(Listed::All)
@@ -202,6 +202,10 @@ impl Policy {
             }
             Ask::Limit(id, limits) => {
                 let body = self.limits(&id, limits).await?;
+                post(format!("/containers/{id}/update")).with(body)
+            }
+            Ask::Weigh(id, shares) => {
+                let body = self.weight(&id, shares).await?;
                 post(format!("/containers/{id}/update")).with(body)
             }
             Ask::Rename(id, name) => {

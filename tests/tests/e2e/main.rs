@@ -68,3 +68,4 @@ mod unknown;
 mod untouched;
 mod warm;
 mod without_redis;
+mod yielding;

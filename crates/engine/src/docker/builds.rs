@@ -7,6 +7,8 @@ use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, Volu
 use corefn_core::function::FunctionName;
 use corefn_core::names::{self, label};
 
+use super::create::Weight;
+
 /// Where builds find what the builds of an account share.
 pub const BUILD_CACHE: &str = "/cache";
 
@@ -36,7 +38,7 @@ pub enum BuildPurpose {
 }
 
 /// The body of Docker's `POST /containers/create` for a build of a function. It has no capabilities but what it is for needs,
-/// and gets no new privileges; Docker keeps nothing of what it prints.
+/// gets no new privileges, and yields to whatever serves; Docker keeps nothing of what it prints.
 pub fn build_body(
     namespace: &str,
     function: &FunctionName,
@@ -50,6 +52,7 @@ pub fn build_body(
     ]);
     let cache = names::cache_volume(namespace, function.account());
     let host = HostConfig {
+        cpu_shares: Some(Weight::Low.cpu_shares()),
         cap_drop: Some(vec!["ALL".to_owned()]),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         log_config: Some(HostConfigLogConfig {
@@ -136,6 +139,7 @@ mod tests {
             assert_eq!(host.binds.unwrap(), [bind]);
             assert_eq!(host.cap_drop.unwrap(), ["ALL"]);
             assert_eq!(host.security_opt.unwrap(), ["no-new-privileges"]);
+            assert_eq!(host.cpu_shares, Some(Weight::Low.cpu_shares()));
             assert!(host.memory.unwrap() > 0 && host.pids_limit.unwrap() > 0);
             let added = host.cap_add.unwrap_or_default();
             assert!(added.iter().all(|it| it == "DAC_OVERRIDE"), "{added:?}");

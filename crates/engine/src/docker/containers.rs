@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bollard::container::LogOutput;
 use bollard::errors::Error as Cause;
-use bollard::models::ContainerSummaryStateEnum;
+use bollard::models::{ContainerSummaryStateEnum, ContainerUpdateBody};
 use bollard::query_parameters::{
     InspectContainerOptions, ListContainersOptionsBuilder, LogsOptionsBuilder,
     RemoveContainerOptionsBuilder, StatsOptionsBuilder, StopContainerOptionsBuilder,
@@ -16,7 +16,7 @@ use futures_util::StreamExt;
 use corefn_core::function::FunctionName;
 use corefn_core::names::label;
 
-use super::create::OF_CONTAINER;
+use super::create::{OF_CONTAINER, Weight};
 use super::{Docker, DockerError, sandboxes};
 
 /// How long after each failure a container is paused once more.
@@ -225,6 +225,20 @@ impl Docker {
             memory: memory.usage?.saturating_sub(cached.copied().unwrap_or(0)),
             cpu: Duration::from_nanos(cpu?),
         })
+    }
+
+    /// Gives a container another weight.
+    ///
+    /// # Errors
+    /// [`DockerError`] when Docker can't do it.
+    pub async fn weigh(&self, container: &str, weight: Weight) -> Result<(), DockerError> {
+        let body = ContainerUpdateBody {
+            cpu_shares: Some(weight.cpu_shares()),
+            ..ContainerUpdateBody::default()
+        };
+        let client = self.client().await?;
+        let updated = client.update_container(container, body).await;
+        updated.map_err(|cause| self.failed("give the container another weight", cause))
     }
 
     /// Has a container's processes get no more time. One that gets none is no error.

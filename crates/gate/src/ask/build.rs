@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use corefn_engine::docker::Weight;
+
 use super::query::Query;
 use super::{DockerId, Refused};
 
@@ -34,6 +36,7 @@ impl Build {
         query.only("platform", &[""])?;
         query.only("rm", &["true"])?;
         query.only("forcerm", &["true"])?;
+        query.only("cpushares", &[&Weight::Low.cpu_shares().to_string()])?;
         let mut limit = |name| Ok((name, query.number(name)?));
         let limits = [
             limit("memory")?,

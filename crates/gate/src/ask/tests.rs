@@ -30,7 +30,7 @@ fn what_is_understood() {
     let v = "/v1.41";
     let begin = "0123456789ab";
     let build = format!(
-        "dockerfile=D&t=a:b&nocache=true&rm=true&forcerm=true&memory=4&buildargs=%7B%22A%22%3A%22b%22%7D&labels=%7B%7D&networkmode={id}&platform=&target=&version=1&q=false"
+        "dockerfile=D&t=a:b&nocache=true&rm=true&forcerm=true&memory=4&cpushares=10&buildargs=%7B%22A%22%3A%22b%22%7D&labels=%7B%7D&networkmode={id}&platform=&target=&version=1&q=false"
     );
     let built = Build {
         name: Some("a:b".to_owned()),
@@ -237,6 +237,12 @@ fn what_is_understood() {
             Ask::Limit(id.clone(), read_limits),
         ),
         (
+            "POST",
+            format!("{v}/containers/{id}/update"),
+            r#"{"CpuShares": 10}"#,
+            Ask::Weigh(id.clone(), 10),
+        ),
+        (
             "DELETE",
             format!("{v}/containers/{id}?v=true&force=true&link=false"),
             "",
@@ -285,7 +291,7 @@ fn what_is_understood() {
 #[test]
 fn what_is_not() {
     let id = id();
-    let build = format!("dockerfile=D&rm=true&forcerm=true&networkmode={id}");
+    let build = format!("dockerfile=D&rm=true&forcerm=true&cpushares=10&networkmode={id}");
     let v = "/v1.41";
     for (method, target, body, why) in [
         ("POST", "/_ping".to_owned(), "", "nobody needs"),
@@ -300,6 +306,18 @@ fn what_is_not() {
             format!("{v}/containers/{id}/update"),
             r#"{"PidsLimit": 7, "CpusetCpus": "0"}"#,
             "unknown field",
+        ),
+        (
+            "POST",
+            format!("{v}/containers/{id}/update"),
+            r#"{"CpuShares": "10"}"#,
+            "invalid type",
+        ),
+        (
+            "POST",
+            format!("{v}/containers/{id}/update"),
+            r#"{"CpuShares": 10, "cpushares": 1024}"#,
+            "twice",
         ),
         (
             "POST",

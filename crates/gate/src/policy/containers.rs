@@ -7,6 +7,7 @@ use bollard::query_parameters::InspectContainerOptions;
 use corefn_core::gate::Caller;
 use corefn_core::instance::InstanceId;
 use corefn_core::names::{self, label};
+use corefn_engine::docker::Weight;
 use serde_json::{Value, json};
 
 use super::{Denied, Policy};
@@ -193,6 +194,19 @@ impl Policy {
             "NanoCpus": nano_cpus,
             "PidsLimit": pids_limit,
         }))
+    }
+
+    /// The body for one of the weights of what serves.
+    pub(super) async fn weight(&self, id: &DockerId, shares: i64) -> Result<Value, Denied> {
+        if !Weight::ALL.map(Weight::cpu_shares).contains(&shares) {
+            return Err(Refused::new(format!("{shares} CpuShares, which are no weight")).into());
+        }
+        match self.known(id).await? {
+            Made::Instance | Made::Sandbox(_) => Ok(json!({ "CpuShares": shares })),
+            Made::Fetch | Made::Build => {
+                Err(Refused::new("another weight for a container that serves nobody").into())
+            }
+        }
     }
 
     /// Checks that a sandbox may be called so: as what it can have become.

@@ -260,6 +260,8 @@ impl Scene {
             json!({"Memory": 0, "MemorySwap": 0, "NanoCpus": 0, "PidsLimit": 0}),
             // (Those of an instance that was no sandbox are what they are.)
             json!({"Memory": 1 << 30, "MemorySwap": 1 << 30, "NanoCpus": 1, "PidsLimit": 1}),
+            json!({"CpuShares": 0}),
+            json!({"CpuShares": 262_144}),
         ];
         let update = format!("/v1.41/containers/{own}/update");
         let limits = limits.map(|body| Try {

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::{Scene, Try, request, request_with};
 
 /// What is told of a build in each that is not refused for something else.
-const BUILD: &str = "dockerfile=Dockerfile&rm=true&forcerm=true&nocache=true&version=1";
+const BUILD: &str =
+    "dockerfile=Dockerfile&rm=true&forcerm=true&cpushares=10&nocache=true&version=1";
 
 impl Scene {
     /// Those that are not about the settings of containers.
