@@ -9,6 +9,7 @@ use corefn_tests::{probe, wait_for};
 
 use crate::cpu::Pinning;
 use crate::error::BenchError;
+use crate::pairs;
 use crate::plan::Plan;
 use crate::site::{self, PATIENCE, Site, WARM};
 use crate::stats::Compared;
@@ -30,11 +31,24 @@ const BOMBS: [(&str, &str); 6] = [
 /// How the load fares beside each: microseconds within which 99 of 100 requests were answered.
 pub type Bombs = BTreeMap<&'static str, Compared>;
 
-/// Measures pairs beside each, each the other way round than the one before.
+/// Measures pairs beside each.
 ///
 /// # Errors
 /// [`BenchError`] when a single request of the load fails.
 pub async fn measure(
+    site: &mut Site,
+    pinning: &Pinning,
+    plan: &Plan,
+    connections: u32,
+) -> Result<Bombs, BenchError> {
+    // (It is the cleaner who has the bomb yield.)
+    site.home.start_cleaner(None);
+    let all = measure_all(site, pinning, plan, connections).await;
+    site.home.take_cleaner().stop().await;
+    all
+}
+
+async fn measure_all(
     site: &Site,
     pinning: &Pinning,
     plan: &Plan,
@@ -52,41 +66,20 @@ pub async fn measure(
     let mut all = Bombs::new();
     for (name, path) in BOMBS {
         let path = format!("/{FUNCTION}/{path}");
-        let mut pairs = Vec::new();
-        for repeat in 0..plan.bomb_repeats {
-            let mut pair = (0.0, 0.0);
-            for side in 0..2 {
-                until_awake(site).await;
-                let is_beside = (side + repeat).is_multiple_of(2);
-                let url = site.corefn_url(WARM);
-                let script = site.paced_script();
-                let load = load(&url, &script, pinning, connections, plan.seconds);
-                let load = match is_beside {
-                    true => tokio::select! {
-                        load = load => load,
-                        never = go_on(site.home.client(), &path) => match never {},
-                    },
-                    false => load.await,
-                };
-                let p99 = load?.p99;
-                match is_beside {
-                    true => pair.0 = p99,
-                    false => pair.1 = p99,
-                }
+        let url = site.corefn_url(WARM);
+        let script = site.paced_script();
+        let pairs = pairs::measure(plan.bomb_repeats, async |is_beside| {
+            until_awake(site).await;
+            let load = load(&url, &script, pinning, connections, plan.seconds);
+            match is_beside {
+                true => tokio::select! {
+                    load = load => load,
+                    never = go_on(site.home.client(), &path) => match never {},
+                },
+                false => load.await,
             }
-            eprintln!(
-                "    {name}, pair {} of {}: {:.0} and {:.0} µs",
-                repeat + 1,
-                plan.bomb_repeats,
-                pair.0,
-                pair.1
-            );
-            pairs.push(pair);
-        }
-        let compared = Compared::of(&pairs).ok_or_else(|| BenchError::BadLoad {
-            url: path,
-            why: "a figure is zero".to_owned(),
-        })?;
+        });
+        let compared = pairs.await?.p99;
         eprintln!("    {name}: {:.2}", compared.ratio.median);
         all.insert(name, compared);
     }

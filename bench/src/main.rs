@@ -20,6 +20,7 @@ mod error;
 mod gate;
 mod growth;
 mod machine;
+mod pairs;
 mod plan;
 mod plots;
 mod refill;
@@ -104,7 +105,7 @@ async fn run(plan: &Plan) -> Result<(), BenchError> {
         "Warm requests beside bombs, {} pairs each",
         plan.bomb_repeats
     );
-    let bombs = bombs::measure(&site, &pinning, plan, most).await?;
+    let bombs = bombs::measure(&mut site, &pinning, plan, most).await?;
     eprintln!("Growth, {} pairs each", plan.growth_repeats);
     let growth = growth::measure(&site, &pinning, plan).await?;
     let starts = Starts {
@@ -159,7 +160,7 @@ async fn run_only(plan: &Plan) -> Result<(), BenchError> {
                 println!("refill: {paced:.2}, with a load that takes all {full:.2}");
             }
             Beside::Bombs => {
-                for (name, p99) in bombs::measure(&site, &pinning, plan, most).await? {
+                for (name, p99) in bombs::measure(&mut site, &pinning, plan, most).await? {
                     println!("{name}: {:.2}", p99.ratio.median);
                 }
             }

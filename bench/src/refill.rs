@@ -12,6 +12,7 @@ use corefn_sandbox::claim::{Claimed, Kind, claim};
 
 use crate::cpu::Pinning;
 use crate::error::BenchError;
+use crate::pairs::{self, Pairs};
 use crate::plan::Plan;
 use crate::site::{BURST, Site, WARM};
 use crate::stats::{Compared, Summary};
@@ -28,7 +29,7 @@ pub struct Refill {
     pub full: Compared,
 }
 
-/// Measures pairs of each load, each the other way round than the one before.
+/// Measures pairs of each load.
 ///
 /// # Errors
 /// [`BenchError`] when a single request fails, or there are too few sandboxes.
@@ -38,12 +39,12 @@ pub async fn measure(
     plan: &Plan,
     connections: u32,
 ) -> Result<Refill, BenchError> {
-    let (paced, some) = pairs(site, &site.paced_script(), pinning, plan, connections).await?;
-    let (full, all) = pairs(site, &site.script(), pinning, plan, connections).await?;
+    let paced = pairs(site, &site.paced_script(), pinning, plan, connections).await?;
+    let full = pairs(site, &site.script(), pinning, plan, connections).await?;
     Ok(Refill {
-        paced,
-        paced_share: some / all,
-        full,
+        paced: paced.p99,
+        paced_share: paced.throughput / full.throughput,
+        full: full.p99,
     })
 }
 
@@ -65,52 +66,29 @@ pub async fn rate(site: &Site, repeats: u32) -> Result<Summary, BenchError> {
     Ok(Summary::of(&values).expect("there was at least one, and all take their time"))
 }
 
-/// Measures pairs of one load; with the most requests a second that there were.
+/// Measures pairs of one load.
 async fn pairs(
     site: &Site,
     script: &Path,
     pinning: &Pinning,
     plan: &Plan,
     connections: u32,
-) -> Result<(Compared, f64), BenchError> {
+) -> Result<Pairs, BenchError> {
     let url = site.corefn_url(WARM);
-    let mut pairs = Vec::new();
-    let mut most: f64 = 0.0;
-    for repeat in 0..plan.refill_repeats {
-        let mut pair = (0.0, 0.0);
-        for side in 0..2 {
-            site.until_quiet().await;
-            // (Those that are taken end when they are dropped, and are told nothing.)
-            let is_refilled = (side + repeat).is_multiple_of(2);
-            let taken = if is_refilled {
-                take(site).await?
-            } else {
-                Vec::new()
-            };
-            let load = load(&url, script, pinning, connections, plan.seconds).await?;
-            drop(taken);
-            most = most.max(load.throughput);
-            if is_refilled {
-                pair.0 = load.p99;
-            } else {
-                pair.1 = load.p99;
-            }
-        }
-        eprintln!(
-            "    pair {} of {}: {:.0} and {:.0} µs",
-            repeat + 1,
-            plan.refill_repeats,
-            pair.0,
-            pair.1
-        );
-        pairs.push(pair);
-    }
-    site.until_full().await;
-    let compared = Compared::of(&pairs).ok_or_else(|| BenchError::BadLoad {
-        url,
-        why: "a figure is zero".to_owned(),
+    let pairs = pairs::measure(plan.refill_repeats, async |is_refilled| {
+        site.until_quiet().await;
+        // (Those that are taken end when they are dropped, and are told nothing.)
+        let taken = match is_refilled {
+            true => take(site).await?,
+            false => Vec::new(),
+        };
+        let load = load(&url, script, pinning, connections, plan.seconds).await;
+        drop(taken);
+        load
     });
-    Ok((compared?, most))
+    let pairs = pairs.await?;
+    site.until_full().await;
+    Ok(pairs)
 }
 
 /// Takes all that wait of a kind.

@@ -2,6 +2,7 @@
 
 use std::process::{Output, Stdio};
 
+use corefn_engine::processors::Times;
 use serde::Deserialize;
 use tokio::process::Command;
 
@@ -46,6 +47,8 @@ pub struct Load {
     pub p99: f64,
     /// Within how many microseconds [`PERCENTILES`] of 100 were.
     pub percentiles: [f64; PERCENTILES.len()],
+    /// The share of the processors' time that the machine's host took meanwhile, if it is a virtual one.
+    pub stolen: f64,
 }
 
 #[derive(Deserialize)]
@@ -89,6 +92,7 @@ pub async fn load(
         .arg(url)
         .stdin(Stdio::null())
         .kill_on_drop(true);
+    let before = Times::now();
     let Output {
         status,
         stdout,
@@ -101,9 +105,13 @@ pub async fn load(
             output: format!("{status}\n{printed}{}", String::from_utf8_lossy(&stderr)),
         });
     }
-    Load::parse(&printed).map_err(|why| BenchError::BadLoad {
+    let load = Load::parse(&printed).map_err(|why| BenchError::BadLoad {
         url: url.to_owned(),
         why,
+    })?;
+    Ok(Load {
+        stolen: Times::now().since(before).stolen,
+        ..load
     })
 }
 
@@ -148,6 +156,7 @@ impl Load {
             p50,
             p99,
             percentiles,
+            stolen: 0.0,
         })
     }
 }
