@@ -2,6 +2,7 @@
 //! room, against that of the same load while the other function sleeps.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use corefn_core::config::{FunctionConfig, Limits};
 use corefn_tests::Client;
@@ -27,6 +28,9 @@ const BOMBS: [(&str, &str); 6] = [
     ("processors", "use/processors/1000"),
     ("log", "use/log/4000000"),
 ];
+
+/// Within what time the cleaner has noticed it.
+const NOTICED: Duration = Duration::from_secs(5);
 
 /// How the load fares beside each: microseconds within which 99 of 100 requests were answered.
 pub type Bombs = BTreeMap<&'static str, Compared>;
@@ -66,6 +70,8 @@ async fn measure_all(
     let mut all = Bombs::new();
     for (name, path) in BOMBS {
         let path = format!("/{FUNCTION}/{path}");
+        until_awake(site).await;
+        let _ = tokio::time::timeout(NOTICED, go_on(site.home.client(), &path)).await;
         let url = site.corefn_url(WARM);
         let script = site.paced_script();
         let pairs = pairs::measure(plan.bomb_repeats, async |is_beside| {

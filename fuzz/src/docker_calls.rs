@@ -35,7 +35,7 @@ pub fn run(bytes: &[u8]) {
             );
             assert_one_reading(&asked);
         }
-        Ask::Limit(..) | Ask::LimitProcesses(..) | Ask::Weigh(..) => {
+        Ask::Limit(..) | Ask::LimitProcesses(..) | Ask::Prioritize(..) => {
             assert!(read().is_some_and(|value| value.is_object()))
         }
         ask => {

@@ -2,14 +2,14 @@
 //!
 //! To the kernel, who answers within a millisecond and who computes without a pause are due equally often, and a processor is taken
 //! from the one for the other by the tick of its clock, some milliseconds later: most requests beside such a function would
-//! wait for that. With a low [`Weight`] it gets what others leave, which is all of it while nobody else wants any.
+//! wait for that. With a low [`Priority`] it gets what others leave, which is all of it while nobody else wants any.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use corefn_core::instance::Instance;
-use corefn_engine::docker::{Docker, Weight};
+use corefn_engine::docker::{Docker, Priority};
 use corefn_engine::processors::Times;
 use corefn_engine::store::Store;
 use tracing::{info, warn};
@@ -31,7 +31,7 @@ const HEAVY: f64 = 0.5;
 const LIGHT: f64 = 0.25;
 const CALM: Duration = Duration::from_secs(10);
 
-/// What gives instances their weights.
+/// What gives instances their priorities.
 pub struct Yielding {
     docker: Arc<Docker>,
     store: Arc<Store>,
@@ -46,27 +46,26 @@ pub struct Yielding {
 struct Use {
     at: Instant,
     used: Duration,
-    /// Its weight; none is known of one that a former cleaner may have given another.
-    weight: Option<Weight>,
+    priority: Priority,
     /// Since when it has used little.
     calm_since: Option<Instant>,
-    /// Whether it was told that it can't be given another.
+    /// Whether it was told that it can't be given another priority.
     is_told: bool,
 }
 
 impl Use {
-    fn new(at: Instant, used: Duration) -> Self {
+    fn new(at: Instant, used: Duration, priority: Priority) -> Self {
         Self {
             at,
             used,
-            weight: None,
+            priority,
             calm_since: None,
             is_told: false,
         }
     }
 
-    /// The weight that it should have, if it is another than it has, since it has used so much at `at`.
-    fn weigh(&mut self, at: Instant, used: Duration) -> Option<Weight> {
+    /// The priority that it should have, if it is another than it has, since it has used so much at `at`.
+    fn prioritize(&mut self, at: Instant, used: Duration) -> Option<Priority> {
         let passed = at.saturating_duration_since(self.at);
         let share = used.saturating_sub(self.used).as_secs_f64() / passed.as_secs_f64().max(1e-3);
         (self.at, self.used) = (at, used);
@@ -77,12 +76,11 @@ impl Use {
         let is_calm = self
             .calm_since
             .is_some_and(|since| at.saturating_duration_since(since) >= CALM);
-        let weight = match (share >= HEAVY, is_calm) {
-            (true, _) => Weight::Low,
-            (_, true) => Weight::Normal,
-            _ => return None,
-        };
-        (self.weight != Some(weight)).then_some(weight)
+        match self.priority {
+            Priority::Normal if share >= HEAVY => Some(Priority::Low),
+            Priority::Low if is_calm => Some(Priority::Normal),
+            Priority::Normal | Priority::Low => None,
+        }
     }
 }
 
@@ -104,7 +102,7 @@ impl Yielding {
             let times = Times::now();
             let busy = times.since(self.times).busy;
             self.times = times;
-            let yields = |it: &Use| it.weight == Some(Weight::Low);
+            let yields = |it: &Use| it.priority == Priority::Low;
             if busy >= BUSY || self.uses.values().any(yields) {
                 self.look().await;
             }
@@ -143,15 +141,18 @@ impl Yielding {
             return;
         };
         let at = Instant::now();
-        let known = self.uses.entry(container.clone());
-        let known = known.or_insert_with(|| Use::new(at, usage.cpu));
-        if known.at == at {
-            return;
-        }
-        let Some(weight) = known.weigh(at, usage.cpu) else {
+        let Some(known) = self.uses.get_mut(container) else {
+            // (A former cleaner may have had it yield.)
+            if let Some(priority) = self.docker.priority(container).await {
+                let known = Use::new(at, usage.cpu, priority);
+                self.uses.insert(container.clone(), known);
+            }
             return;
         };
-        if let Err(error) = self.docker.weigh(container, weight).await {
+        let Some(priority) = known.prioritize(at, usage.cpu) else {
+            return;
+        };
+        if let Err(error) = self.docker.prioritize(container, priority).await {
             let is_there = self.docker.is_running(container).await;
             if !known.is_told && matches!(is_there, Ok(true)) {
                 known.is_told = true;
@@ -159,15 +160,14 @@ impl Yielding {
             }
             return;
         }
-        let former = known.weight.replace(weight);
-        match (former, weight) {
-            (_, Weight::Low) => info!(
+        known.priority = priority;
+        match priority {
+            Priority::Low => info!(
                 "instance {id} of {function} uses processors without a pause: it yields to others"
             ),
-            (Some(_), Weight::Normal) => {
+            Priority::Normal => {
                 info!("instance {id} of {function} is calm: it yields no longer");
             }
-            (None, Weight::Normal) => {}
         }
     }
 }
@@ -177,37 +177,39 @@ mod tests {
     use super::*;
 
     /// What it should have after each second in which it has used so many milliseconds, where it gets what it should have.
-    fn weights(used: &[u64]) -> Vec<Option<Weight>> {
+    fn priorities(used: &[u64]) -> Vec<Option<Priority>> {
         let mut at = Instant::now();
         let mut all = Duration::from_secs(100);
-        let mut it = Use::new(at, all);
-        let mut weights = Vec::new();
+        let mut it = Use::new(at, all, Priority::Normal);
+        let mut priorities = Vec::new();
         for milliseconds in used {
             at += Duration::from_secs(1);
             all += Duration::from_millis(*milliseconds);
-            let weight = it.weigh(at, all);
-            it.weight = weight.or(it.weight);
-            weights.push(weight);
+            let priority = it.prioritize(at, all);
+            it.priority = priority.unwrap_or(it.priority);
+            priorities.push(priority);
         }
-        weights
+        priorities
     }
 
     #[test]
     fn who_computes_yields_at_once() {
-        assert_eq!(weights(&[499, 500]), [None, Some(Weight::Low)]);
-        assert_eq!(weights(&[2000, 2000, 100]), [Some(Weight::Low), None, None]);
+        assert_eq!(priorities(&[499, 500]), [None, Some(Priority::Low)]);
+        assert_eq!(
+            priorities(&[2000, 2000, 100]),
+            [Some(Priority::Low), None, None]
+        );
     }
 
     #[test]
     fn who_is_calm_for_long_does_not() {
         let mut used = vec![900];
         used.extend([0; 10]);
-        let weights = weights(&used);
-        assert_eq!(weights[0], Some(Weight::Low));
-        assert!(weights[1..].iter().all(Option::is_none), "{weights:?}");
-        used.push(0);
-        let weights = self::weights(&used);
-        assert_eq!(weights.last(), Some(&Some(Weight::Normal)));
+        let calm = priorities(&used);
+        assert_eq!(calm[0], Some(Priority::Low));
+        assert!(calm[1..].iter().all(Option::is_none), "{calm:?}");
+        used.extend([0, 0]);
+        assert_eq!(priorities(&used)[11..], [Some(Priority::Normal), None]);
     }
 
     #[test]
@@ -216,20 +218,17 @@ mod tests {
         for _ in 0..5 {
             used.extend([0, 0, 0, 0, 0, 0, 300]);
         }
-        let weights = weights(&used);
-        assert!(weights[1..].iter().all(Option::is_none), "{weights:?}");
-    }
-
-    #[test]
-    fn of_one_that_was_known_before_the_weight_is_set_anew() {
-        assert_eq!(weights(&[0; 11])[10], Some(Weight::Normal));
-        assert_eq!(weights(&[0; 12])[11], None);
+        let priorities = priorities(&used);
+        assert!(
+            priorities[1..].iter().all(Option::is_none),
+            "{priorities:?}"
+        );
     }
 
     #[test]
     fn time_that_stands_still() {
         let at = Instant::now();
-        let mut it = Use::new(at, Duration::ZERO);
-        assert_eq!(it.weigh(at, Duration::ZERO), None);
+        let mut it = Use::new(at, Duration::ZERO, Priority::Normal);
+        assert_eq!(it.prioritize(at, Duration::ZERO), None);
     }
 }

@@ -21,7 +21,7 @@ use crate::secrets::{SecretError, SecretStore};
 
 pub use builds::{BUILD_CACHE, BuildPurpose, build_body, cache_request};
 pub use containers::{Condition, Container, Usage};
-pub use create::{Joined, OPEN_FILES, Placement, Purpose, Weight, environment, instance_body};
+pub use create::{Joined, OPEN_FILES, Placement, Priority, Purpose, environment, instance_body};
 pub use events::{InstanceEvent, InstanceEventKind};
 pub use images::{Image, deployment};
 pub use network::{ContainerNetwork, network_request};

@@ -182,8 +182,8 @@ pub enum Ask {
     Limit(DockerId, ContainerLimits),
     /// That a container have no more processes than so many.
     LimitProcesses(Shown, u32),
-    /// That a container have this weight.
-    Weigh(DockerId, i64),
+    /// That a container have this priority.
+    Prioritize(DockerId, i64),
     /// That a container have this name.
     Rename(DockerId, String),
     /// What a container prints, as it does.
@@ -342,7 +342,7 @@ impl Ask {
                 match of_one.map(|object| object.contains_key("CpuShares")) {
                     Some(true) => {
                         let Shares { cpu_shares } = serde_json::from_value(body).map_err(wrong)?;
-                        Self::Weigh(id.parse()?, cpu_shares)
+                        Self::Prioritize(id.parse()?, cpu_shares)
                     }
                     Some(false) => {
                         let Processes { pids_limit } =
@@ -420,7 +420,7 @@ impl Ask {
             Self::Create(..)
                 | Self::Limit(..)
                 | Self::LimitProcesses(..)
-                | Self::Weigh(..)
+                | Self::Prioritize(..)
                 | Self::CreateNetwork(_)
                 | Self::CreateVolume(_)
         );
@@ -465,7 +465,7 @@ struct Processes {
     pids_limit: u32,
 }
 
-/// A container's weight.
+/// A container's priority.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct Shares {

@@ -102,7 +102,7 @@ impl Policy {
             Ask::Unpause(_) => &[Router, Builder, Cleaner],
             Ask::Logs(..) | Ask::Events(..) => &[Router, Builder],
             Ask::Stop(..) => &[Builder, Cleaner],
-            Ask::Pause(_) | Ask::Weigh(..) => &[Cleaner],
+            Ask::Pause(_) | Ask::Prioritize(..) => &[Cleaner],
             Ask::Version | Ask::Load | Ask::Download(..) => &[Builder, Keeper],
             Ask::InspectImage(_) => &[Builder, Keeper, Cleaner],
             Ask::Images(Listed::All)
@@ -204,8 +204,8 @@ impl Policy {
                 let body = self.limits(&id, limits).await?;
                 post(format!("/containers/{id}/update")).with(body)
             }
-            Ask::Weigh(id, shares) => {
-                let body = self.weight(&id, shares).await?;
+            Ask::Prioritize(id, shares) => {
+                let body = self.priority(&id, shares).await?;
                 post(format!("/containers/{id}/update")).with(body)
             }
             Ask::Rename(id, name) => {

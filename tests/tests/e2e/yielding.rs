@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use corefn_core::config::{FunctionConfig, Limits};
-use corefn_engine::docker::Weight;
+use corefn_engine::docker::Priority;
 use corefn_tests::{Home, probe, wait_until};
 
 /// For how long anything may take here, on a busy machine.
@@ -21,8 +21,8 @@ fn heavy() -> FunctionConfig {
     }
 }
 
-/// Docker's number for the weight of a function's only instance.
-async fn weight(home: &Home, function: &str) -> Option<i64> {
+/// Docker's number for the priority of a function's only instance.
+async fn priority(home: &Home, function: &str) -> Option<i64> {
     let instances = home.instances(function).await;
     let [instance] = &instances[..] else {
         panic!("there is one: {instances:?}");
@@ -41,19 +41,19 @@ async fn until_one_yields(name: &str) -> Home {
     for function in ["demo/heavy", "demo/light"] {
         assert_eq!(home.get(&format!("/{function}/x")).await.status, 200);
         assert_eq!(
-            weight(&home, function).await,
-            Some(Weight::Normal.cpu_shares())
+            priority(&home, function).await,
+            Some(Priority::Normal.cpu_shares())
         );
     }
     wait_until("the one that computes yields", PATIENCE, async || {
         let computes = home.get("/demo/heavy/use/processors/500").await;
         assert_eq!(computes.status, 200);
-        weight(&home, "demo/heavy").await == Some(Weight::Low.cpu_shares())
+        priority(&home, "demo/heavy").await == Some(Priority::Low.cpu_shares())
     })
     .await;
     assert_eq!(
-        weight(&home, "demo/light").await,
-        Some(Weight::Normal.cpu_shares())
+        priority(&home, "demo/light").await,
+        Some(Priority::Normal.cpu_shares())
     );
     let log = home.cleaner_log();
     assert_eq!(log.matches(" of demo/heavy uses processors").count(), 1);
@@ -70,7 +70,7 @@ async fn who_computes_without_a_pause_yields() {
 async fn who_is_calm_again_yields_no_longer() {
     let home = until_one_yields("calm").await;
     wait_until("it yields no longer", PATIENCE, async || {
-        weight(&home, "demo/heavy").await == Some(Weight::Normal.cpu_shares())
+        priority(&home, "demo/heavy").await == Some(Priority::Normal.cpu_shares())
     })
     .await;
     let log = home.cleaner_log();
@@ -90,7 +90,7 @@ async fn nobody_yields_where_the_settings_say_so() {
         assert_eq!(computes.status, 200);
     }
     assert_eq!(
-        weight(&home, "demo/heavy").await,
-        Some(Weight::Normal.cpu_shares())
+        priority(&home, "demo/heavy").await,
+        Some(Priority::Normal.cpu_shares())
     );
 }

@@ -22,7 +22,7 @@ use futures_util::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use corefn_engine::docker::{Docker, DockerError, Weight};
+use corefn_engine::docker::{Docker, DockerError, Priority};
 
 use crate::context::chunks;
 use crate::error::BuildError;
@@ -60,7 +60,7 @@ pub(crate) async fn options(
         .rm(true)
         .forcerm(true)
         .networkmode(&network)
-        .cpushares(Weight::Low.cpu_shares() as i32)
+        .cpushares(Priority::Low.cpu_shares() as i32)
         .labels(labels))
 }
 

@@ -7,7 +7,7 @@ use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, Volu
 use corefn_core::function::FunctionName;
 use corefn_core::names::{self, label};
 
-use super::create::Weight;
+use super::create::Priority;
 
 /// Where builds find what the builds of an account share.
 pub const BUILD_CACHE: &str = "/cache";
@@ -52,7 +52,7 @@ pub fn build_body(
     ]);
     let cache = names::cache_volume(namespace, function.account());
     let host = HostConfig {
-        cpu_shares: Some(Weight::Low.cpu_shares()),
+        cpu_shares: Some(Priority::Low.cpu_shares()),
         cap_drop: Some(vec!["ALL".to_owned()]),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         log_config: Some(HostConfigLogConfig {
@@ -139,7 +139,7 @@ mod tests {
             assert_eq!(host.binds.unwrap(), [bind]);
             assert_eq!(host.cap_drop.unwrap(), ["ALL"]);
             assert_eq!(host.security_opt.unwrap(), ["no-new-privileges"]);
-            assert_eq!(host.cpu_shares, Some(Weight::Low.cpu_shares()));
+            assert_eq!(host.cpu_shares, Some(Priority::Low.cpu_shares()));
             assert!(host.memory.unwrap() > 0 && host.pids_limit.unwrap() > 0);
             let added = host.cap_add.unwrap_or_default();
             assert!(added.iter().all(|it| it == "DAC_OVERRIDE"), "{added:?}");

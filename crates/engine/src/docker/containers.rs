@@ -16,7 +16,7 @@ use futures_util::StreamExt;
 use corefn_core::function::FunctionName;
 use corefn_core::names::label;
 
-use super::create::{OF_CONTAINER, Weight};
+use super::create::{OF_CONTAINER, Priority};
 use super::{Docker, DockerError, sandboxes};
 
 /// How long after each failure a container is paused once more.
@@ -227,18 +227,31 @@ impl Docker {
         })
     }
 
-    /// Gives a container another weight.
+    /// A container's priority; none if it is not there, or Docker can't say.
+    pub async fn priority(&self, container: &str) -> Option<Priority> {
+        let client = self.client().await.ok()?;
+        let none = None::<InspectContainerOptions>;
+        let found = client.inspect_container(container, none).await.ok()?;
+        let shares = found.host_config?.cpu_shares;
+        Some(match shares == Some(Priority::Low.cpu_shares()) {
+            true => Priority::Low,
+            // (One of an older version has none that is set.)
+            false => Priority::Normal,
+        })
+    }
+
+    /// Gives a container another priority.
     ///
     /// # Errors
     /// [`DockerError`] when Docker can't do it.
-    pub async fn weigh(&self, container: &str, weight: Weight) -> Result<(), DockerError> {
+    pub async fn prioritize(&self, container: &str, priority: Priority) -> Result<(), DockerError> {
         let body = ContainerUpdateBody {
-            cpu_shares: Some(weight.cpu_shares()),
+            cpu_shares: Some(priority.cpu_shares()),
             ..ContainerUpdateBody::default()
         };
         let client = self.client().await?;
         let updated = client.update_container(container, body).await;
-        updated.map_err(|cause| self.failed("give the container another weight", cause))
+        updated.map_err(|cause| self.failed("give the container another priority", cause))
     }
 
     /// Has a container's processes get no more time. One that gets none is no error.

@@ -27,18 +27,18 @@ pub const OPEN_FILES: i64 = 16_384;
 
 /// Which part of the processors a container gets when others want them too, next to what these have: Docker's `CpuShares`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Weight {
+pub enum Priority {
     /// As much as any other.
     Normal,
     /// A hundredth of that: it yields to others.
     Low,
 }
 
-impl Weight {
+impl Priority {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Normal, Self::Low];
 
-    /// Docker's number for it. Where control groups are of the second version, the lower one becomes their smallest weight, 1.
+    /// Docker's number for it. Where control groups are of the second version, the lower one is their smallest weight, 1.
     pub fn cpu_shares(self) -> i64 {
         match self {
             Self::Normal => 1024,
@@ -205,7 +205,7 @@ pub(super) fn locked_down(limits: &Limits, network_mode: String) -> HostConfig {
         memory: Some(memory),
         memory_swap: Some(memory),
         nano_cpus: Some(i64::try_from(limits.nano_cpus).unwrap_or(i64::MAX)),
-        cpu_shares: Some(Weight::Normal.cpu_shares()),
+        cpu_shares: Some(Priority::Normal.cpu_shares()),
         pids_limit: Some(i64::from(limits.pids)),
         readonly_rootfs: Some(true),
         tmpfs: Some(HashMap::from([("/tmp".to_owned(), TMP_OPTIONS.to_owned())])),

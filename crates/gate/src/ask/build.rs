@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use corefn_engine::docker::Weight;
+use corefn_engine::docker::Priority;
 
 use super::query::Query;
 use super::{DockerId, Refused};
@@ -36,7 +36,7 @@ impl Build {
         query.only("platform", &[""])?;
         query.only("rm", &["true"])?;
         query.only("forcerm", &["true"])?;
-        query.only("cpushares", &[&Weight::Low.cpu_shares().to_string()])?;
+        query.only("cpushares", &[&Priority::Low.cpu_shares().to_string()])?;
         let mut limit = |name| Ok((name, query.number(name)?));
         let limits = [
             limit("memory")?,

@@ -240,7 +240,7 @@ fn what_is_understood() {
             "POST",
             format!("{v}/containers/{id}/update"),
             r#"{"CpuShares": 10}"#,
-            Ask::Weigh(id.clone(), 10),
+            Ask::Prioritize(id.clone(), 10),
         ),
         (
             "DELETE",

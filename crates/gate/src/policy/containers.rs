@@ -7,7 +7,7 @@ use bollard::query_parameters::InspectContainerOptions;
 use corefn_core::gate::Caller;
 use corefn_core::instance::InstanceId;
 use corefn_core::names::{self, label};
-use corefn_engine::docker::Weight;
+use corefn_engine::docker::Priority;
 use serde_json::{Value, json};
 
 use super::{Denied, Policy};
@@ -196,15 +196,15 @@ impl Policy {
         }))
     }
 
-    /// The body for one of the weights of what serves.
-    pub(super) async fn weight(&self, id: &DockerId, shares: i64) -> Result<Value, Denied> {
-        if !Weight::ALL.map(Weight::cpu_shares).contains(&shares) {
-            return Err(Refused::new(format!("{shares} CpuShares, which are no weight")).into());
+    /// The body for one of the priorities of what serves.
+    pub(super) async fn priority(&self, id: &DockerId, shares: i64) -> Result<Value, Denied> {
+        if !Priority::ALL.map(Priority::cpu_shares).contains(&shares) {
+            return Err(Refused::new(format!("{shares} CpuShares, which are no priority")).into());
         }
         match self.known(id).await? {
             Made::Instance | Made::Sandbox(_) => Ok(json!({ "CpuShares": shares })),
             Made::Fetch | Made::Build => {
-                Err(Refused::new("another weight for a container that serves nobody").into())
+                Err(Refused::new("another priority for a container that serves nobody").into())
             }
         }
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bollard::models::ImageInspect;
 use corefn_core::gate::Caller;
 use corefn_core::names::{self, label};
-use corefn_engine::docker::Weight;
+use corefn_engine::docker::Priority;
 use serde_json::json;
 
 use super::{Denied, Filters, Policy, target};
@@ -115,7 +115,7 @@ impl Policy {
         }
         let [arguments, labels] = [arguments, labels].map(|it| json!(it).to_string());
         let nocache = nocache.to_string();
-        let shares = Weight::Low.cpu_shares().to_string();
+        let shares = Priority::Low.cpu_shares().to_string();
         let limits = limits.map(|(name, value)| (name, value.map(|value| value.to_string())));
         let mut parameters = vec![
             ("dockerfile", &*dockerfile),
