@@ -17,6 +17,9 @@ use tracing::{info, warn};
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// How long Docker may take to say what an instance has used.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// How many instances are looked at in one look, each of which takes Docker a few milliseconds; when there are more they take
 /// turns.
 const MOST: usize = 16;
@@ -136,8 +139,9 @@ impl Yielding {
             container,
             ..
         } = instance;
-        // (It may have ended.)
-        let Some(usage) = self.docker.usage(container).await else {
+        // (It may have ended, of which Docker may not tell who asks just then.)
+        let usage = tokio::time::timeout(PATIENCE, self.docker.usage(container)).await;
+        let Ok(Some(usage)) = usage else {
             return;
         };
         let at = Instant::now();
